@@ -1,0 +1,319 @@
+/*
+ * coconut.h: the system-call ABI of coconutOS, and the only header a shard needs.
+ *
+ * A shard is a flat binary that runs in ring 3. It enters the supervisor with the `syscall` instruction:
+ *
+ *     rax = call number      rdi, rsi, rdx, r10, r8 = arguments      rax = result
+ *
+ * The supervisor preserves every other register (XMM, x87 and MXCSR too) except rcx and r11, which the
+ * instruction itself overwrites. A result of zero or more is success; a negative result is -COCONUT_E_...
+ *
+ * Read next: shards/hello-c/main.c for a first shard, syscall.c for the other side of the door.
+ */
+#ifndef COCONUT_H
+#define COCONUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Call numbers. Gaps are numbers of the earlier implementation that are not in use. */
+#define SYS_EXIT          0
+#define SYS_SERIAL_WRITE  1
+#define SYS_CAP_GRANT    11
+#define SYS_CAP_REVOKE   12
+#define SYS_CAP_RESTRICT 13
+#define SYS_CAP_INSPECT  14
+#define SYS_CHANNEL_SEND 21
+#define SYS_CHANNEL_RECV 22
+#define SYS_CHANNEL_CALL 23
+#define SYS_FS_OPEN      30
+#define SYS_FS_READ      31
+#define SYS_FS_STAT      32
+#define SYS_FS_CLOSE     33
+#define SYS_GPU_DMA      40
+#define SYS_GPU_PLEDGE   41
+#define SYS_GPU_UNVEIL   42
+#define SYS_MMAP         43
+#define SYS_FS_MAP       50
+#define SYS_TIME         51
+#define SYS_SPAWN        52
+#define SYS_WAIT         53
+#define SYS_KILL         54
+#define SYS_MUNMAP       55
+#define SYS_YIELD        62
+#define SYS_LIMIT        64 /* numbers at or above this one do not exist */
+
+/* Errors, returned negated. */
+#define COCONUT_E_NOSYS      1 /* no call has this number */
+#define COCONUT_E_FAULT      2 /* a buffer is not wholly mapped, or not writable where it must be */
+#define COCONUT_E_INVAL      3 /* an argument is out of its range */
+#define COCONUT_E_BADHANDLE  4 /* the handle or descriptor names nothing */
+#define COCONUT_E_TYPE       5 /* the capability is of another type */
+#define COCONUT_E_RIGHTS     6 /* the capability lacks the right */
+#define COCONUT_E_CLOSED     7 /* the other end of the channel is closed: its shard died or has ended */
+#define COCONUT_E_BUSY       8 /* another holder of this end is waiting in a CALL */
+#define COCONUT_E_TOOSMALL   9 /* the message is larger than the buffer; it stays queued */
+#define COCONUT_E_NOMEM     10 /* the machine has no free frame */
+#define COCONUT_E_QUOTA     11 /* the shard has used up its quota of frames */
+#define COCONUT_E_FULL      12 /* a table (capabilities, descriptors, shards) has no free slot */
+#define COCONUT_E_EXISTS    13 /* part of the range is mapped already */
+#define COCONUT_E_NOENT     14 /* no file has this path */
+#define COCONUT_E_NOTFILE   15 /* the path names a directory or something else that is no regular file */
+#define COCONUT_E_IO        16 /* the file system is damaged there */
+#define COCONUT_E_NOMAP     17 /* the file cannot be mapped: blocks that are no pages, or holes; read it */
+#define COCONUT_E_NODEV     18 /* there is no such device */
+#define COCONUT_E_PLEDGE    19 /* the shard has pledged not to make this call */
+#define COCONUT_E_DEADLOCK  20 /* waiting here can never end */
+
+/* The code of a shard that did not exit by itself: it was killed by an exception or by KILL. */
+#define COCONUT_KILLED       0xFFFFFFFFFFFFFFFF
+
+/* Sizes that the calls check. */
+#define COCONUT_PAGE_SIZE      4096
+#define COCONUT_WRITE_MAX      4096 /* bytes of one SERIAL_WRITE */
+#define COCONUT_MESSAGE_MAX     256 /* bytes of one message */
+#define COCONUT_PATH_MAX        255 /* bytes of a path */
+#define COCONUT_ARGS_MAX       1024 /* bytes of an args string, its final NUL included */
+#define COCONUT_CAP_SLOTS        16 /* capabilities of one shard */
+#define COCONUT_FILES             8 /* descriptors of one shard */
+
+/* Capability types and rights; INSPECT returns type << 48 | resource << 16 | rights. */
+#define CAP_CHANNEL 1
+#define CAP_SHARD   2
+#define CAP_MEMORY  3
+#define CAP_GPU_DMA 4
+#define CAP_RIGHT_SEND  1
+#define CAP_RIGHT_RECV  2
+#define CAP_RIGHT_GRANT 4
+
+/* Pledge bits: what a shard that has pledged may still do, beside what is always allowed. */
+#define PLEDGE_SERIAL  1
+#define PLEDGE_CHANNEL 2
+#define PLEDGE_GPU_DMA 4
+
+/* The address space of a shard. */
+#define COCONUT_CODE_BASE  0x1000
+#define COCONUT_HEAP_BASE  0x100000   /* small heap: up to the guard page below the stack */
+#define COCONUT_STACK_TOP  0x800000   /* one page, 0x7FF000..0x7FFFFF */
+#define COCONUT_LARGE_BASE 0x40000000 /* large heap and file mappings */
+
+/* Configuration page of a GPU driver shard. */
+#define GPU_CONFIG_VADDR 0x4000
+#define GPU_CONFIG_MAGIC 0x47504346
+struct gpu_config {
+	uint32_t magic;      /* @0x00 GPU_CONFIG_MAGIC */
+	uint32_t partition;  /* @0x04 */
+	uint64_t vram_size;  /* @0x08 bytes */
+	uint32_t cu_count;   /* @0x10 compute units */
+	uint32_t reserved;   /* @0x14 */
+	uint64_t vram_vaddr; /* @0x18 */
+	uint64_t mmio_vaddr; /* @0x20 */
+};
+
+/* Configuration page of a pipeline stage. */
+#define PIPELINE_CONFIG_VADDR 0x10000
+#define PIPELINE_CONFIG_MAGIC 0x50495045
+struct pipeline_config {
+	uint32_t magic;       /* @0x00 PIPELINE_CONFIG_MAGIC */
+	uint32_t stage;       /* @0x04 this stage, from 0 */
+	uint32_t stages;      /* @0x08 */
+	uint32_t channel;     /* @0x0C handle of the channel to the other stage */
+	uint32_t first_layer; /* @0x10 */
+	uint32_t last_layer;  /* @0x14 inclusive */
+};
+
+#ifndef COCONUT_NO_CALLS /* the supervisor includes this header for the numbers only */
+
+/* Enters the supervisor. Callers use the typed functions below. */
+static inline int64_t coconut_syscall(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4)
+{
+	register uint64_t r10 __asm__("r10") = a3;
+	register uint64_t r8 __asm__("r8") = a4;
+	int64_t result;
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(number), "D"(a0), "S"(a1), "d"(a2), "r"(r10), "r"(r8)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+/* Ends this shard with an exit code. Does not return. */
+static inline void __attribute__((noreturn)) coconut_exit(uint64_t code)
+{
+	coconut_syscall(SYS_EXIT, code, 0, 0, 0, 0);
+	__builtin_unreachable();
+}
+
+/* Writes 1 to COCONUT_WRITE_MAX bytes to the console. Returns the number of bytes. Control characters
+ * other than newline and tab are replaced. */
+static inline int64_t coconut_serial_write(const void *buf, size_t len)
+{
+	return coconut_syscall(SYS_SERIAL_WRITE, (uint64_t)buf, len, 0, 0, 0);
+}
+
+/* Gives the shard at the other end of `channel` a copy of capability `handle` with a subset of its rights.
+ * Needs GRANT on `handle` and SEND on `channel`. Returns 0. */
+static inline int64_t coconut_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights)
+{
+	return coconut_syscall(SYS_CAP_GRANT, handle, channel, rights, 0, 0);
+}
+
+/* Gives up capability `handle` and takes back every copy that was granted from it. Returns 0. */
+static inline int64_t coconut_cap_revoke(uint64_t handle)
+{
+	return coconut_syscall(SYS_CAP_REVOKE, handle, 0, 0, 0, 0);
+}
+
+/* Reduces the rights of `handle` to its intersection with `rights`, for good. Returns 0. */
+static inline int64_t coconut_cap_restrict(uint64_t handle, uint64_t rights)
+{
+	return coconut_syscall(SYS_CAP_RESTRICT, handle, rights, 0, 0, 0);
+}
+
+/* Returns type << 48 | resource << 16 | rights of `handle`. */
+static inline int64_t coconut_cap_inspect(uint64_t handle)
+{
+	return coconut_syscall(SYS_CAP_INSPECT, handle, 0, 0, 0, 0);
+}
+
+/* Queues a message of 1 to COCONUT_MESSAGE_MAX bytes; waits while the queue is full. Returns 0. */
+static inline int64_t coconut_channel_send(uint64_t handle, const void *buf, size_t len)
+{
+	return coconut_syscall(SYS_CHANNEL_SEND, handle, (uint64_t)buf, len, 0, 0);
+}
+
+/* Waits for a message and takes it. Returns its length in bytes. */
+static inline int64_t coconut_channel_recv(uint64_t handle, void *buf, size_t max)
+{
+	return coconut_syscall(SYS_CHANNEL_RECV, handle, (uint64_t)buf, max, 0, 0);
+}
+
+/* Sends, then waits at the same end for the answer: a client's request, or a server's reply followed by
+ * its wait for the next request. Returns the length of the answer in bytes. */
+static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, size_t len, void *reply, size_t max)
+{
+	return coconut_syscall(SYS_CHANNEL_CALL, handle, (uint64_t)buf, len, (uint64_t)reply, max);
+}
+
+/* Opens the regular file at an absolute path of `len` bytes (no NUL needed). Returns a descriptor. */
+static inline int64_t coconut_fs_open(const char *path, size_t len)
+{
+	return coconut_syscall(SYS_FS_OPEN, (uint64_t)path, len, 0, 0, 0);
+}
+
+/* Reads up to `max` bytes and advances. Returns the number of bytes, 0 at the end of the file. */
+static inline int64_t coconut_fs_read(uint64_t fd, void *buf, size_t max)
+{
+	return coconut_syscall(SYS_FS_READ, fd, (uint64_t)buf, max, 0, 0);
+}
+
+/* Returns the size of the open file in bytes. */
+static inline int64_t coconut_fs_stat(uint64_t fd)
+{
+	return coconut_syscall(SYS_FS_STAT, fd, 0, 0, 0, 0);
+}
+
+/* Closes the descriptor. Returns 0. */
+static inline int64_t coconut_fs_close(uint64_t fd)
+{
+	return coconut_syscall(SYS_FS_CLOSE, fd, 0, 0, 0, 0);
+}
+
+/* Maps the whole file read-only at a page-aligned address at or above COCONUT_LARGE_BASE, without copying.
+ * Returns the size of the file in bytes. The descriptor may be closed afterwards. */
+static inline int64_t coconut_fs_map(uint64_t fd, uint64_t address)
+{
+	return coconut_syscall(SYS_FS_MAP, fd, address, 0, 0, 0);
+}
+
+/* Maps `pages` zeroed pages, readable and writable, at a page-aligned address. Returns 0. */
+static inline int64_t coconut_mmap(uint64_t address, uint64_t pages)
+{
+	return coconut_syscall(SYS_MMAP, address, pages, 0, 0, 0);
+}
+
+/* Unmaps `pages` pages of the heap or of a file mapping. Returns 0. */
+static inline int64_t coconut_munmap(uint64_t address, uint64_t pages)
+{
+	return coconut_syscall(SYS_MUNMAP, address, pages, 0, 0, 0);
+}
+
+/* Returns milliseconds since boot. Coarse on purpose: a fine clock is a side channel. */
+static inline int64_t coconut_time(void)
+{
+	return coconut_syscall(SYS_TIME, 0, 0, 0, 0, 0);
+}
+
+/* Promises to make from now on only the calls of the PLEDGE_ bits in `mask`. Promises cannot be taken back. */
+static inline int64_t coconut_gpu_pledge(uint64_t mask)
+{
+	return coconut_syscall(SYS_GPU_PLEDGE, mask, 0, 0, 0, 0);
+}
+
+/* Restricts this shard's GPU DMA to `size` bytes of its partition from `offset`. Once. */
+static inline int64_t coconut_gpu_unveil(uint64_t offset, uint64_t size)
+{
+	return coconut_syscall(SYS_GPU_UNVEIL, offset, size, 0, 0, 0);
+}
+
+/* Copies from this shard's VRAM at `source` to the partition that capability `target` names. */
+static inline int64_t coconut_gpu_dma(uint64_t target, uint64_t source, uint64_t destination_and_length)
+{
+	return coconut_syscall(SYS_GPU_DMA, target, source, destination_and_length, 0, 0);
+}
+
+/* Starts a shard; the handle of its SHARD capability is returned. */
+static inline int64_t coconut_spawn(const char *path, size_t path_len, const char *args, size_t args_len)
+{
+	return coconut_syscall(SYS_SPAWN, (uint64_t)path, path_len, (uint64_t)args, args_len, 0);
+}
+
+/* Waits until the shard has ended. Returns its exit code. */
+static inline int64_t coconut_wait(uint64_t handle)
+{
+	return coconut_syscall(SYS_WAIT, handle, 0, 0, 0, 0);
+}
+
+/* Ends another shard with the code COCONUT_KILLED. Returns 0. */
+static inline int64_t coconut_kill(uint64_t handle)
+{
+	return coconut_syscall(SYS_KILL, handle, 0, 0, 0, 0);
+}
+
+/* Lets other shards of the same priority run first. Returns 0. */
+static inline int64_t coconut_yield(void)
+{
+	return coconut_syscall(SYS_YIELD, 0, 0, 0, 0, 0);
+}
+
+static inline size_t coconut_strlen(const char *s)
+{
+	size_t n = 0;
+	while (s[n])
+		n++;
+	return n;
+}
+
+/* Writes a NUL-terminated string of at most COCONUT_WRITE_MAX bytes. Writing nothing is no error here. */
+static inline int64_t coconut_puts(const char *s)
+{
+	size_t len = coconut_strlen(s);
+	return len ? coconut_serial_write(s, len) : 0;
+}
+
+/* Returns the pipeline configuration page. Reading it faults in a shard that has none. */
+static inline const struct pipeline_config *coconut_pipeline_config(void)
+{
+	const struct pipeline_config *config = (const struct pipeline_config *)PIPELINE_CONFIG_VADDR;
+	return config->magic == PIPELINE_CONFIG_MAGIC ? config : NULL;
+}
+
+/* Returns the GPU configuration page. Reading it faults in a shard that has none. */
+static inline const struct gpu_config *coconut_gpu_config(void)
+{
+	const struct gpu_config *config = (const struct gpu_config *)GPU_CONFIG_VADDR;
+	return config->magic == GPU_CONFIG_MAGIC ? config : NULL;
+}
+
+#endif /* COCONUT_NO_CALLS */
+#endif /* COCONUT_H */
