@@ -1,0 +1,72 @@
+/*
+ * manifest.h: the boot manifest, /etc/coconut.conf, as data.
+ *
+ *     shard    NAME PATH [priority=critical|high|normal|low] [frames=N] [restart=N] [after=NAME] [args="..."]
+ *     channel  SHARD_A SHARD_B
+ *     gpu      SHARD
+ *     pipeline SHARD_A SHARD_B layers=A-B,C-D
+ *
+ * One statement a line; `#` at the start of a word begins a comment. A line may only name shards of earlier lines, so
+ * `after` can form no circle, and a pipeline needs an earlier channel between its two shards.
+ *
+ * Read next: manifest.c, then main.c, which starts what the manifest asks for.
+ */
+#ifndef MANIFEST_H
+#define MANIFEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MANIFEST_SHARDS          64
+#define MANIFEST_CHANNELS        64
+#define MANIFEST_PIPELINES       32       /* a shard can be in one only */
+#define MANIFEST_NAME_MAX        23       /* bytes of a shard's name, without its NUL */
+#define MANIFEST_DEFAULT_FRAMES  16384    /* quota of a shard that names none: 64 MiB */
+#define MANIFEST_FRAMES_MAX      4194304  /* 16 GiB */
+#define MANIFEST_RESTART_MAX     1000000
+#define MANIFEST_LAYER_MAX       65535
+
+enum { PRIORITY_CRITICAL, PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
+
+struct manifest_shard {
+	const char *name; /* unique */
+	const char *path; /* absolute, at most COCONUT_PATH_MAX bytes */
+	const char *args; /* at most COCONUT_ARGS_MAX - 1 bytes; "" when the line has none */
+	uint8_t priority; /* PRIORITY_... */
+	bool gpu;         /* a gpu line names this shard */
+	uint32_t frames;  /* quota, 1 to MANIFEST_FRAMES_MAX */
+	uint32_t restart; /* how often it is brought back when it is killed */
+	int16_t after;    /* index of the shard whose end it waits for, always a smaller one; -1: none */
+	int16_t pipeline; /* index of its pipeline; -1: none */
+};
+
+struct manifest_channel {
+	uint8_t shard[2]; /* indices, different ones; a shard has at most COCONUT_CAP_SLOTS channels */
+};
+
+struct manifest_pipeline {
+	uint8_t shard[2];           /* the first stage, the second */
+	uint16_t channel;           /* index of the channel between them */
+	uint32_t first[2], last[2]; /* layers of each stage, inclusive; first[1] = last[0] + 1 */
+};
+
+struct manifest {
+	uint32_t shard_count, channel_count, pipeline_count;
+	struct manifest_shard shard[MANIFEST_SHARDS];
+	struct manifest_channel channel[MANIFEST_CHANNELS];
+	struct manifest_pipeline pipeline[MANIFEST_PIPELINES];
+};
+
+struct manifest_error {
+	uint32_t line;      /* from 1 */
+	const char *reason; /* a phrase for the console */
+	const char *word;   /* the offending word, inside the text, free of control bytes; NULL when there is none */
+};
+
+/* Parses `len` bytes at `text`, a buffer with room for one byte more, and fills in `m`. The text is cut up in place
+ * and the strings of `m` and `error` point into it, so it has to live as long as they do. Returns 0, or
+ * -COCONUT_E_INVAL with `error` filled in at the first line that is wrong; `m` is then of no use. */
+int manifest_parse(char *text, size_t len, struct manifest *m, struct manifest_error *error);
+
+#endif
