@@ -5,6 +5,13 @@
  * that was itself checked against the size of the image; the image is never written. A block number becomes an
  * address in one place only, block_offset(), and an inode number in one place only, load_inode().
  *
+ * The image, with blocks of 1 KiB (larger blocks put the superblock into block 0, and all that follows one earlier):
+ *
+ *     block 0     1           2              then, in each block group
+ *     | unused | superblock | descriptors | ... block bitmap | inode bitmap | inode table | files and directories ...
+ *                                  |                                               ^
+ *                                  +--- bg_inode_table of each group --------------+
+ *
  * The numbers below are offsets and values of "The Second Extended File System: Internal Layout" (D. Poirier), under
  * the names they have there. All fields are little endian and may lie at any address, so they are read by bytes.
  *
@@ -26,13 +33,13 @@ int memcmp(const void *a, const void *b, size_t len);
 #define SUPERBLOCK_SIZE     1024
 #define S_INODES_COUNT      0
 #define S_BLOCKS_COUNT      4
-#define S_FIRST_DATA_BLOCK  20
-#define S_LOG_BLOCK_SIZE    24
+#define S_FIRST_DATA_BLOCK  20  /* the superblock's own block */
+#define S_LOG_BLOCK_SIZE    24  /* the block size is 1,024 << this */
 #define S_BLOCKS_PER_GROUP  32
 #define S_INODES_PER_GROUP  40
-#define S_MAGIC             56
+#define S_MAGIC             56  /* 16 bits */
 #define S_REV_LEVEL         76
-#define S_INODE_SIZE        88
+#define S_INODE_SIZE        88  /* 16 bits */
 #define S_FEATURE_INCOMPAT  96
 #define EXT2_SUPER_MAGIC    0xEF53
 #define EXT2_GOOD_OLD_REV   0   /* inodes of 128 bytes, and none of the feature fields */
@@ -44,14 +51,14 @@ int memcmp(const void *a, const void *b, size_t len);
 
 /* Block group descriptor (3.2): the table begins in the block after the superblock's. */
 #define GROUP_DESC_SIZE     32
-#define BG_INODE_TABLE      8
+#define BG_INODE_TABLE      8   /* the first block of the group's inodes */
 
 /* Inode (3.4, 3.5). */
 #define EXT2_ROOT_INO       2
-#define I_MODE              0
+#define I_MODE              0   /* 16 bits: the type of the file, then permissions, which are not used here */
 #define I_SIZE              4
-#define I_LINKS_COUNT       26
-#define I_BLOCK             40
+#define I_LINKS_COUNT       26  /* 16 bits: 0 in an inode that is free */
+#define I_BLOCK             40  /* EXT2_N_BLOCKS pointers of 32 bits */
 #define I_DIR_ACL           108 /* of a regular file, from revision 1 on: the upper half of its size */
 #define EXT2_S_IFMT         0xF000
 #define EXT2_S_IFDIR        0x4000
@@ -59,16 +66,18 @@ int memcmp(const void *a, const void *b, size_t len);
 #define EXT2_NDIR_BLOCKS    12
 
 /* Directory entry (4.1). Revision 0 has a 16-bit name length, whose upper byte is 0 since names end at 255. */
-#define DIRENT_INODE        0
-#define DIRENT_REC_LEN      4
+#define DIRENT_INODE        0   /* 0 in an entry that is free */
+#define DIRENT_REC_LEN      4   /* 16 bits: bytes to the next entry; the last one of a block ends with the block */
 #define DIRENT_NAME_LEN     6
 #define DIRENT_NAME         8
 
+/* Returns the 16-bit number at p. */
 static uint32_t le16(const uint8_t *p)
 {
 	return p[0] | (uint32_t)p[1] << 8;
 }
 
+/* Returns the 32-bit number at p. */
 static uint32_t le32(const uint8_t *p)
 {
 	return le16(p) | le16(p + 2) << 16;
@@ -80,6 +89,8 @@ static int64_t block_offset(const struct ext2 *fs, uint32_t block)
 	return block < fs->blocks ? (int64_t)block << fs->block_shift : -COCONUT_E_IO;
 }
 
+/* The calls of one file, in order, mostly end in the first lines or read one pointer: copying a file costs little
+ * more than copying its bytes. */
 int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t index)
 {
 	if (index < EXT2_NDIR_BLOCKS)
@@ -102,6 +113,7 @@ int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t
 	return at;
 }
 
+/* Copies block by block, since neighbours in the file need not be neighbours in the image. */
 int64_t ext2_read(const struct ext2 *fs, const struct ext2_file *file, uint64_t offset, void *buf, size_t len)
 {
 	if (offset >= file->size)
@@ -200,6 +212,7 @@ static int64_t find_entry(const struct ext2 *fs, const struct ext2_file *directo
 	return 0;
 }
 
+/* Returns whether these bytes are a path at all; which one is found out by walking it. */
 static bool path_valid(const char *path, size_t len)
 {
 	if (len == 0 || len > COCONUT_PATH_MAX || path[0] != '/')
@@ -210,6 +223,7 @@ static bool path_valid(const char *path, size_t len)
 	return true;
 }
 
+/* Walks the path from the root: each turn loads one inode, and looks for the next name in it unless the path ends. */
 int ext2_lookup(const struct ext2 *fs, const char *path, size_t len, struct ext2_file *file)
 {
 	if (!path_valid(path, len))
@@ -266,6 +280,7 @@ static bool read_superblock(struct ext2 *fs, const uint8_t *super)
 	    && (fs->inode_size & (fs->inode_size - 1)) == 0;
 }
 
+/* Checks what the superblock promises against the size of the image, once, so that lookups can rely on it. */
 int ext2_mount(struct ext2 *fs, const void *image, uint64_t size)
 {
 	if (size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE)

@@ -6,7 +6,8 @@
  *     gpu      SHARD
  *     pipeline SHARD_A SHARD_B layers=A-B,C-D
  *
- * One statement a line; `#` at the start of a word begins a comment. A line may only name shards of earlier lines, so
+ * One statement a line; `#` at the start of a word begins a comment. Quotes make blanks and # part of a word; inside
+ * them \" and \\ stand for a quote and a backslash, and other backslashes are mistakes. A line may only name shards of earlier lines, so
  * `after` can form no circle, and a pipeline needs an earlier channel between its two shards.
  *
  * Read next: manifest.c, then main.c, which starts what the manifest asks for.
@@ -20,7 +21,7 @@
 
 #define MANIFEST_SHARDS          64
 #define MANIFEST_CHANNELS        64
-#define MANIFEST_PIPELINES       32       /* a shard can be in one only */
+#define MANIFEST_PIPELINES       (MANIFEST_SHARDS / 2) /* a shard can be in one only */
 #define MANIFEST_NAME_MAX        23       /* bytes of a shard's name, without its NUL */
 #define MANIFEST_DEFAULT_FRAMES  16384    /* quota of a shard that names none: 64 MiB */
 #define MANIFEST_FRAMES_MAX      4194304  /* 16 GiB */
