@@ -1,0 +1,220 @@
+#!/usr/bin/env bash
+# build.sh: builds everything into build/: the boot volume, the supervisor, the loader, the shards, the ramdisk.
+#
+# Quiet when all is well, and incremental: a file is made again when something it was made from has changed.
+# Read next: scripts/common.sh (how a step decides that), supervisor.ld (the image), scripts/shards.sh.
+set -euo pipefail
+self=build.sh
+caller_dir=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source scripts/common.sh
+source scripts/tools.sh
+source scripts/shards.sh
+source scripts/ramdisk.sh
+
+usage() {
+	cat <<'END'
+usage: ./build.sh [--out DIR] [--define NAME[=VALUE]]...
+
+Builds coconutOS into build/, or a variant of it into DIR. Every NAME is defined for the C compiler and for NASM, in
+supervisor and loader; tests use that to provoke faults. Missing tools are installed with apt-get where possible.
+
+  NO_INSTALL=1   never install; print the command that would
+  CI=1           compiler warnings are errors
+END
+}
+
+# The supervisor is compiled with general registers only: FPU state belongs to the shards (boot.asm saves it).
+kernel_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=kernel
+	-mno-red-zone -mgeneral-regs-only -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing)
+
+# The loader is a PE file made from a shared library, which is how gnu-efi does it; without GNU_EFI_USE_MS_ABI every
+# call of the firmware would compile and pass its arguments in the wrong registers. GCC must not turn loops into
+# calls of memcpy and memset, since there is no library behind the loader.
+loader_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protector -fpic -fshort-wchar -mno-red-zone
+	-mgeneral-regs-only -fno-strict-aliasing -fno-tree-loop-distribute-patterns -DGNU_EFI_USE_MS_ABI
+	-I"$efi_include" -I"$efi_include/x86_64")
+
+# These sources of the top level belong to the loader; all the others are the supervisor.
+loader_sources=(efi_loader.c elf.c)
+
+out_dir=build
+defines=()
+
+# parse_options ARGUMENT...: sets out_dir and defines.
+parse_options() {
+	while (($#)); do
+		case $1 in
+		--out)
+			(($# > 1)) || die "--out needs a folder."
+			out_dir=$(cd "$caller_dir" && realpath -m "$2")
+			shift
+			;;
+		--define)
+			[[ ${2:-} =~ ^[A-Za-z_][A-Za-z_0-9]*(=.*)?$ ]] || die "--define needs NAME or NAME=VALUE."
+			defines+=("-D$2")
+			shift
+			;;
+		--help | -h)
+			usage
+			exit 0
+			;;
+		*) die "unknown option $1; --help lists what there is." ;;
+		esac
+		shift
+	done
+	out_dir=${out_dir#"$PWD/"}
+	kernel_cflags+=("${defines[@]}")
+	loader_cflags+=("${defines[@]}")
+	[[ ${CI:-} != 1 ]] || { kernel_cflags+=(-Werror) && loader_cflags+=(-Werror); }
+}
+
+# make_layout_inc OUT: turns the `#define NAME number` lines of layout.h into NASM's %define.
+make_layout_inc() {
+	sed -nE 's/^#define[ \t]+([A-Za-z_0-9]+)[ \t]+(0[xX][0-9A-Fa-f]+|[0-9]+)([ \t].*)?$/%define \1 \2/p' layout.h >"$1"
+}
+
+# compile_kernel: starts compiling the supervisor; kernel_objects names the results.
+compile_kernel() {
+	local source object
+	step "$out_dir/layout.inc" layout.h -- make_layout_inc "$out_dir/layout.inc"
+	kernel_objects=("$out_dir/boot.o")
+	background_step "$out_dir/boot.o" boot.asm "$out_dir/layout.inc" -- nasm -f elf64 -g -F dwarf "${defines[@]}" \
+		-MD "$out_dir/boot.o.d" -I "$out_dir/" -o "$out_dir/boot.o" boot.asm
+	for source in *.c; do
+		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
+		object=$out_dir/${source%.c}.o
+		kernel_objects+=("$object")
+		background_step "$object" "$source" -- gcc "${kernel_cflags[@]}" -MMD -MF "$object.d" -c -o "$object" "$source"
+	done
+}
+
+# link_kernel OUT OBJECT...: links the objects as supervisor.ld says.
+link_kernel() {
+	local out=$1
+	shift
+	ld -nostdlib -z max-page-size=4096 -T supervisor.ld -o "$out" "$@"
+}
+
+# make_symbols_c ELF OUT: writes the table by which a panic names functions: offset from IMAGE_BASE and place of the
+# name, sorted by address. The trampoline's symbols, at low addresses, are left out. ELF may be empty: an empty table.
+make_symbols_c() {
+	{ [[ ! -s $1 ]] || nm -n "$1"; } | awk '
+		/^ffffffff[0-9a-f]+ [tT] / && $3 !~ /\./ {
+			table = table sprintf("\t{ 0x%s - 0x80000000u, %d },\n", substr($1, 9), place)
+			names = names "\t\"" $3 "\\0\"\n"
+			place += length($3) + 1
+			count++
+		}
+		END {
+			print "/* symbols.c: made by build.sh from the linked supervisor; kernel.h declares it. */"
+			print "#include <stdint.h>\n"
+			print "#define SYMBOLS __attribute__((section(\".symbols\")))\n"
+			print "struct symbol {\n\tuint32_t offset;\n\tuint32_t name;\n};\n"
+			print "const uint32_t kernel_symbol_count SYMBOLS = " count + 0 ";"
+			print "const struct symbol kernel_symbols[] SYMBOLS = {\n" table "\t{ 0, 0 },\n};"
+			print "const char kernel_symbol_names[] SYMBOLS =\n" names "\t\"\";"
+		}' >"$2"
+}
+
+# link_supervisor: links, lists the functions, and links again with the list. The list lies behind all code, so
+# that the addresses in it stay true.
+link_supervisor() {
+	local first=$out_dir/symbols/first.elf source=$out_dir/symbols/symbols.c object=$out_dir/symbols/symbols.o
+	local empty=$out_dir/symbols/empty
+	step "$empty.c" -- make_symbols_c /dev/null "$empty.c"
+	step "$empty.o" "$empty.c" -- gcc "${kernel_cflags[@]}" -c -o "$empty.o" "$empty.c"
+	step "$first" "${kernel_objects[@]}" "$empty.o" supervisor.ld -- \
+		link_kernel "$first" "${kernel_objects[@]}" "$empty.o" || die "could not link the supervisor; see above."
+	step "$source" "$first" -- make_symbols_c "$first" "$source"
+	step "$object" "$source" -- gcc "${kernel_cflags[@]}" -c -o "$object" "$source"
+	step "$out_dir/supervisor.elf" "${kernel_objects[@]}" "$object" supervisor.ld -- \
+		link_and_check_supervisor "$first" "${kernel_objects[@]}" "$object" || die "the supervisor cannot be used; see above."
+	step "$out_dir/esp/supervisor.elf" "$out_dir/supervisor.elf" -- \
+		objcopy --strip-debug "$out_dir/supervisor.elf" "$out_dir/esp/supervisor.elf"
+}
+
+# link_and_check_supervisor FIRST OBJECT...: the final link; refuses an image that leaves its place in memory, and a
+# symbol table that moved the functions it names.
+link_and_check_supervisor() {
+	local first=$1 elf=$out_dir/supervisor.elf end limit
+	shift
+	link_kernel "$elf" "$@"
+	limit=$(awk '$2 == "PHYS_IMAGE_LIMIT" { print $3 }' "$out_dir/layout.inc")
+	end=$(readelf -lW "$elf" | awk '$1 == "LOAD" { print $4 " " $6 }' |
+		while read -r start size; do echo $((start + size)); done | sort -n | tail -n 1)
+	if ((end > limit)); then
+		say "the supervisor ends at $(printf 0x%X "$end"), beyond PHYS_IMAGE_LIMIT ($limit in layout.h)."
+		say "Make it smaller: readelf -lW $elf shows its parts; large arrays belong in frames from mm.c."
+		return 1
+	fi
+	cmp -s <(nm "$first" | grep ' [tT] ') <(nm "$elf" | grep ' [tT] ') ||
+		{ say "the symbol table moved the code; supervisor.ld must place .symbols behind .text." && return 1; }
+}
+
+# compile_loader: starts compiling the loader; loader_objects names the results.
+compile_loader() {
+	local source object
+	loader_objects=()
+	for source in "${loader_sources[@]}"; do
+		object=$out_dir/${source%.c}.o
+		loader_objects+=("$object")
+		background_step "$object" "$source" -- gcc "${loader_cflags[@]}" -MMD -MF "$object.d" -c -o "$object" "$source"
+	done
+}
+
+# link_loader: makes efi_loader.so (with DWARF, for gdb) and from it the PE file that the firmware starts.
+link_loader() {
+	local so=$out_dir/efi_loader.so efi=$out_dir/esp/EFI/BOOT/BOOTX64.EFI
+	step "$so" "${loader_objects[@]}" -- ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -L "$efi_lib_dir" \
+		-T "$efi_lib_dir/elf_x86_64_efi.lds" -o "$so" "$efi_lib_dir/crt0-efi-x86_64.o" "${loader_objects[@]}" -lgnuefi ||
+		die "could not link the loader; see above."
+	step "$efi" "$so" -- make_pe "$so" "$efi" || die "the loader cannot be used; see above."
+}
+
+# make_pe SO EFI: copies the sections the firmware needs; refuses a file without .reloc, which firmware either does
+# not load at all or loads at an address its pointers do not fit.
+make_pe() {
+	local sections=(.text .sdata .data .dynamic .dynsym .rel .rela .rel.* .rela.* .reloc) options=() section
+	for section in "${sections[@]}"; do
+		options+=(-j "$section")
+	done
+	objcopy "${options[@]}" --output-target=efi-app-x86_64 --subsystem=10 "$1" "$2"
+	readelf -SW "$1" | grep -q ' \.reloc ' && objdump -h "$2" | grep -q ' \.reloc ' && return
+	say "the .reloc section did not survive in $2; is $efi_lib_dir/crt0-efi-x86_64.o the one of gnu-efi 3.0.15 or newer?"
+	return 1
+}
+
+# build_ramdisk: stages the default content with the default manifest, and makes the image of it.
+build_ramdisk() {
+	local inputs=(etc/* model/*.bin "$out_dir"/shards/*.bin scripts/ramdisk.sh scripts/manifest.py) input existing=()
+	for input in "${inputs[@]}"; do
+		[[ ! -f $input ]] || existing+=("$input")
+	done
+	step "$out_dir/ramdisk.img" "${existing[@]}" -- stage_and_make_ramdisk ||
+		die "could not make the ramdisk; see above."
+	step "$out_dir/esp/ramdisk.img" "$out_dir/ramdisk.img" -- cp "$out_dir/ramdisk.img" "$out_dir/esp/ramdisk.img"
+}
+
+# stage_and_make_ramdisk: the step behind build_ramdisk.
+stage_and_make_ramdisk() {
+	rm -rf "$out_dir/stage"
+	stage_ramdisk "$out_dir/stage"
+	python3 scripts/manifest.py --template etc/coconut.conf --model "$out_dir/stage/model.bin" \
+		>"$out_dir/stage/etc/coconut.conf" &&
+		make_ramdisk "$out_dir/stage" "$out_dir/ramdisk.img"
+}
+
+parse_options "$@"
+require_tools
+lock_build
+rm -f "$out_dir/failed"
+mkdir -p "$out_dir/esp/EFI/BOOT"
+build_shard_library
+build_all_shards
+compile_loader
+compile_kernel
+finish_steps "the loader and the supervisor"
+link_loader
+link_supervisor
+build_ramdisk

@@ -1,0 +1,1 @@
+int elf_x;

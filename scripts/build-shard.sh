@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# build-shard.sh DIR OUTPUT-DIR [NAME]: builds the shard in DIR, a folder inside or outside the tree, as
+# OUTPUT-DIR/NAME.elf and NAME.bin. NAME is the folder's name when it is not given.
+# Read next: scripts/shards.sh.
+set -euo pipefail
+self=build-shard.sh
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+(($# == 2 || $# == 3)) || { echo "usage: scripts/build-shard.sh DIR OUTPUT-DIR [NAME]" >&2; exit 2; }
+[[ -d $1 ]] || { echo "$self: there is no folder $1." >&2; exit 1; }
+dir=$(realpath "$1")
+mkdir -p "$2"
+output=$(realpath "$2")
+
+cd "$root"
+out_dir=build
+source scripts/common.sh
+source scripts/shards.sh
+lock_build
+build_shard_library
+build_shard "$dir" "$output" "${3:-$(basename "$dir")}"

@@ -1,0 +1,110 @@
+# shards.sh: builds shards: flat binaries linked at 0x1000 from the C and NASM files of one folder.
+#
+# Needs common.sh, `out_dir` (where the build goes) and the project's folder as working directory.
+# Read next: shards/shard.ld (what a shard looks like in memory), shards/start.asm (its first instruction).
+
+# SSE2 is what every x86-64 processor has; contraction to fused multiply-add would change the text a model writes.
+shard_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small
+	-msse2 -mno-avx -fno-asynchronous-unwind-tables -ffp-contract=off -ffunction-sections -I. -Ishards/lib)
+[[ ${CI:-} != 1 ]] || shard_cflags+=(-Werror)
+
+# make_compat_include: shards of the earlier implementation include "../../include/coconut.h"; seen from the folder
+# compat/x/y that path leads to our header, wherever the shard itself lies.
+make_compat_include() {
+	mkdir -p "$out_dir/compat/x/y" "$out_dir/compat/include"
+	printf '#include "%s/coconut.h"\n' "$PWD" >"$out_dir/compat/include/coconut.h.new"
+	cmp -s "$out_dir/compat/include/coconut.h.new" "$out_dir/compat/include/coconut.h" ||
+		mv "$out_dir/compat/include/coconut.h.new" "$out_dir/compat/include/coconut.h"
+	rm -f "$out_dir/compat/include/coconut.h.new"
+	shard_cflags+=(-I"$out_dir/compat/x/y")
+}
+
+# make_archive LIBRARY OBJECT...: replaces the library, so that no object of a deleted source stays in it.
+make_archive() {
+	rm -f "$1"
+	ar rcsD "$@"
+}
+
+# build_shard_library: compiles what every shard is linked with: start.o, and lib.a from shards/lib.
+build_shard_library() {
+	local source objects=()
+	make_compat_include
+	background_step "$out_dir/shards/start.o" shards/start.asm -- \
+		nasm -f elf64 -g -F dwarf -o "$out_dir/shards/start.o" shards/start.asm
+	for source in shards/lib/*.c; do
+		[[ -e $source ]] || continue
+		local object=$out_dir/shards/lib/$(basename "$source" .c).o
+		objects+=("$object")
+		compile_shard_file "$source" "$object"
+	done
+	finish_steps "the shard library"
+	step "$out_dir/shards/lib.a" "${objects[@]}" -- make_archive "$out_dir/shards/lib.a" "${objects[@]}"
+}
+
+# compile_shard_file SOURCE OBJECT: starts the compiler or the assembler for one file of a shard.
+compile_shard_file() {
+	local source=$1 object=$2
+	case $source in
+	*.c)
+		background_step "$object" "$source" -- \
+			gcc "${shard_cflags[@]}" -MMD -MF "$object.d" -c -o "$object" "$source"
+		;;
+	*.asm)
+		background_step "$object" "$source" -- \
+			nasm -f elf64 -g -F dwarf -MD "$object.d" -I "${source%/*}/" -o "$object" "$source"
+		;;
+	esac
+}
+
+# compile_shard DIR OBJECTS-DIR: starts compiling the sources in DIR; shard_objects names the results. A folder that
+# has a start.asm of its own is entered there instead of at ours.
+compile_shard() {
+	local dir=$1 objects_dir=$2 source object
+	shard_objects=()
+	[[ -e $dir/start.asm ]] || shard_objects=("$out_dir/shards/start.o")
+	for source in "$dir"/*.asm "$dir"/*.c; do
+		[[ -e $source ]] || continue
+		object=$objects_dir/${source##*/}.o
+		if [[ ${source##*/} == start.asm ]]; then
+			shard_objects=("$object" "${shard_objects[@]}")
+		else
+			shard_objects+=("$object")
+		fi
+		compile_shard_file "$source" "$object"
+	done
+}
+
+# link_shard NAME OUTPUT-DIR OBJECT...: makes NAME.elf, for people and debuggers, and NAME.bin, for the ramdisk.
+link_shard() {
+	local elf=$2/$1.elf bin=$2/$1.bin
+	shift 2
+	step "$elf" "$@" "$out_dir/shards/lib.a" shards/shard.ld -- \
+		ld -nostdlib --gc-sections -T shards/shard.ld -o "$elf" "$@" "$out_dir/shards/lib.a" || return
+	step "$bin" "$elf" -- objcopy -O binary "$elf" "$bin"
+}
+
+# build_shard DIR OUTPUT-DIR NAME: builds the shard in DIR, which may lie anywhere. Needs build_shard_library.
+build_shard() {
+	local dir=$1 output=$2 name=$3
+	compgen -G "$dir/*.c" >/dev/null || compgen -G "$dir/*.asm" >/dev/null ||
+		die "$dir holds no .c and no .asm file, so there is no shard to build."
+	compile_shard "$dir" "$output/$name.objects"
+	finish_steps "the shard in $dir"
+	link_shard "$name" "$output" "${shard_objects[@]}" || die "could not link the shard in $dir; see above."
+}
+
+# build_all_shards: builds every folder of shards/ that has a main.c; all of them compile at the same time.
+build_all_shards() {
+	local main name
+	for main in shards/*/main.c; do
+		[[ -e $main ]] || continue
+		name=$(basename "${main%/main.c}")
+		compile_shard "${main%/main.c}" "$out_dir/shards/$name.objects"
+	done
+	finish_steps "the shards"
+	for main in shards/*/main.c; do
+		[[ -e $main ]] || continue
+		name=$(basename "${main%/main.c}")
+		build_shard "${main%/main.c}" "$out_dir/shards" "$name"
+	done
+}
