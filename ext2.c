@@ -291,8 +291,8 @@ int ext2_mount(struct ext2 *fs, const void *image, uint64_t size)
 	if (!read_superblock(fs, super))
 		return -COCONUT_E_IO;
 
-	/* The superblock lies in block 1 when blocks are 1 KiB, in block 0 when they are larger. From the comparison with
-	 * `size` on, every block number below fs->blocks is one that can be read. */
+	/* The superblock lies in block 1 when blocks are 1 KiB, in block 0 when they are larger. From the comparison
+	 * with `size` on, every block number below fs->blocks is one that can be read. */
 	uint32_t first_data_block = le32(super + S_FIRST_DATA_BLOCK);
 	uint32_t blocks_per_group = le32(super + S_BLOCKS_PER_GROUP);
 	if (first_data_block != (fs->block_shift == MIN_BLOCK_SHIFT ? 1 : 0) || fs->blocks <= first_data_block

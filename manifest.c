@@ -20,6 +20,7 @@ size_t strlen(const char *s);
 
 #define MAX_WORDS 16 /* of a line; no correct one has more than 8 */
 
+/* What the functions share. It lives on the stack of manifest_parse, so there is no state from one call to the next. */
 struct parser {
 	char *word[MAX_WORDS]; /* the words of the line, each ended by a NUL */
 	uint32_t words;
@@ -94,7 +95,7 @@ static int split_line(struct parser *p, char *line)
 static bool read_number(const char **s, uint32_t max, uint32_t *number)
 {
 	const char *start = *s;
-	uint64_t value = 0;
+	uint64_t value = 0; /* stays below 10 * max + 10, so it cannot wrap */
 	for (; **s >= '0' && **s <= '9'; (*s)++) {
 		value = value * 10 + (uint64_t)(**s - '0');
 		if (value > max)
@@ -198,7 +199,7 @@ static int set_option(struct parser *p, struct manifest_shard *shard, const char
 static int parse_shard(struct parser *p)
 {
 	struct manifest *m = p->m;
-	const char *name = p->word[1], *path = p->word[2];
+	const char *name = p->word[1], *path = p->word[2]; /* parse_line has counted the words */
 	if (!name_valid(name))
 		return fail(p, "a name has 1 to 23 letters, digits, points, hyphens or underscores", name);
 	if (find_shard(m, name) >= 0)
@@ -218,7 +219,7 @@ static int parse_shard(struct parser *p)
 			value++;
 		if (*value == '\0')
 			return fail(p, "an option is written name=value", p->word[i]);
-		*value++ = '\0';
+		*value++ = '\0'; /* from here on p->word[i] is the name alone */
 		int error = set_option(p, shard, p->word[i], value, &seen);
 		if (error != 0)
 			return error;
@@ -238,10 +239,12 @@ static int parse_channel(struct parser *p)
 		return error;
 	if (m->channel_count == MANIFEST_CHANNELS)
 		return fail(p, "there are too many channels", p->word[0]);
+	/* Each channel puts a capability into one slot of both shards. */
 	for (int end = 0; end < 2; end++) {
 		uint32_t used = 0;
 		for (uint32_t i = 0; i < m->channel_count; i++)
-			used += m->channel[i].shard[0] == channel.shard[end] || m->channel[i].shard[1] == channel.shard[end];
+			used += m->channel[i].shard[0] == channel.shard[end]
+			     || m->channel[i].shard[1] == channel.shard[end];
 		if (used == COCONUT_CAP_SLOTS)
 			return fail(p, "the channels of this shard fill all its capability slots", p->word[1 + end]);
 	}
@@ -268,6 +271,7 @@ static int parse_layers(struct parser *p, const char *word, struct manifest_pipe
 	if (strlen(word) < strlen(key) || memcmp(word, key, strlen(key)) != 0)
 		return fail(p, "the layers are written layers=A-B,C-D", word);
 	const char *at = word + strlen(key);
+	/* Each condition stops at the first byte that does not fit, so `at` never passes the NUL of the word. */
 	for (int stage = 0; stage < 2; stage++) {
 		if (!read_number(&at, MANIFEST_LAYER_MAX, &pipeline->first[stage]) || *at++ != '-'
 		    || !read_number(&at, MANIFEST_LAYER_MAX, &pipeline->last[stage]) || *at++ != after_range[stage])
@@ -344,6 +348,7 @@ static int parse_line(struct parser *p, char *line)
 	return fail(p, "a line begins with shard, channel, gpu or pipeline", p->word[0]);
 }
 
+/* Looks at every byte twice: once for the end of the line and control bytes, once for words. */
 int manifest_parse(char *text, size_t len, struct manifest *m, struct manifest_error *error)
 {
 	struct parser p = {.m = m, .error = error};

@@ -1,0 +1,73 @@
+/*
+ * pci.h: finding PCI devices and reading what they say about themselves.
+ *
+ * The logic does not know how configuration space is reached: it is handed a pair of functions, ports 0xCF8 and
+ * 0xCFC in the supervisor, an array in the host tests.
+ *
+ * Read next: pci.c, then gpu.c and iommu.c, which look for their devices in the result.
+ */
+#ifndef PCI_H
+#define PCI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PCI_DEVICES 32 /* functions that the supervisor remembers */
+#define PCI_BARS    6
+
+/* Access to configuration space, by aligned 32-bit words. Reading a function that is absent gives 0xFFFFFFFF. */
+struct pci_access {
+	uint32_t (*read)(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset);
+	void (*write)(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset, uint32_t value);
+	void *ctx;
+};
+
+/* A range of addresses that the device answers to. The upper half of a wide one takes the next number, whose own
+ * entry is then empty. */
+struct pci_bar {
+	uint64_t base, size; /* bytes; size 0: there is none; base 0: the firmware has not placed it */
+	bool io;             /* ports, not memory */
+	bool wide;           /* 64-bit address */
+	bool prefetchable;
+};
+
+struct pci_device {
+	uint8_t bus, dev, fn;
+	uint8_t header;                    /* type of its header: 0 device, 1 bridge */
+	uint16_t vendor, device;
+	uint8_t class, subclass, prog_if;
+	bool bus_master;                   /* may start DMA, as the firmware left it */
+	uint8_t msi, msix;                 /* offsets of these capabilities, 0 where there are none */
+	struct pci_bar bars[PCI_BARS];     /* empty in bridges */
+};
+
+/* Bits of the command register (PCI 3.0, 6.2.2). */
+#define PCI_COMMAND_IO          0x001
+#define PCI_COMMAND_MEMORY      0x002
+#define PCI_COMMAND_BUS_MASTER  0x004
+#define PCI_COMMAND_NO_INTX     0x400
+
+/* Capability identifiers (PCI Code and ID Assignment, chapter 2). */
+#define PCI_CAP_MSI     0x05
+#define PCI_CAP_VENDOR  0x09 /* virtio describes itself with several of these */
+#define PCI_CAP_EXPRESS 0x10
+#define PCI_CAP_MSIX    0x11
+
+/* Finds all functions on bus 0 and on the buses behind bridges, and stores the first `max` of them in the order of
+ * discovery. Returns how many there are, which may be more than `max`. Base addresses are sized, which needs decoding
+ * switched off for a moment: no other code may use the devices meanwhile. */
+uint32_t pci_scan(const struct pci_access *access, struct pci_device *devices, uint32_t max);
+
+/* Returns the offset of the next capability with this identifier after the one at `after` (0: the first of all), or
+ * 0 when there is none. */
+uint8_t pci_find_capability(const struct pci_access *access, const struct pci_device *device, uint8_t id,
+	uint8_t after);
+
+/* Clears, then sets, bits of the command register. Returns its former value. */
+uint16_t pci_command(const struct pci_access *access, const struct pci_device *device, uint16_t clear, uint16_t set);
+
+/* Returns in words what the device is, for the table that --verbose prints. */
+const char *pci_class_name(const struct pci_device *device);
+
+#endif
