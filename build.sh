@@ -69,6 +69,11 @@ parse_options() {
 	[[ ${CI:-} != 1 ]] || { kernel_cflags+=(-Werror) && loader_cflags+=(-Werror); }
 }
 
+# refresh FROM TO: copies a finished file to the boot volume if it is another one than last time.
+refresh() {
+	cmp -s "$1" "$2" || cp "$1" "$2"
+}
+
 # make_layout_inc OUT: turns the `#define NAME number` lines of layout.h into NASM's %define.
 make_layout_inc() {
 	sed -nE 's/^#define[ \t]+([A-Za-z_0-9]+)[ \t]+(0[xX][0-9A-Fa-f]+|[0-9]+)([ \t].*)?$/%define \1 \2/p' layout.h >"$1"
@@ -130,8 +135,9 @@ link_supervisor() {
 	step "$object" "$source" -- gcc "${kernel_cflags[@]}" -c -o "$object" "$source"
 	step "$out_dir/supervisor.elf" "${kernel_objects[@]}" "$object" supervisor.ld -- \
 		link_and_check_supervisor "$first" "${kernel_objects[@]}" "$object" || die "the supervisor cannot be used; see above."
-	step "$out_dir/esp/supervisor.elf" "$out_dir/supervisor.elf" -- \
-		objcopy --strip-debug "$out_dir/supervisor.elf" "$out_dir/esp/supervisor.elf"
+	step "$out_dir/symbols/stripped.elf" "$out_dir/supervisor.elf" -- \
+		objcopy --strip-debug "$out_dir/supervisor.elf" "$out_dir/symbols/stripped.elf"
+	refresh "$out_dir/symbols/stripped.elf" "$out_dir/esp/supervisor.elf"
 }
 
 # link_and_check_supervisor FIRST OBJECT...: the final link; refuses an image that leaves its place in memory, and a
@@ -165,11 +171,12 @@ compile_loader() {
 
 # link_loader: makes efi_loader.so (with DWARF, for gdb) and from it the PE file that the firmware starts.
 link_loader() {
-	local so=$out_dir/efi_loader.so efi=$out_dir/esp/EFI/BOOT/BOOTX64.EFI
+	local so=$out_dir/efi_loader.so efi=$out_dir/efi_loader.efi
 	step "$so" "${loader_objects[@]}" -- ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -L "$efi_lib_dir" \
 		-T "$efi_lib_dir/elf_x86_64_efi.lds" -o "$so" "$efi_lib_dir/crt0-efi-x86_64.o" "${loader_objects[@]}" -lgnuefi ||
 		die "could not link the loader; see above."
 	step "$efi" "$so" -- make_pe "$so" "$efi" || die "the loader cannot be used; see above."
+	refresh "$efi" "$out_dir/esp/EFI/BOOT/BOOTX64.EFI"
 }
 
 # make_pe SO EFI: copies the sections the firmware needs; refuses a file without .reloc, which firmware either does
@@ -193,7 +200,7 @@ build_ramdisk() {
 	done
 	step "$out_dir/ramdisk.img" "${existing[@]}" -- stage_and_make_ramdisk ||
 		die "could not make the ramdisk; see above."
-	step "$out_dir/esp/ramdisk.img" "$out_dir/ramdisk.img" -- cp "$out_dir/ramdisk.img" "$out_dir/esp/ramdisk.img"
+	refresh "$out_dir/ramdisk.img" "$out_dir/esp/ramdisk.img"
 }
 
 # stage_and_make_ramdisk: the step behind build_ramdisk.

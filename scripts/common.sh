@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # common.sh: what build.sh, run.sh and scripts/build-shard.sh share: messages, and steps that run only when needed.
 #
 # A step is a command that makes one file. Beside that file it leaves OUT.cmd, the text of the command, written
@@ -13,10 +14,10 @@ say() {
 	printf '%s: %s\n' "$self" "$*" >&2
 }
 
-# die TEXT...: says why the script gives up, and ends it.
+# die TEXT...: says why the script gives up, and ends it with status 1, or with die_status where a script sets that.
 die() {
 	say "$@"
-	exit 1
+	exit "${die_status:-1}"
 }
 
 # up_to_date OUT COMMAND-TEXT [INPUT...]: true when the step that makes OUT need not run. Inputs are those named and
@@ -30,6 +31,7 @@ up_to_date() {
 	local inputs=("$@") listed=()
 	if [[ -e $out.d ]]; then
 		# Without -r, read undoes the backslashes with which the compilers quote spaces and ends of lines.
+		# shellcheck disable=SC2162
 		read -d '' -a listed <"$out.d" || true
 		inputs+=("${listed[@]:1}")
 	fi

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # ramdisk.sh: makes the ramdisk, a real ext2 file system, from a folder that is staged first.
 #
 # Blocks are 4 KiB, the size of a page, so that FS_MAP can map files without copying them. Needs common.sh.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # shards.sh: builds shards: flat binaries linked at 0x1000 from the C and NASM files of one folder.
 #
 # Needs common.sh, `out_dir` (where the build goes) and the project's folder as working directory.

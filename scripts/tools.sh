@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # tools.sh: looks for the tools and files of the distribution that the build and the emulator need, and installs what
 # is missing where it may: as root, or through sudo. With NO_INSTALL=1 it only says what to type.
 #

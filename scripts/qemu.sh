@@ -1,0 +1,104 @@
+# shellcheck shell=bash disable=SC2154
+# qemu.sh: the machine that a run gets: our choices first, then the user's options, which win.
+#
+# Needs common.sh, tools.sh (firmware paths) and the variables of run.sh. Read next: scripts/watch.py.
+
+# option_given PATTERN: true when one of the user's QEMU options is an option that matches, with one dash or two.
+option_given() {
+	local option
+	for option in ${qemu_options[@]+"${qemu_options[@]}"}; do
+		# shellcheck disable=SC2053
+		[[ ${option/#--/-} != $1 ]] || return 0
+	done
+	return 1
+}
+
+# value_given OPTION-PATTERN VALUE-PATTERN: true when the user gave such an option with such a value.
+value_given() {
+	local i
+	for ((i = 0; i + 1 < ${#qemu_options[@]}; i++)); do
+		# shellcheck disable=SC2053
+		[[ ${qemu_options[i]/#--/-} == $1 && ${qemu_options[i + 1]} == $2 ]] && return 0
+	done
+	return 1
+}
+
+# quote_commas TEXT: prints a path as it must stand inside an option with several parts.
+quote_commas() {
+	printf '%s' "${1//,/,,}"
+}
+
+# kvm_works: runs a guest of a few instructions under KVM. /dev/kvm may exist and be broken (nested machines): then
+# the guest dies without a word and QEMU stays up, hence the time-out.
+kvm_works() {
+	local disk=$run_dir/probe.img status=0
+	[[ -r /dev/kvm && -w /dev/kvm ]] || return 1
+	# mov al,0x2A; out 0xF4,al; hlt: a boot sector that ends QEMU with the status 0x2A * 2 + 1.
+	{ printf '\xB0\x2A\xE6\xF4\xF4' && head -c 505 /dev/zero && printf '\x55\xAA'; } >"$disk"
+	timeout -k 2 10 qemu-system-x86_64 -accel kvm -machine q35 -cpu max -m 32 -display none -net none -no-reboot \
+		-drive "format=raw,file=$disk" -device isa-debug-exit,iobase=0xf4,iosize=4 >/dev/null 2>&1 || status=$?
+	rm -f "$disk"
+	((status == 0x2A * 2 + 1))
+}
+
+# choose_accelerator: TCG unless the user asks for KVM and KVM really runs a guest.
+choose_accelerator() {
+	local accelerator=tcg
+	! option_given -accel && ! option_given -enable-kvm && ! value_given '-@(machine|M)' '*accel=*' || return 0
+	case ${ACCEL:-tcg} in
+	tcg) ;;
+	kvm)
+		if kvm_works; then
+			accelerator=kvm
+		else
+			say "KVM does not run a guest on this machine; using TCG."
+		fi
+		;;
+	*) die "ACCEL=$ACCEL: only tcg and kvm are known." ;;
+	esac
+	qemu_command+=(-accel "$accelerator")
+}
+
+# choose_devices: q35 has an IOMMU, two DMA engines (edu) and a video card; a user's other machine or IOMMU replaces ours.
+choose_devices() {
+	qemu_command+=(-machine "q35,kernel-irqchip=split" -cpu max)
+	value_given '-@(machine|M)' '@(pc|pc-i440fx*|isapc|microvm)?(,*)' || value_given -device '*-iommu?(-pci)?(,*)' ||
+		qemu_command+=(-device "intel-iommu,intremap=on")
+	qemu_command+=(-device edu -device edu -vga std -display none -monitor none -net none -no-reboot
+		-device "isa-debug-exit,iobase=0xf4,iosize=4")
+}
+
+# choose_firmware: the boot volume, and UEFI firmware unless the user brings some.
+choose_firmware() {
+	local image
+	qemu_command+=(-drive "format=raw,file.driver=vvfat,file.rw=on,file.dir=$(quote_commas "$PWD/$run_dir/esp")")
+	! option_given -bios && ! option_given -pflash && ! value_given -drive '*if=pflash*' || return 0
+	if image=$(first_file "${bios_images[@]}"); then
+		qemu_command+=(-bios "$image")
+	else
+		image=$(first_file "${flash_images[@]}") || die "no UEFI firmware for QEMU; ./build.sh says how to get it."
+		qemu_command+=(-drive "if=pflash,unit=0,format=raw,readonly=on,file=$image")
+	fi
+}
+
+# choose_machine: fills qemu_command; adds to watch_options what the watcher has to know.
+choose_machine() {
+	local ramdisk=$run_dir/esp/ramdisk.img
+	qemu_command=(qemu-system-x86_64)
+	choose_devices
+	choose_accelerator
+	qemu_command+=(-m "$((256 + ($(stat -c %s "$ramdisk") >> 20)))M")
+	if [[ $filter ]]; then
+		watch_options+=("$filter")
+		choose_firmware
+	else
+		qemu_command+=(-kernel "$build_dir/supervisor.elf" -initrd "$ramdisk" -append "${verbose:+verbose}")
+	fi
+	qemu_command+=(${qemu_options[@]+"${qemu_options[@]}"})
+	[[ ! $debugger ]] || watch_options+=(--gdb)
+	if [[ $run_timeout ]]; then
+		watch_options+=(--timeout "$run_timeout")
+	elif [[ ! $debugger ]] && ! option_given -S && ! option_given -s; then
+		watch_options+=(--timeout 600)
+	fi
+}

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""watch.py: runs QEMU for run.sh, passes the guest's console on, and judges how the run ended.
+
+The guest's first serial port is a pipe that this script reads: what arrives goes to stdout and to serial.log at once,
+byte for byte. With --firmware everything before the loader's first `[BOOT]` goes to firmware.log instead, because
+UEFI firmware draws menus and clears screens on the serial port.
+
+Exit status, as run.sh documents it: 0 1 2 3 124, and 128 + number for a signal. Read next: layout.h (DEBUG_EXIT_...).
+"""
+
+import argparse
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+PATIENCE = 5  # seconds without a word from the guest until we say what we wait for
+GRACE = 10  # seconds that QEMU gets to end after its console has closed
+LAST_LINE = b"Halting."
+LOADER_MARK = b"[BOOT]"
+TIMED_OUT = 124
+OTHER_END = 3
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def say(text):
+    print("run.sh: " + text, file=sys.stderr, flush=True)
+
+
+class Interrupted(Exception):
+    """A signal asks the run to end; `number` says which."""
+
+    def __init__(self, number):
+        self.number = number
+
+
+class TimedOut(Exception):
+    """The guest has used up its time."""
+
+
+def interrupt(number, _frame):
+    raise Interrupted(number)
+
+
+class Console:
+    """What the guest has said: passes it to stdout and the logs, and remembers how the last line reads."""
+
+    def __init__(self, folder, has_firmware):
+        self.log = open(os.path.join(folder, "serial.log"), "wb", buffering=0)
+        self.firmware_log = open(os.path.join(folder, "firmware.log"), "wb", buffering=0) if has_firmware else None
+        self.waiting = has_firmware  # for the loader's first line
+        self.pending = b""  # end of the firmware's output, which may be the beginning of LOADER_MARK
+        self.tail = b""
+
+    def feed(self, data):
+        if self.waiting:
+            data = self.skip_firmware(data)
+        if data:
+            self.log.write(data)
+            self.tail = (self.tail + data)[-4096:]
+            write_all(sys.stdout.fileno(), data)
+
+    def skip_firmware(self, data):
+        """Returns the part of data from LOADER_MARK on."""
+        data = self.pending + data
+        start = data.find(LOADER_MARK)
+        self.waiting = start < 0
+        if self.waiting:
+            start = max(0, len(data) - len(LOADER_MARK) + 1)
+        self.firmware_log.write(data[:start])
+        self.pending = data[start:] if self.waiting else b""
+        return b"" if self.waiting else data[start:]
+
+    def halted(self):
+        lines = self.tail.replace(b"\r", b"").rstrip(b"\n").split(b"\n")
+        return lines[-1] == LAST_LINE
+
+
+def write_all(fd, data):
+    """Writes all of data, also to a descriptor that another program has made non-blocking."""
+    while data:
+        try:
+            data = data[os.write(fd, data):]
+        except BlockingIOError:
+            select.select([], [fd], [])
+
+
+def read_debug_exit_codes():
+    """Returns {name: status of QEMU} for the DEBUG_EXIT_ values that the guest writes."""
+    codes = {}
+    with open("layout.h", encoding="utf-8") as layout:
+        for line in layout:
+            words = line.split()
+            if len(words) > 2 and words[0] == "#define" and words[1].startswith("DEBUG_EXIT_"):
+                codes[words[1][len("DEBUG_EXIT_"):]] = int(words[2], 0) * 2 + 1
+    return codes
+
+
+def follow(console, pipe, deadline, debugger):
+    """Passes the console on until QEMU closes it, or until the debugger ends."""
+    started = time.monotonic()
+    spoken = False
+    while True:
+        now = time.monotonic()
+        if deadline and now >= deadline:
+            raise TimedOut
+        if console.waiting and not spoken and now - started >= PATIENCE:
+            say("waiting for the firmware; it takes about 4 seconds on an idle machine ...")
+            spoken = True
+        if select.select([pipe], [], [], 0.5)[0]:
+            data = os.read(pipe, 65536)
+            if not data:
+                return
+            console.feed(data)
+        if debugger and debugger.poll() is not None:
+            return
+
+
+def die_with_parent():
+    """Makes the kernel end this process when the script is killed, so that no QEMU is left behind."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start_qemu(command, socket):
+    """Starts QEMU with a pipe as its first serial port. Returns the process and the pipe's reading end.
+
+    Under gdb it gets a session of its own, so that Ctrl-C reaches gdb only."""
+    reader, writer = os.pipe()
+    command = [command[0], "-serial", f"file:/dev/fd/{writer}"] + command[1:]
+    if socket:
+        command += ["-S", "-gdb", f"unix:{socket},server=on,wait=off"]
+    qemu = subprocess.Popen(command, pass_fds=[writer], preexec_fn=die_with_parent, start_new_session=bool(socket),
+                            stdin=subprocess.DEVNULL if socket else None)
+    os.close(writer)
+    return qemu, reader
+
+
+def start_gdb(folder, build, socket):
+    """Writes the gdb script of this run and starts gdb with it. Returns the process."""
+    script = os.path.join(folder, "gdb.txt")
+    build = os.path.abspath(build)
+    with open(script, "w", encoding="utf-8") as out:
+        out.write(GDB_SCRIPT.format(build=build, socket=socket))
+    for _ in range(100):
+        if os.path.exists(socket):
+            break
+        time.sleep(0.1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return subprocess.Popen(["gdb", "-q", "-x", script], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+
+# The breakpoint is a hardware one because the loader writes the supervisor over a software breakpoint.
+GDB_SCRIPT = """\
+set confirm off
+set architecture i386:x86-64
+file "{build}/supervisor.elf"
+target remote {socket}
+hbreak supervisor_main
+
+define shard
+  add-symbol-file "{build}/shards/$arg0.elf"
+end
+document shard
+shard NAME: load the symbols of shards/NAME, which is linked at 0x1000.
+end
+
+define loader
+  add-symbol-file "{build}/efi_loader.so" -o $arg0
+end
+document loader
+loader ADDRESS: load the symbols of the UEFI loader; its line "loaded at" on the console of --verbose says where.
+end
+
+echo Running through the firmware to supervisor_main ...\\n
+continue
+"""
+
+
+def judge(status, console, codes, log):
+    """Returns the exit status of the run from QEMU's status, and says what happened where that is not plain."""
+    if status == codes["OK"] and console.halted():
+        return 0
+    if status == codes["FAILED"]:
+        return 1
+    if status == codes["PANIC"]:
+        say(f"the supervisor panicked. The log is {log}")
+        return 2
+    if status == codes["LOADER"]:
+        say(f"the loader gave up. The log is {log}")
+        return 2
+    if status == codes["OK"]:
+        end = f"the guest reported success, but its last line is not {LAST_LINE.decode()}"
+    elif status == 0:
+        end = "the machine was reset or switched off before the guest reported a result (a triple fault resets it)."
+    elif status < 0:
+        end = f"QEMU was ended by signal {-status} ({signal.strsignal(-status)})."
+    else:
+        end = f"QEMU ended with status {status}, which the guest never reports."
+    if console.waiting:
+        end += " The loader had not started."
+        log = log.replace("serial.log", "firmware.log")
+    say(f"{end} The log is {log}")
+    return OTHER_END
+
+
+def stop(process):
+    """Ends a process of ours that may still run."""
+    if process and process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def run(options, command):
+    """Runs QEMU to its end and returns the exit status."""
+    log = os.path.join(options.run, "serial.log")
+    console = Console(options.run, options.firmware)
+    private = tempfile.mkdtemp(prefix="coconut-") if options.gdb else None
+    socket = os.path.join(private, "gdb") if private else None
+    qemu = gdb = None
+    try:
+        qemu, pipe = start_qemu(command, socket)
+        if options.gdb:
+            gdb = start_gdb(options.run, options.build, socket)
+        follow(console, pipe, options.timeout and time.monotonic() + options.timeout, gdb)
+        if gdb:
+            gdb.wait()
+            stop(qemu)
+        status = judge(qemu.wait(GRACE), console, read_debug_exit_codes(), log)
+    except (TimedOut, subprocess.TimeoutExpired):
+        say(f"no end after {options.timeout} seconds (--timeout sets the limit). The log is {log}")
+        status = TIMED_OUT
+    except (Interrupted, BrokenPipeError) as stopped:
+        status = 128 + getattr(stopped, "number", signal.SIGPIPE)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stop(gdb)
+        stop(qemu)
+        if private:
+            shutil.rmtree(private)
+    return status
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", required=True, help="the folder of this run")
+    parser.add_argument("--build", required=True, help="the folder of the build, for symbols")
+    parser.add_argument("--firmware", action="store_true", help="drop what comes before the loader's first line")
+    parser.add_argument("--timeout", type=int, help="seconds until the run is given up")
+    parser.add_argument("--gdb", action="store_true", help="start gdb, attached")
+    parser.add_argument("command", nargs="+", help="QEMU and its options, after --")
+    options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    sys.exit(run(options, options.command))
+
+
+main()
