@@ -81,13 +81,16 @@ uint8_t pci_find_capability(const struct pci_access *access, const struct pci_de
 	return 0;
 }
 
-/* Writes ones to a base address register, reads back which of them stuck, and restores it. Returns that mask. */
+/* Returns which bits of a base address register can be set and cleared, and gives it back its value. A bit that is 1
+ * for good is none of the address, so writing ones alone would not tell. */
 static uint32_t probe(const struct pci_access *access, const struct pci_device *d, uint16_t offset, uint32_t value)
 {
 	config_write(access, d, offset, 0xFFFFFFFF);
-	uint32_t mask = config_read(access, d, offset);
+	uint32_t ones = config_read(access, d, offset);
+	config_write(access, d, offset, 0);
+	uint32_t zeros = config_read(access, d, offset);
 	config_write(access, d, offset, value);
-	return mask;
+	return ones & ~zeros;
 }
 
 /* Sizes base address `index` of a device that decodes nothing at the moment. Returns the index of the next one. */
