@@ -217,8 +217,8 @@ static void __attribute__((noreturn)) give_up_range(uint64_t base, uint64_t size
 		const EFI_MEMORY_DESCRIPTOR *entry = (const void *)((uint8_t *)map + at);
 		uint64_t end = entry->PhysicalStart + entry->NumberOfPages * PAGE_SIZE;
 		if (entry->Type != EfiConventionalMemory && entry->PhysicalStart < base + size && base < end)
-			give_up("address range %x to %x (%s) is taken: the firmware has %s at %x to %x: use firmware that "
-				"leaves it free, such as Debian's OVMF", base, base + size - 1, what,
+			give_up("address range %x to %x (%s) is taken: the firmware has %s at %x to %x: give the machine "
+				"more memory (./run.sh -m 256M), or use Debian's OVMF, which leaves it free", base, base + size - 1, what,
 				memory_type_name(entry->Type), entry->PhysicalStart, end - 1);
 	}
 	give_up("address range %x to %x (%s) is taken: there is no memory: give the machine at least 64 MiB, "
@@ -375,8 +375,8 @@ static struct file load_ramdisk(EFI_FILE_HANDLE root)
 	blocks = read32(file.data + EXT2_BLOCKS_COUNT);
 	log_block = read32(file.data + EXT2_LOG_BLOCK);
 	if (log_block > EXT2_LOG_BLOCK_MAX || blocks == 0 || blocks << (10 + log_block) > file.size)
-		give_up("ramdisk.img is truncated or damaged: it has %u KiB and its superblock describes %u blocks of "
-			"2^%u KiB: run ./build.sh again", file.size / 1024, blocks, log_block);
+		give_up("ramdisk.img is truncated or damaged: it has %u KiB, its superblock says %u KiB: "
+			"run ./build.sh again", file.size / 1024, log_block > EXT2_LOG_BLOCK_MAX ? 0 : blocks << log_block);
 	return file;
 }
 

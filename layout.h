@@ -37,6 +37,56 @@
 #define SEL_USER_CODE       0x23
 #define SEL_TSS             0x28
 
+/* Interrupt vectors. The stubs in boot.asm cover 0..63 and the spurious one. */
+#define VECTOR_PIC          0x20       /* 16 legacy lines; the timer is the first */
+#define VECTOR_MSI          0x30       /* 16 message-signalled interrupts */
+#define VECTOR_STUBS        0x40
+#define VECTOR_SPURIOUS     0xFF
+
+/* Offsets that boot.asm uses, checked against the C structures in sched.c and idt.c. */
+#define SHARD_KERNEL_RSP    0
+#define SHARD_STACK_TOP     8
+#define SHARD_CR3           16
+#define SHARD_FPU           32         /* FXSAVE image, 512 bytes, 16-byte aligned */
+#define TRAP_FRAME_CS       144
+#define TRAP_FRAME_SIZE     176
+#define SYSCALL_FRAME_RIP_HIGH 52      /* upper half of the return address, once the number is popped */
+#define USER_RIP_HIGH_MAX   0x7FFF     /* upper half of the highest lower-half canonical address */
+
+/* Protections that an experiment can leave out, one at a time: ABLATE(name) is true in a build made with
+ * `--define ABLATION=ABLATION_name`. The test of a protection must fail without it. */
+#define ABLATION_none       0
+#define ABLATION_cld        1
+#define ABLATION_clac       2
+#define ABLATION_fxsave     3
+#define ABLATION_selectors  4
+#define ABLATION_sysret_rip 5
+#define ABLATION_nx         6
+#define ABLATION_wp         7
+#define ABLATION_smep       8
+#define ABLATION_smap       9
+#define ABLATION_umip       10
+#define ABLATION_tsd        11
+#define ABLATION_sfmask     12
+#define ABLATION_user_check 13
+#define ABLATION_guard      14
+#define ABLATION_ist        15
+#define ABLATION_zeroing    16
+#define ABLATION_grant      17
+#define ABLATION_endpoint   18
+#define ABLATION_invlpg     19
+#define ABLATION_quota      20
+#define ABLATION_pledge     21
+
+/* Failures that a test build provokes, to prove that run.sh tells them apart. */
+#define PROVOKE_none         0
+#define PROVOKE_early_panic  1         /* before memory and traps are set up */
+#define PROVOKE_panic        2         /* a kernel page fault after initialisation */
+#define PROVOKE_triple_fault 3
+#define PROVOKE_hang         4         /* interrupts off, for ever */
+#define PROVOKE_silence      5         /* power off without a word */
+#define PROVOKE_stack        6         /* recursion into the guard page */
+
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */
 #define DEBUG_EXIT_PORT     0xF4
 #define DEBUG_EXIT_OK       0x10       /* every shard exited with 0 */

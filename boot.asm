@@ -1,0 +1,388 @@
+; boot.asm: everything that C cannot say.
+;
+;   .text.boot   the trampoline: from the loader (or QEMU's -kernel) to supervisor_main in the higher half
+;   isr_*        interrupt and exception stubs, with FXSAVE/FXRSTOR around what interrupts ring 3
+;   syscall_entry, context_switch, run_on_stack
+;
+; Invariants: the kernel runs with interrupts off except in the idle loop and at preemption points; whoever
+; leaves the CPU has its FPU state saved in its struct shard before another shard's state is loaded.
+; There is one CPU, so single words of memory (current, user_rsp) need no per-CPU base and no swapgs.
+;
+; Read next: kernel.h, then main.c. MEMORY_MAP.md has the picture of the address spaces built here.
+
+%include "layout.inc"
+%ifndef ABLATION
+%define ABLATION ABLATION_none
+%endif
+
+BOOT_STACK_TOP  equ PHYS_BOOT_STACK + 0x1000
+BOOT_PML4       equ PHYS_BOOT_TABLES
+BOOT_PDPT_LOW   equ PHYS_BOOT_TABLES + 0x1000
+BOOT_PDPT_HHDM  equ PHYS_BOOT_TABLES + 0x2000
+BOOT_PDPT_IMAGE equ PHYS_BOOT_TABLES + 0x3000
+BOOT_PD_LOW     equ PHYS_BOOT_TABLES + 0x4000   ; three alike: low, HHDM, image
+PML4_HHDM       equ 256                         ; index of HHDM_BASE, bits 47..39
+PML4_IMAGE      equ 511
+PDPT_IMAGE      equ 510                         ; index of IMAGE_BASE, bits 38..30
+LARGE_2M        equ 0x200000
+
+extern supervisor_main, interrupt_dispatch, syscall_dispatch, syscall_bad_return
+extern current, current_stack_top, tss, cpu_has_smap
+
+TSS_RSP0        equ 4                           ; SDM Vol. 3A 8.7
+
+; ---------------------------------------------------------------------------------------------------------
+; The trampoline
+; ---------------------------------------------------------------------------------------------------------
+
+section .note.Xen note alloc noexec nowrite align=4
+        ; An ELF note by which QEMU's -kernel finds a 32-bit entry (PVH: Xen's public/elfnote.h).
+        dd 4, 4, 18                             ; name size, description size, XEN_ELFNOTE_PHYS32_ENTRY
+        db "Xen", 0
+        dd pvh_start
+
+section .text.boot progbits alloc exec nowrite align=16
+
+; void pvh_start(void): the firmware-less entry, for tests and benchmarks.
+; At entry: 32-bit protected mode, paging off, ebx = physical address of the PVH start-info structure.
+;   1. two temporary tables that map the first GiB with one large page
+;   2. PAE, long mode, paging
+;   3. on to _start as if the loader had jumped there
+bits 32
+global pvh_start
+pvh_start:
+        cld
+        mov     edi, PHYS_PVH_TABLES            ; 1.
+        xor     eax, eax
+        mov     ecx, 2 * 0x1000 / 4
+        rep     stosd
+        mov     dword [PHYS_PVH_TABLES], (PHYS_PVH_TABLES + 0x1000) + PTE_PRESENT + PTE_WRITE
+        mov     dword [PHYS_PVH_TABLES + 0x1000], PTE_PRESENT + PTE_WRITE + PTE_LARGE
+        mov     eax, CR4_PAE                    ; 2.
+        mov     cr4, eax
+        mov     eax, PHYS_PVH_TABLES
+        mov     cr3, eax
+        mov     ecx, MSR_EFER
+        rdmsr
+        or      eax, EFER_LME
+        wrmsr
+        mov     eax, cr0
+        or      eax, CR0_PG + CR0_PE
+        mov     cr0, eax
+        lgdt    [boot_gdt_pointer]
+        jmp     SEL_KERNEL_CODE:.long_mode
+bits 64
+.long_mode:
+        mov     edi, ebx                        ; 3.
+
+; void _start(void *bootinfo): the ELF's entry point.
+; At entry: long mode, the first GiB mapped one to one, rdi = physical address of struct bootinfo.
+;   1. the boot stack
+;   2. seven tables: the first GiB of physical memory, three ways (one to one, HHDM, image)
+;   3. no-execute pages on, the tables live
+;   4. our own GDT, and a far return into the higher half
+global _start
+_start:
+        cli
+        cld
+        mov     esp, BOOT_STACK_TOP             ; 1.
+        mov     rbx, rdi
+
+        mov     edi, PHYS_BOOT_TABLES           ; 2.
+        xor     eax, eax
+        mov     ecx, PHYS_BOOT_TABLE_PAGES * 0x1000 / 8
+        rep     stosq
+        mov     dword [BOOT_PML4], BOOT_PDPT_LOW + PTE_PRESENT + PTE_WRITE
+        mov     dword [BOOT_PML4 + PML4_HHDM * 8], BOOT_PDPT_HHDM + PTE_PRESENT + PTE_WRITE
+        mov     dword [BOOT_PML4 + PML4_IMAGE * 8], BOOT_PDPT_IMAGE + PTE_PRESENT + PTE_WRITE
+        mov     dword [BOOT_PDPT_LOW], BOOT_PD_LOW + PTE_PRESENT + PTE_WRITE
+        mov     dword [BOOT_PDPT_HHDM], BOOT_PD_LOW + 0x1000 + PTE_PRESENT + PTE_WRITE
+        mov     dword [BOOT_PDPT_IMAGE + PDPT_IMAGE * 8], BOOT_PD_LOW + 0x2000 + PTE_PRESENT + PTE_WRITE
+        mov     edi, BOOT_PD_LOW
+        mov     edx, 3
+.next_directory:
+        mov     eax, PTE_PRESENT + PTE_WRITE + PTE_LARGE
+.next_large_page:
+        mov     [rdi], rax
+        add     rdi, 8
+        add     eax, LARGE_2M
+        cmp     eax, PHYS_TRAMPOLINE_TOP
+        jb      .next_large_page
+        dec     edx
+        jnz     .next_directory
+
+        mov     ecx, MSR_EFER                   ; 3.
+        rdmsr
+        or      eax, EFER_NXE
+        wrmsr
+        mov     eax, BOOT_PML4
+        mov     cr3, rax
+
+        lgdt    [boot_gdt_pointer]              ; 4.
+        mov     eax, SEL_KERNEL_DATA
+        mov     ss, eax
+        push    SEL_KERNEL_CODE
+        mov     rax, higher_half
+        push    rax
+        o64     retf
+
+; The GDT that lasts until idt.c loads the real one: the same selectors, kernel part only.
+align 8
+boot_gdt:
+        dq      0
+        dq      0x00AF9B000000FFFF              ; 0x08 code: present, ring 0, long
+        dq      0x00CF93000000FFFF              ; 0x10 data: present, ring 0, writable
+boot_gdt_pointer:
+        dw      $ - boot_gdt - 1
+        dq      boot_gdt
+
+section .text
+
+; Continues _start in the higher half. rbx = physical address of struct bootinfo.
+higher_half:
+        mov     rsp, HHDM_BASE + BOOT_STACK_TOP
+        xor     eax, eax
+        mov     ds, eax
+        mov     es, eax
+        mov     fs, eax
+        mov     gs, eax
+        xor     ebp, ebp                        ; ends the chain of frame pointers
+        mov     rdi, rbx
+        call    supervisor_main
+        ud2
+
+; ---------------------------------------------------------------------------------------------------------
+; Interrupts and exceptions
+; ---------------------------------------------------------------------------------------------------------
+
+; One stub per vector: a dummy error code where the CPU pushes none, then the vector.
+%macro ISR 1
+isr_%1:
+%if %1 != 8 && %1 != 10 && %1 != 11 && %1 != 12 && %1 != 13 && %1 != 14 && %1 != 17 && %1 != 21 && %1 != 29 && %1 != 30
+        push    0
+%endif
+        push    %1
+        jmp     isr_common
+%endmacro
+
+%assign vector 0
+%rep VECTOR_STUBS
+        ISR     vector
+%assign vector vector + 1
+%endrep
+        ISR     255
+
+; void isr_common(void): saves what was interrupted, lets C decide, returns.
+; State at entry: interrupts off, on the shard's kernel stack (from ring 3), the current stack (from ring 0)
+; or an IST stack, which holds from the top down:
+;
+;     ss  rsp  rflags  cs  rip      pushed by the CPU
+;     error  vector                 pushed by the stub
+;     rax rbx rcx rdx rsi rdi rbp r8 .. r15     pushed here: struct trap_frame, rsp points at r15
+;
+;   1. general registers
+;   2. flags that a shard may have left: DF misleads string moves, AC opens user memory to the kernel
+;   3. from ring 3: the FPU state, before anything can replace it
+;   4. C
+isr_common:
+        push    rax                             ; 1.
+        push    rbx
+        push    rcx
+        push    rdx
+        push    rsi
+        push    rdi
+        push    rbp
+        push    r8
+        push    r9
+        push    r10
+        push    r11
+        push    r12
+        push    r13
+        push    r14
+        push    r15
+%if ABLATION != ABLATION_cld
+        cld                                     ; 2.
+%endif
+%if ABLATION != ABLATION_clac
+        cmp     byte [rel cpu_has_smap], 0      ; clac is #UD on a CPU without SMAP
+        je      .no_smap
+        clac
+.no_smap:
+%endif
+        test    byte [rsp + TRAP_FRAME_CS], 3   ; 3.
+        jz      .from_kernel
+%if ABLATION != ABLATION_fxsave
+        mov     rax, [rel current]
+        fxsave64 [rax + SHARD_FPU]
+%endif
+.from_kernel:
+        mov     rdi, rsp                        ; 4.
+        call    interrupt_dispatch
+
+; Returns to what the frame at rsp describes. New shards start here too, with a frame made by shard.c.
+global interrupt_return
+interrupt_return:
+        test    byte [rsp + TRAP_FRAME_CS], 3
+        jz      .to_kernel
+%if ABLATION != ABLATION_fxsave
+        mov     rax, [rel current]
+        fxrstor64 [rax + SHARD_FPU]
+%endif
+.to_kernel:
+        pop     r15
+        pop     r14
+        pop     r13
+        pop     r12
+        pop     r11
+        pop     r10
+        pop     r9
+        pop     r8
+        pop     rbp
+        pop     rdi
+        pop     rsi
+        pop     rdx
+        pop     rcx
+        pop     rbx
+        pop     rax
+        add     rsp, 16                         ; vector and error code
+        iretq
+
+; ---------------------------------------------------------------------------------------------------------
+; System calls
+; ---------------------------------------------------------------------------------------------------------
+
+; The target of the syscall instruction (IA32_LSTAR). SDM Vol. 2B, SYSCALL.
+; State at entry: ring 0, rcx = user rip, r11 = user rflags, SFMASK applied (interrupts off), rsp still the
+; shard's: not to be trusted or used. After step 2 the kernel stack holds, from the top down:
+;
+;     user rsp  r11  rcx  r10  r9  r8  rdx  rsi  rdi  rax     struct syscall_frame, rsp points at rax
+;
+;   1. the kernel stack of this shard
+;   2. what C may overwrite and the shard must get back
+;   3. int64_t syscall_dispatch(a0, a1, a2, a3, a4, number); the ABI's r10 is C's rcx
+;   4. everything back, the result in rax; a return address outside the lower half would fault in ring 0
+;      on some processors (CVE-2012-0217), so it never reaches sysret
+global syscall_entry
+syscall_entry:
+        mov     [rel user_rsp], rsp             ; 1.
+        mov     rsp, [rel current_stack_top]
+        push    qword [rel user_rsp]            ; 2.
+        push    r11
+        push    rcx
+        push    r10
+        push    r9
+        push    r8
+        push    rdx
+        push    rsi
+        push    rdi
+        push    rax
+        mov     rcx, r10                        ; 3.
+        mov     r9, rax
+        call    syscall_dispatch
+        add     rsp, 8                          ; 4. drops the number
+%if ABLATION != ABLATION_sysret_rip
+        cmp     dword [rsp + SYSCALL_FRAME_RIP_HIGH], USER_RIP_HIGH_MAX
+        ja      .bad_return
+%endif
+        pop     rdi
+        pop     rsi
+        pop     rdx
+        pop     r8
+        pop     r9
+        pop     r10
+        pop     rcx
+        pop     r11
+        pop     rsp
+        o64     sysret
+.bad_return:
+        mov     rdi, [rsp + SYSCALL_FRAME_RIP_HIGH - 4]
+        call    syscall_bad_return
+
+; ---------------------------------------------------------------------------------------------------------
+; Switching
+; ---------------------------------------------------------------------------------------------------------
+
+; void context_switch(struct shard *from, struct shard *to)
+; Leaves `from` where it stands and continues `to` where it once left. Interrupts are off. The FPU is the
+; caller's business: an ISR stub has saved it, a system call uses context_switch_fpu.
+;   1. callee-saved registers on the old stack, the rest is dead by the C calling convention
+;   2. the other stack, the other address space (a reload of CR3 flushes what belongs to `from`)
+;   3. where the next entry from ring 3 shall land
+;   4. selectors that `from` may have loaded
+global context_switch
+context_switch:
+        push    rbx                             ; 1.
+        push    rbp
+        push    r12
+        push    r13
+        push    r14
+        push    r15
+        mov     [rdi + SHARD_KERNEL_RSP], rsp
+        mov     rsp, [rsi + SHARD_KERNEL_RSP]   ; 2.
+        mov     rax, [rsi + SHARD_CR3]
+        mov     cr3, rax
+        mov     rax, [rsi + SHARD_STACK_TOP]    ; 3.
+        mov     [rel current_stack_top], rax
+        mov     [rel tss + TSS_RSP0], rax
+        mov     [rel current], rsi
+%if ABLATION != ABLATION_selectors
+        xor     eax, eax                        ; 4.
+        mov     ds, eax
+        mov     es, eax
+        mov     fs, eax
+        mov     gs, eax
+%endif
+        pop     r15
+        pop     r14
+        pop     r13
+        pop     r12
+        pop     rbp
+        pop     rbx
+        ret
+
+; void context_switch_fpu(struct shard *from, struct shard *to)
+; The same for a shard that is inside a system call, whose FPU state is still in the registers.
+global context_switch_fpu
+context_switch_fpu:
+%if ABLATION != ABLATION_fxsave
+        fxsave64 [rdi + SHARD_FPU]
+%endif
+        push    rdi
+        call    context_switch
+        pop     rdi
+%if ABLATION != ABLATION_fxsave
+        fxrstor64 [rdi + SHARD_FPU]
+%endif
+        ret
+
+; noreturn void run_on_stack(void *top, void (*function)(uint64_t), uint64_t argument)
+; Forgets the current stack and calls the function, which must not return, at the top of another.
+global run_on_stack
+run_on_stack:
+        mov     rsp, rdi
+        xor     ebp, ebp
+        mov     rdi, rdx
+        call    rsi
+        ud2
+
+; ---------------------------------------------------------------------------------------------------------
+; Data
+; ---------------------------------------------------------------------------------------------------------
+
+section .rodata
+; const uint64_t isr_table[VECTOR_STUBS + 1]: the stubs' addresses; the last is the spurious vector's.
+global isr_table
+align 8
+isr_table:
+%assign vector 0
+%rep VECTOR_STUBS
+        dq      isr_ %+ vector
+%assign vector vector + 1
+%endrep
+        dq      isr_255
+
+section .note.GNU-stack noalloc noexec nowrite progbits
+
+section .bss
+align 8
+user_rsp: resq 1                                ; the shard's rsp, for the three instructions before it is pushed

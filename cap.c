@@ -1,0 +1,192 @@
+/*
+ * cap.c: capabilities: who may do what with which object.
+ *
+ * Owns one table for all shards. A shard names a capability by its handle, the slot in its own part of the
+ * table, and cannot name any other's. A granted copy is a child of what it was granted from, so that revoking
+ * takes back every copy, however far it has travelled.
+ *
+ * Invariants: the rights of a child never exceed those its parent had when it was granted; a shard holds at
+ * most half of its slots on the grace of others; indices in parent, child and sibling point at used slots.
+ *
+ * Read next: channel.c.
+ */
+#include "kernel.h"
+
+#define GRANTED_MAX (COCONUT_CAP_SLOTS / 2)
+
+/* ---- The table itself: plain C over a plain array, tested on the host ---- */
+
+/* Puts `cap` into the lowest free slot of a shard, without parent or children. Returns its handle, or
+ * -COCONUT_E_FULL when no slot is free, or none that others may fill. */
+int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted)
+{
+	struct capability *slots = &table->entry[shard * COCONUT_CAP_SLOTS];
+	int free_slot = -1, from_others = 0;
+
+	for (int i = COCONUT_CAP_SLOTS - 1; i >= 0; i--) {
+		if (!slots[i].type)
+			free_slot = i;
+		else
+			from_others += slots[i].granted;
+	}
+	if (free_slot < 0 || (granted && from_others >= GRANTED_MAX))
+		return -COCONUT_E_FULL;
+	cap.granted = granted;
+	cap.parent = cap.child = cap.sibling = CAP_NONE;
+	slots[free_slot] = cap;
+	return free_slot;
+}
+
+/* Gives `shard` a copy of entry `from` with the given rights, a subset of its own, as its child. Returns the
+ * handle or -COCONUT_E_FULL. */
+int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights)
+{
+	struct capability *parent = &table->entry[from];
+	struct capability copy = *parent;
+	int handle;
+
+	copy.rights = rights & parent->rights;
+	handle = cap_insert(table, shard, copy, true);
+	if (handle < 0)
+		return handle;
+
+	uint16_t index = (uint16_t)(shard * COCONUT_CAP_SLOTS + (uint32_t)handle);
+	table->entry[index].parent = (uint16_t)from;
+	table->entry[index].sibling = parent->child;
+	parent->child = index;
+	return handle;
+}
+
+/* Takes entry `index`, which has no children, out of its parent's list and frees its slot. */
+static void remove_entry(struct cap_table *table, uint32_t index)
+{
+	struct capability *cap = &table->entry[index];
+
+	if (cap->parent != CAP_NONE) {
+		uint16_t *link = &table->entry[cap->parent].child;
+		while (*link != index)
+			link = &table->entry[*link].sibling;
+		*link = cap->sibling;
+	}
+	*cap = (struct capability){0};
+}
+
+/* Removes one entry without children from the tree below and including `top`, going down from `*at`, an entry
+ * of that tree, and moves `*at` to where to go on. Returns the index of what was removed: `top` comes last. */
+uint32_t cap_remove_leaf(struct cap_table *table, uint32_t *at)
+{
+	uint32_t leaf = *at;
+
+	while (table->entry[leaf].child != CAP_NONE)
+		leaf = table->entry[leaf].child;
+	*at = table->entry[leaf].parent;
+	remove_entry(table, leaf);
+	return leaf;
+}
+
+/* Returns the capability that `handle` names for `shard`, NULL when there is none. */
+const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle)
+{
+	const struct capability *cap;
+
+	if (handle >= COCONUT_CAP_SLOTS)
+		return NULL;
+	cap = &table->entry[shard * COCONUT_CAP_SLOTS + handle];
+	return cap->type ? cap : NULL;
+}
+
+/* ---- The calls ---- */
+
+struct cap_table caps;
+
+static uint32_t index_of(const struct capability *cap)
+{
+	return (uint32_t)(cap - caps.entry);
+}
+
+/* Removes a capability and all its copies, and ends the waits that went through any of them. */
+static void revoke(uint32_t top)
+{
+	uint32_t at = top, removed;
+
+	do {
+		removed = cap_remove_leaf(&caps, &at);
+		channel_cap_gone(&shards[removed / COCONUT_CAP_SLOTS], removed % COCONUT_CAP_SLOTS);
+	} while (removed != top);
+}
+
+/* Removes everything a dying shard holds, with the copies it has granted. */
+void caps_drop_all(struct shard *shard)
+{
+	for (uint32_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++) {
+		const struct capability *cap = cap_find(&caps, shard->id, handle);
+		if (cap)
+			revoke(index_of(cap));
+		preempt_point();
+	}
+}
+
+/* CAP_GRANT: gives the shard at the other end of `channel` a copy of `handle` with a subset of its rights.
+ * Returns the handle that the copy has there. */
+int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights)
+{
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+	const struct capability *way = cap_find(&caps, current->id, channel);
+	int receiver, granted;
+
+	if (!cap)
+		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
+	if (!way)
+		return refuse(COCONUT_E_BADHANDLE, 2, channel, "the handle names no capability");
+	if (way->type != CAP_CHANNEL)
+		return refuse(COCONUT_E_TYPE, 2, channel, "the capability is not for a channel");
+	if (!(cap->rights & CAP_RIGHT_GRANT) && !ABLATE(grant))
+		return refuse(COCONUT_E_RIGHTS, 1, handle, "the capability lacks the right GRANT");
+	if (!(way->rights & CAP_RIGHT_SEND))
+		return refuse(COCONUT_E_RIGHTS, 2, channel, "the channel capability lacks the right SEND");
+	if (rights == 0)
+		return refuse(COCONUT_E_INVAL, 3, rights, "there are no rights to grant");
+	if (rights & ~(uint64_t)cap->rights)
+		return refuse(COCONUT_E_RIGHTS, 3, rights, "the capability has not all of these rights");
+	receiver = channel_other_home(way->resource);
+	if (receiver < 0)
+		return refuse(-receiver, 2, channel, "nobody is at the other end");
+	if (receiver == current->id)
+		return refuse(COCONUT_E_INVAL, 2, channel, "the other end is the shard's own");
+	granted = cap_copy(&caps, index_of(cap), (uint32_t)receiver, (uint8_t)rights);
+	if (granted < 0)
+		return refuse(-granted, 2, channel, "the other shard has no slot left for grants");
+	return granted;
+}
+
+/* CAP_REVOKE: gives up the capability and takes back every copy that was granted from it. */
+int64_t sys_cap_revoke(uint64_t handle)
+{
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+
+	if (!cap)
+		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
+	revoke(index_of(cap));
+	return 0;
+}
+
+/* CAP_RESTRICT: keeps only those of the capability's rights that `rights` names. */
+int64_t sys_cap_restrict(uint64_t handle, uint64_t rights)
+{
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+
+	if (!cap)
+		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
+	caps.entry[index_of(cap)].rights &= (uint8_t)rights;
+	return 0;
+}
+
+/* CAP_INSPECT: returns type << 48 | resource << 16 | rights. */
+int64_t sys_cap_inspect(uint64_t handle)
+{
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+
+	if (!cap)
+		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
+	return (int64_t)((uint64_t)cap->type << 48 | (uint64_t)cap->resource << 16 | cap->rights);
+}

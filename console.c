@@ -1,0 +1,186 @@
+/*
+ * console.c: many writers, one line at a time.
+ *
+ * Whoever begins a line owns the console until the line ends, and may stream it piece by piece. What others
+ * write meanwhile waits in a bounded buffer of theirs; when one is full, the open line is ended with a visible
+ * mark. The bytes of shards are cleaned: only printable text, newline and tab pass, so that a shard cannot
+ * drive the user's terminal.
+ *
+ * Invariant: a writer's bytes appear in the order in which they were written.
+ *
+ * Read next: cpu.c.
+ */
+#include "kernel.h"
+
+#define WRITERS (MAX_SHARDS + 1)
+#define NOBODY WRITERS
+#define PENDING_MAX 1024
+#define CUT_MARK " [cut]\n"
+#define REPLACEMENT '?'
+
+/* UTF-8 (RFC 3629): the ranges of lead and continuation bytes. C1 control characters are C2 80 .. C2 9F. */
+#define UTF8_CONTINUATION_FIRST 0x80
+#define UTF8_CONTINUATION_LAST 0xBF
+#define UTF8_LEAD_FIRST 0xC2
+#define UTF8_LEAD_LAST 0xF4
+#define UTF8_C1_LAST 0x9F
+
+struct writer {
+	char pending[PENDING_MAX];
+	uint32_t pending_len;
+	uint8_t held[4]; /* the beginning of a UTF-8 sequence that is not complete yet */
+	uint8_t held_len, held_want;
+};
+
+static struct writer writers[WRITERS];
+static uint32_t owner = NOBODY;
+static uint32_t next_to_drain;
+static uint32_t writers_waiting; /* how many have pending text */
+static bool panicking;
+
+static void emit(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		serial_put(text[i]);
+}
+
+/* Sends what one waiting writer has, and makes it the owner when its last line is still open. The console
+ * must be nobody's. */
+static void drain_one(void)
+{
+	for (uint32_t i = 0; writers_waiting && i < WRITERS; i++) {
+		uint32_t number = next_to_drain;
+		struct writer *writer = &writers[number];
+
+		next_to_drain = (next_to_drain + 1) % WRITERS;
+		if (!writer->pending_len)
+			continue;
+		emit(writer->pending, writer->pending_len);
+		if (writer->pending[writer->pending_len - 1] != '\n')
+			owner = number;
+		writer->pending_len = 0;
+		writers_waiting--;
+		return;
+	}
+}
+
+/* Gives waiting text its turn. Called at every tick, so that text never waits for the next writer. */
+void console_poll(void)
+{
+	if (owner == NOBODY && writers_waiting)
+		drain_one();
+}
+
+/* Ends the open line with a visible mark. */
+static void cut_line(void)
+{
+	emit(CUT_MARK, sizeof(CUT_MARK) - 1);
+	owner = NOBODY;
+}
+
+static void put(uint32_t number, char c)
+{
+	struct writer *writer = &writers[number];
+
+	while (owner == NOBODY && writer->pending_len)
+		drain_one();
+	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) {
+		cut_line();
+		while (owner == NOBODY && writer->pending_len)
+			drain_one();
+	}
+	if (owner == NOBODY || owner == number) {
+		emit(&c, 1);
+		owner = c == '\n' ? NOBODY : number;
+		return;
+	}
+	if (writer->pending_len == PENDING_MAX)
+		return;
+	writers_waiting += writer->pending_len == 0;
+	writer->pending[writer->pending_len++] = c;
+}
+
+/* How many bytes a UTF-8 sequence has that begins with `lead`; 0 when none does. */
+static uint8_t utf8_length(uint8_t lead)
+{
+	if (lead < UTF8_LEAD_FIRST || lead > UTF8_LEAD_LAST)
+		return 0;
+	return lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+}
+
+/* Passes one byte of a shard: text as it is, complete UTF-8 sequences together, everything else replaced. */
+static void put_clean(uint32_t number, uint8_t byte)
+{
+	struct writer *writer = &writers[number];
+
+	if (writer->held_len) {
+		bool continues = byte >= UTF8_CONTINUATION_FIRST && byte <= UTF8_CONTINUATION_LAST;
+		bool c1 = writer->held[0] == UTF8_LEAD_FIRST && byte <= UTF8_C1_LAST;
+
+		if (continues && !c1) {
+			writer->held[writer->held_len++] = byte;
+			if (writer->held_len < writer->held_want)
+				return;
+			for (uint8_t i = 0; i < writer->held_len; i++)
+				put(number, (char)writer->held[i]);
+			writer->held_len = 0;
+			return;
+		}
+		writer->held_len = 0;
+		put(number, REPLACEMENT);
+		if (continues)
+			return;
+	}
+	writer->held_want = utf8_length(byte);
+	if (writer->held_want)
+		writer->held[writer->held_len++] = byte;
+	else if (byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F))
+		put(number, (char)byte);
+	else
+		put(number, REPLACEMENT);
+}
+
+/* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */
+void console_write(uint32_t writer, const char *text, size_t len)
+{
+	if (panicking) {
+		emit(text, len);
+		return;
+	}
+	for (size_t i = 0; i < len; i++) {
+		if (writer == CONSOLE_SUPERVISOR)
+			put(writer, text[i]);
+		else
+			put_clean(writer, (uint8_t)text[i]);
+	}
+}
+
+/* Ends the line that a dying shard left open, printed or pending. */
+void console_end(uint32_t number)
+{
+	struct writer *writer = &writers[number];
+
+	writer->held_len = 0;
+	if (owner == number || (writer->pending_len && writer->pending[writer->pending_len - 1] != '\n'))
+		put(number, '\n');
+}
+
+/* Sends everything that waits: the run is over. */
+void console_flush_all(void)
+{
+	if (owner != NOBODY && owner != CONSOLE_SUPERVISOR)
+		console_end(owner);
+	while (writers_waiting) {
+		drain_one();
+		if (owner != NOBODY)
+			put(owner, '\n');
+	}
+}
+
+/* From now on text goes straight to the port: nobody will wait for anything any more. */
+void console_panic(void)
+{
+	if (!panicking && owner != NOBODY)
+		cut_line();
+	panicking = true;
+}

@@ -1,0 +1,255 @@
+/*
+ * fault.c: exceptions and panics in words.
+ *
+ * A fault of a shard ends that shard and leaves two lines on the console: what happened and the likely cause.
+ * A fault of the kernel, or a broken assertion, ends the run: everything known is printed, with the page walk
+ * of the address and a backtrace with names, and the exit status says that it was a panic.
+ *
+ * Read next: apic.c, timer.c. SDM Vol. 3A 6.15 describes the exceptions.
+ */
+#include "kernel.h"
+
+#define VECTOR_PAGE_FAULT 14
+#define BACKTRACE_MAX 16
+
+/* Page-fault error code (SDM Vol. 3A 4.7). */
+#define PF_PRESENT 0x01
+#define PF_WRITE 0x02
+#define PF_USER 0x04
+#define PF_RESERVED 0x08
+#define PF_FETCH 0x10
+#define PF_PROTECTION_KEY 0x20
+
+static const char *const exception_names[32] = {
+	"divide error (#DE)", "debug exception (#DB)", "non-maskable interrupt", "breakpoint (#BP)", "overflow (#OF)",
+	"bound range exceeded (#BR)", "invalid opcode (#UD)", "FPU not available (#NM)", "double fault (#DF)",
+	"coprocessor overrun", "invalid TSS (#TS)", "segment not present (#NP)", "stack-segment fault (#SS)",
+	"general protection fault (#GP)", "page fault (#PF)", "reserved exception", "x87 floating-point error (#MF)",
+	"alignment check (#AC)", "machine check (#MC)", "SIMD floating-point exception (#XM)",
+	"virtualization exception (#VE)", "control protection exception (#CP)", "reserved exception",
+	"reserved exception", "reserved exception", "reserved exception", "reserved exception", "reserved exception",
+	"hypervisor injection (#HV)", "VMM communication (#VC)", "security exception (#SX)", "reserved exception",
+};
+
+/* What a shard most likely did, for the exceptions that are no page fault. */
+static const char *likely_cause(const struct trap_frame *frame)
+{
+	switch (frame->vector) {
+	case 0:
+		return "a division by zero, or a quotient that does not fit";
+	case 1:
+		return "the trap flag was set, or a debug instruction ran";
+	case 3:
+		return "a breakpoint instruction without a debugger";
+	case 6:
+		return "an instruction that this CPU does not have or the kernel does not enable (AVX, FSGSBASE), or a jump into data";
+	case 7:
+		return "an FPU instruction while the kernel has the FPU switched off";
+	case 12:
+		return "a stack pointer outside the canonical addresses, or a bad stack selector";
+	case 13:
+		return frame->error ? "a selector or an interrupt number that ring 3 may not use"
+				    : "a privileged instruction, or a non-canonical address";
+	case 16:
+	case 19:
+		return "an unmasked floating-point exception";
+	case 17:
+		return "an unaligned access while the alignment check was on";
+	default:
+		return "unknown";
+	}
+}
+
+/* What a shard most likely did to get a page fault at `address`. */
+static const char *page_fault_cause(uint64_t address, uint64_t error)
+{
+	if (address < COCONUT_CODE_BASE)
+		return "a NULL pointer, or a field or element of one";
+	if (address >= USER_LIMIT)
+		return "the address belongs to the supervisor";
+	if (address >= COCONUT_STACK_TOP - 2 * PAGE_SIZE && address < COCONUT_STACK_TOP - PAGE_SIZE)
+		return "the stack is one page, and it overflowed: put large objects into mmap'd memory";
+	if (error & PF_PRESENT && error & PF_FETCH)
+		return "a jump into data: the page is not executable";
+	if (error & PF_PRESENT && error & PF_WRITE)
+		return "a write to code or to a read-only mapping";
+	if (address < COCONUT_HEAP_BASE && error & PF_WRITE)
+		return "a write behind the code: a shard has no .data or .bss";
+	return "nothing is mapped there: a stray pointer, or memory that was not asked for with MMAP";
+}
+
+static const char *access_word(uint64_t error)
+{
+	return error & PF_FETCH ? "instruction fetch from" : error & PF_WRITE ? "write to" : "read of";
+}
+
+static const char *violation_word(uint64_t error)
+{
+	if (error & PF_RESERVED)
+		return "a reserved bit is set in its page-table entry";
+	if (error & PF_PROTECTION_KEY)
+		return "its protection key forbids it";
+	return error & PF_PRESENT ? "its page forbids it" : "it is not mapped";
+}
+
+/* Says what the current shard did, and ends it on a fresh kernel stack: the frame may lie on a stack that
+ * belongs to all shards (IST). */
+void fault_kill(struct trap_frame *frame)
+{
+	const char *name = current->profile->name;
+
+	if (frame->vector == VECTOR_PAGE_FAULT) {
+		uint64_t address = read_cr2();
+		print("Shard %u (%s) killed: page fault (#PF, vector 14) at rip 0x%lx: %s 0x%lx, %s (error 0x%lx)\n",
+		      current->id, name, frame->rip, access_word(frame->error), address, violation_word(frame->error),
+		      frame->error);
+		print("  Likely cause: %s\n", page_fault_cause(address, frame->error));
+	} else {
+		print("Shard %u (%s) killed: %s, vector %lu, at rip 0x%lx (error 0x%lx)\n", current->id, name,
+		      exception_names[frame->vector], frame->vector, frame->rip, frame->error);
+		print("  Likely cause: %s\n", likely_cause(frame));
+	}
+	run_on_stack(current->stack_top, handle_sys_exit, COCONUT_KILLED);
+}
+
+/* Prints `address` as function+offset. */
+static void print_symbol(uint64_t address)
+{
+	uint32_t low = 0, high = kernel_symbol_count;
+	uint64_t offset = address - IMAGE_BASE;
+
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		if (kernel_symbols[middle].offset <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!low || address < IMAGE_BASE || address >= STACKS_BASE)
+		print("0x%lx", address);
+	else
+		print("0x%lx %s+0x%lx", address, kernel_symbol_names + kernel_symbols[low - 1].name,
+		      offset - kernel_symbols[low - 1].offset);
+}
+
+/* True when a frame pointer can be followed: into the boot stack or a mapped kernel stack. */
+static bool is_stack(uint64_t address)
+{
+	if (address & 7)
+		return false;
+	if (address >= HHDM_BASE + PHYS_BOOT_STACK && address < HHDM_BASE + PHYS_BOOT_STACK + PAGE_SIZE - 8)
+		return true;
+	return kernel_cr3 && address >= STACKS_BASE && address < STACKS_BASE + STACK_SLOTS * (uint64_t)STACK_SLOT_SIZE - 8 &&
+	       paging_entry(kernel_cr3, address, 0) && paging_entry(kernel_cr3, address + 8, 0);
+}
+
+/* Prints who called whom, from the frame pointer up. */
+static void print_backtrace(uint64_t rip, uint64_t rbp)
+{
+	print("Backtrace:\n  ");
+	print_symbol(rip);
+	print("\n");
+	for (int i = 0; i < BACKTRACE_MAX && is_stack(rbp); i++) {
+		uint64_t *frame = (uint64_t *)rbp;
+		print("  ");
+		print_symbol(frame[1]);
+		print("\n");
+		rbp = frame[0];
+	}
+}
+
+/* Prints the entries that the processor walks for `address`, with their bits in words. */
+static void print_walk(uint64_t address)
+{
+	static const char *const level_name[] = {"PT", "PD", "PDPT", "PML4"};
+	uint64_t previous = 0;
+
+	print("Page walk of 0x%lx, cr3 0x%lx:\n", address, read_cr3());
+	for (int level = 3; level >= 0; level--) {
+		uint64_t entry = paging_entry(read_cr3() & PTE_ADDRESS, address, level);
+		if (!entry || entry == previous) {
+			if (!entry)
+				print("  %s: not present\n", level_name[level]);
+			return;
+		}
+		print("  %s: 0x%lx%s%s%s%s\n", level_name[level], entry, entry & PTE_WRITE ? " writable" : " read-only",
+		      entry & PTE_USER ? " user" : " supervisor", entry & PTE_NX ? " no-execute" : " executable",
+		      entry & PTE_LARGE && level ? " large" : "");
+		previous = entry;
+	}
+}
+
+static void print_registers(const struct trap_frame *f)
+{
+	print("rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
+	print("rsi %016lx rdi %016lx rbp %016lx rsp %016lx\n", f->rsi, f->rdi, f->rbp, f->rsp);
+	print("r8  %016lx r9  %016lx r10 %016lx r11 %016lx\n", f->r8, f->r9, f->r10, f->r11);
+	print("r12 %016lx r13 %016lx r14 %016lx r15 %016lx\n", f->r12, f->r13, f->r14, f->r15);
+	print("cr0 %016lx cr2 %016lx cr3 %016lx cr4 %016lx\n", read_cr0(), read_cr2(), read_cr3(), read_cr4());
+	print("cs %lx ss %lx rflags %lx, current shard: %s\n", f->cs, f->ss, f->rflags,
+	      current && current->profile ? current->profile->name : "none");
+}
+
+/* What the kernel most likely did. */
+static const char *kernel_cause(const struct trap_frame *frame, uint64_t address)
+{
+	if (frame->vector == 8)
+		return "the kernel stack overflowed into its guard page, or the IDT, GDT or TSS is damaged";
+	if (frame->vector != VECTOR_PAGE_FAULT)
+		return likely_cause(frame);
+	if (address < PAGE_SIZE)
+		return "a NULL pointer in the kernel";
+	if (address < USER_LIMIT && frame->error & PF_FETCH)
+		return "the kernel jumped into a shard's memory (SMEP)";
+	if (address < USER_LIMIT && frame->error & PF_PRESENT)
+		return "the kernel touched a shard's memory outside copy_from_user and copy_to_user (SMAP)";
+	if (frame->error & PF_PRESENT && frame->error & PF_WRITE)
+		return "a write to the kernel's text or rodata (WP)";
+	if (frame->error & PF_PRESENT && frame->error & PF_FETCH)
+		return "the kernel jumped into its data (NX)";
+	return "a stray pointer, or a device or a stack that is not mapped";
+}
+
+/* Begins a panic: nothing else may hold the console back. A panic inside a panic gives up at once. */
+static void panic_begin(void)
+{
+	static bool begun;
+
+	if (begun)
+		debug_exit(DEBUG_EXIT_PANIC);
+	begun = true;
+	console_panic();
+}
+
+/* Ends the run because of an exception in ring 0, or one that is nobody's fault (machine check). */
+void fault_panic(struct trap_frame *frame)
+{
+	uint64_t address = read_cr2();
+
+	panic_begin();
+	print("PANIC: %s, vector %lu, in ring %lu at rip 0x%lx (error 0x%lx)\n", exception_names[frame->vector],
+	      frame->vector, frame->cs & 3, frame->rip, frame->error);
+	if (frame->vector == VECTOR_PAGE_FAULT)
+		print("  %s 0x%lx: %s\n", access_word(frame->error), address, violation_word(frame->error));
+	print("  Likely cause: %s\n", kernel_cause(frame, address));
+	print_registers(frame);
+	if (kernel_cr3 && (frame->vector == VECTOR_PAGE_FAULT || frame->vector == 8))
+		print_walk(address);
+	print_backtrace(frame->rip, frame->rbp);
+	debug_exit(DEBUG_EXIT_PANIC);
+}
+
+/* Ends the run because the kernel found something that cannot be. */
+void panic(const char *template, ...)
+{
+	char text[256];
+	va_list args;
+
+	panic_begin();
+	va_start(args, template);
+	format(text, sizeof(text), template, args);
+	va_end(args);
+	print("PANIC: %s\n", text);
+	print_backtrace((uint64_t)__builtin_return_address(0), *(uint64_t *)__builtin_frame_address(0));
+	debug_exit(DEBUG_EXIT_PANIC);
+}

@@ -1,0 +1,126 @@
+/*
+ * idt.c: the tables through which the processor finds the kernel (GDT, TSS, IDT), and what arrives there.
+ *
+ * Invariants: every gate is an interrupt gate with DPL 0, so interrupts stay off and no `int n` of ring 3
+ * passes. Double fault, NMI, machine check and debug run on stacks of their own (IST), since they can strike
+ * while rsp is not to be trusted.
+ *
+ * Read next: fault.c. SDM Vol. 3A chapters 3, 6 and 8.
+ */
+#include "kernel.h"
+
+/* Segment descriptors (SDM Vol. 3A 3.4.5): long-mode code has L, data is writable, both present. */
+#define GDT_KERNEL_CODE 0x00AF9B000000FFFF
+#define GDT_KERNEL_DATA 0x00CF93000000FFFF
+#define GDT_USER_DATA 0x00CFF3000000FFFF
+#define GDT_USER_CODE 0x00AFFB000000FFFF
+#define GDT_TSS_PRESENT 0x89UL /* 64-bit TSS, available (table 3-2), present */
+
+#define GATE_INTERRUPT 0x8E00 /* interrupt gate, present, DPL 0 (SDM Vol. 3A 6.14.1) */
+
+struct __attribute__((packed)) task_state {
+	uint32_t reserved0;
+	uint64_t rsp[3]; /* boot.asm writes rsp[0] at every switch */
+	uint64_t reserved1;
+	uint64_t ist[7]; /* ist[0] is IST1 */
+	uint64_t reserved2;
+	uint16_t reserved3;
+	uint16_t io_map; /* beyond the limit: ring 3 has no ports */
+};
+
+struct gate {
+	uint16_t offset_low, selector, flags_low, offset_middle;
+	uint32_t offset_high, reserved;
+};
+
+struct __attribute__((packed)) table_register {
+	uint16_t limit;
+	uint64_t base;
+};
+
+_Static_assert(offsetof(struct trap_frame, cs) == TRAP_FRAME_CS, "boot.asm tests cs in the frame");
+_Static_assert(sizeof(struct trap_frame) == TRAP_FRAME_SIZE, "boot.asm builds the frame");
+_Static_assert(offsetof(struct task_state, rsp) == 4, "boot.asm writes rsp0");
+_Static_assert(sizeof(struct gate) == 16, "SDM Vol. 3A figure 6-8");
+
+#define VECTOR_DEBUG 1
+#define VECTOR_NMI 2
+#define VECTOR_DOUBLE_FAULT 8
+#define VECTOR_MACHINE_CHECK 18
+#define EXCEPTIONS 32
+
+struct task_state tss;
+extern const uint64_t isr_table[VECTOR_STUBS + 1];
+
+static uint64_t gdt[SEL_TSS / 8 + 2] = {
+	[SEL_KERNEL_CODE / 8] = GDT_KERNEL_CODE,
+	[SEL_KERNEL_DATA / 8] = GDT_KERNEL_DATA,
+	[SEL_USER_DATA / 8] = GDT_USER_DATA,
+	[SEL_USER_CODE / 8] = GDT_USER_CODE,
+};
+static struct gate idt[256];
+
+/* Points a vector at its stub; `ist` 0 keeps the current kernel stack. */
+static void set_gate(uint32_t vector, uint64_t handler, uint32_t ist)
+{
+	idt[vector] = (struct gate){
+		.offset_low = (uint16_t)handler,
+		.selector = SEL_KERNEL_CODE,
+		.flags_low = (uint16_t)(GATE_INTERRUPT | (ABLATE(ist) ? 0 : ist)),
+		.offset_middle = (uint16_t)(handler >> 16),
+		.offset_high = (uint32_t)(handler >> 32),
+	};
+}
+
+static void load_tables(void)
+{
+	uint64_t base = (uint64_t)&tss;
+	struct table_register gdtr = {sizeof(gdt) - 1, (uint64_t)gdt};
+	struct table_register idtr = {sizeof(idt) - 1, (uint64_t)idt};
+
+	gdt[SEL_TSS / 8] = (sizeof(tss) - 1) | (base & 0xFFFFFF) << 16 | GDT_TSS_PRESENT << 40 | (base >> 24 & 0xFF) << 56;
+	gdt[SEL_TSS / 8 + 1] = base >> 32;
+	__asm__ volatile("lgdt %0" : : "m"(gdtr));
+	__asm__ volatile("lidt %0" : : "m"(idtr));
+	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
+}
+
+/* Loads GDT, TSS and IDT. The stacks that the TSS names are mapped by paging_init: until then only faults on
+ * the current stack can be reported. */
+void idt_init(void)
+{
+	static const struct {
+		uint8_t vector, ist;
+	} special[] = {{VECTOR_DOUBLE_FAULT, IST_DOUBLE_FAULT},
+		       {VECTOR_NMI, IST_NMI},
+		       {VECTOR_MACHINE_CHECK, IST_MACHINE_CHECK},
+		       {VECTOR_DEBUG, IST_DEBUG}};
+
+	for (uint32_t vector = 0; vector < VECTOR_STUBS; vector++)
+		set_gate(vector, isr_table[vector], 0);
+	set_gate(VECTOR_SPURIOUS, isr_table[VECTOR_STUBS], 0);
+	for (size_t i = 0; i < ARRAY_LENGTH(special); i++) {
+		set_gate(special[i].vector, isr_table[special[i].vector], special[i].ist);
+		tss.ist[special[i].ist - 1] = stack_slot_top(STACK_IST + special[i].ist);
+	}
+	tss.io_map = sizeof(tss);
+	load_tables();
+}
+
+/* Called by isr_common with interrupts off. Returns to resume what was interrupted. */
+void interrupt_dispatch(struct trap_frame *frame)
+{
+	bool from_shard = frame->cs & 3;
+
+	if (frame->vector == VECTOR_NMI)
+		return; /* nothing here raises one; a stray one shall do no harm */
+	if (frame->vector < EXCEPTIONS) {
+		if (from_shard && frame->vector != VECTOR_DOUBLE_FAULT && frame->vector != VECTOR_MACHINE_CHECK)
+			fault_kill(frame);
+		fault_panic(frame);
+	}
+	if (frame->vector == VECTOR_PIC)
+		timer_interrupt();
+	if (from_shard)
+		sched_preempt();
+}

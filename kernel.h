@@ -1,0 +1,375 @@
+/*
+ * kernel.h: the index of the supervisor.
+ *
+ * Constants and structures first, then every function that one file offers to the others, grouped under the
+ * file that defines it. The groups stand in reading order: read the files from top to bottom, boot.asm first.
+ *
+ * Invariants of the whole kernel:
+ *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop and inside
+ *     preempt_point(). Between two such points nothing else runs, so there are no locks.
+ *   - No page is writable and executable. User memory is touched between user_access_begin and _end only.
+ *   - A free frame that has been used before contains zeros: whoever frees it clears it.
+ *   - Every function that can fail returns 0 or a negative COCONUT_E_ number, and has then changed nothing.
+ */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define COCONUT_NO_CALLS
+#include "bootinfo.h"
+#include "coconut.h"
+#include "cpu.h"
+#include "ext2.h"
+#include "layout.h"
+#include "manifest.h"
+
+#define COCONUT_VERSION "0.5.0"
+
+#define PAGE_SIZE 4096UL
+#define PAGE_MASK (PAGE_SIZE - 1)
+#define LARGE_PAGE_SIZE 0x200000UL
+
+#define PTE_ADDRESS 0x000FFFFFFFFFF000UL /* bits 51..12 (SDM Vol. 3A table 4-20) */
+#define USER_LIMIT 0x8000000000UL        /* shards live under entry 0 of the PML4: 512 GiB */
+
+#define MAX_SHARDS MANIFEST_SHARDS
+#define MAX_CHANNELS MANIFEST_CHANNELS
+#define PRIORITIES 4
+
+/* True in a build that leaves out the named protection; see layout.h. */
+#ifndef ABLATION
+#define ABLATION ABLATION_none
+#endif
+#define ABLATE(name) (ABLATION == ABLATION_##name)
+
+#ifndef PROVOKE
+#define PROVOKE PROVOKE_none
+#endif
+
+/* A condition that only a mistake in the kernel can break. */
+#define ASSERT(condition)                                                               \
+	do {                                                                            \
+		if (!(condition))                                                       \
+			panic("assertion failed: %s (%s:%d)", #condition, __FILE__, __LINE__); \
+	} while (0)
+
+#define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Physical memory as the kernel sees it, once paging_init (or the trampoline, for the first GiB) has run. */
+static inline void *phys_to_virt(uint64_t phys)
+{
+	return (void *)(phys + HHDM_BASE);
+}
+
+/* ---- Structures ------------------------------------------------------------------------------------- */
+
+/* The slots of kernel stacks: one for each shard, then those of the interrupts that need a stack they can trust
+ * (the numbers are indices of the interrupt stack table), then the supervisor's own. */
+enum { STACK_IST = MAX_SHARDS, IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK, IST_DEBUG, IST_LIMIT };
+#define STACK_SUPERVISOR (STACK_IST + IST_LIMIT)
+#define STACK_SLOTS (STACK_SUPERVISOR + 1)
+
+/* What isr_common pushes, lowest address first (offsets in hexadecimal). */
+struct trap_frame {
+	uint64_t r15, r14, r13, r12, r11, r10, r9, r8; /* 00 .. 38 */
+	uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;    /* 40 .. 70 */
+	uint64_t vector;                               /* 78 pushed by the stub */
+	uint64_t error;                                /* 80 by the CPU, or 0 by the stub */
+	uint64_t rip, cs, rflags, rsp, ss;             /* 88 .. a8 by the CPU */
+};
+
+/* Frames of physical memory: one bit each, free and clean, and a summary to find a free one fast. */
+struct frame_map {
+	uint64_t *free;    /* bit f set: frame f may be handed out */
+	uint64_t *clean;   /* bit f set: frame f contains zeros only */
+	uint64_t *summary; /* bit w set: free[w] is not zero */
+	uint64_t frames;   /* frames covered, a multiple of 64 */
+	uint64_t free_count;
+	uint64_t hint; /* no summary word below this one is non-zero */
+};
+
+/* One capability. The tree of grants is kept in indices: a copy is a child of what it was granted from. */
+#define CAP_NONE 0xFFFF
+struct capability {
+	uint8_t type;   /* CAP_..., 0: the slot is free */
+	uint8_t rights; /* CAP_RIGHT_... */
+	bool granted;   /* put here by another shard */
+	uint16_t resource;
+	uint16_t parent, child, sibling; /* indices into the table, or CAP_NONE */
+};
+
+/* The capabilities of all shards: slot h of shard s is entry s * COCONUT_CAP_SLOTS + h. */
+struct cap_table {
+	struct capability entry[MAX_SHARDS * COCONUT_CAP_SLOTS];
+};
+
+struct open_file {
+	bool used;
+	uint64_t offset;
+	struct ext2_file file;
+};
+
+/* A row of the profile: one per manifest line, kept over restarts. */
+struct profile {
+	char name[MANIFEST_NAME_MAX + 1];
+	uint64_t syscalls, cycles, switches, wall_ms;
+	uint64_t exit_code; /* of the last life */
+	bool used;
+};
+
+/* Why a call was refused last, for gdb and for the console. */
+struct refusal {
+	uint64_t call;
+	int argument; /* from 1; 0: no single one */
+	uint64_t value;
+	const char *reason;
+};
+
+enum shard_state { SHARD_FREE, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
+
+/* What a blocked shard waits for. */
+enum wait_kind { WAIT_NONE, WAIT_RECV, WAIT_SEND };
+
+struct shard {
+	/* boot.asm: the offsets stand in layout.h */
+	uint64_t kernel_rsp;
+	uint64_t stack_top;
+	uint64_t cr3;
+	uint64_t reserved;
+	uint8_t fpu[512] __attribute__((aligned(16)));
+
+	/* shard.c */
+	uint8_t id; /* its slot, for ever */
+	uint8_t priority;
+	bool killed; /* ends as soon as it is safe to */
+	uint64_t exit_code;
+	const struct manifest_shard *spec;
+	uint64_t started_ms;
+
+	/* sched.c */
+	enum shard_state state;
+	struct shard *next; /* in its ready queue, or in the list of waiters */
+	enum wait_kind wait;
+	uint8_t wait_handle; /* the capability it waits through */
+	uint16_t wait_end;   /* the channel end it waits at */
+	int64_t wait_result; /* 0, or the error that ended the wait */
+	uint64_t kernel_since;
+	struct profile *profile;
+
+	/* mm.c */
+	uint32_t frames, frame_quota, frames_peak;
+
+	/* syscall.c */
+	uint64_t call; /* number of the call in progress */
+	uint64_t pledge; /* PLEDGE_ bits, all set until the shard pledges */
+	uint32_t refusals;
+	struct refusal refusal;
+
+	/* fs.c */
+	struct open_file files[COCONUT_FILES];
+};
+
+/* ---- main.c ----------------------------------------------------------------------------------------- */
+
+extern bool verbose; /* the word `verbose` stands on the command line */
+
+void supervisor_main(uint64_t bootinfo_phys) __attribute__((noreturn));
+const struct manifest *manifest_get(void);
+bool manifest_reap(void);
+void supervisor_finish(void) __attribute__((noreturn));
+void debug_exit(uint32_t code) __attribute__((noreturn));
+
+/* ---- pvh.c: the firmware-less entry ------------------------------------------------------------------ */
+
+bool pvh_is_start_info(const void *start);
+const struct bootinfo *pvh_bootinfo(const void *start);
+
+/* ---- serial.c: COM1 and formatted printing ----------------------------------------------------------- */
+
+void serial_init(void);
+void serial_put(char c);
+size_t format(char *out, size_t size, const char *template, va_list args);
+void print(const char *template, ...) __attribute__((format(printf, 1, 2)));
+void print_verbose(const char *template, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- console.c: whose line it is --------------------------------------------------------------------- */
+
+#define CONSOLE_SUPERVISOR MAX_SHARDS /* the supervisor's writer number; a shard's is its slot */
+
+void console_write(uint32_t writer, const char *text, size_t len);
+void console_end(uint32_t writer);
+void console_poll(void);
+void console_flush_all(void);
+void console_panic(void);
+
+/* ---- cpu.c: control registers and features ----------------------------------------------------------- */
+
+void cpu_init(void);
+void cpu_report(void);
+
+/* ---- mm.c: physical frames --------------------------------------------------------------------------- */
+
+void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames);
+size_t frame_map_words(uint64_t frames);
+void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count);
+void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count);
+int64_t frame_map_take(struct frame_map *map, bool *clean);
+void frame_map_give(struct frame_map *map, uint64_t frame);
+
+void mm_init(const struct bootinfo *info);
+int frame_alloc(struct shard *owner, uint64_t *phys);
+void frame_free(struct shard *owner, uint64_t phys);
+void frame_free_clean(struct shard *owner, uint64_t phys);
+uint64_t mm_free_frames(void);
+
+/* ---- paging.c: page tables --------------------------------------------------------------------------- */
+
+extern uint64_t kernel_cr3;
+
+uint64_t pte_make(uint64_t phys, uint64_t rights);
+void paging_init(const struct bootinfo *info);
+void *paging_map_device(uint64_t phys, uint64_t size);
+const void *paging_map_table(uint64_t phys, uint64_t size);
+uint64_t paging_entry(uint64_t cr3, uint64_t address, int level);
+uint64_t stack_slot_top(uint32_t slot);
+int space_create(struct shard *shard);
+int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
+void space_unmap(struct shard *shard, uint64_t address);
+void space_destroy(struct shard *shard);
+uint64_t space_lookup(const struct shard *shard, uint64_t address);
+
+/* ---- idt.c: GDT, TSS, IDT, and what arrives through them --------------------------------------------- */
+
+void idt_init(void);
+void interrupt_dispatch(struct trap_frame *frame);
+void interrupt_return(void);
+
+/* ---- fault.c: a fault or a panic in words ------------------------------------------------------------ */
+
+void fault_kill(struct trap_frame *frame) __attribute__((noreturn));
+void fault_panic(struct trap_frame *frame) __attribute__((noreturn));
+void panic(const char *template, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+/* ---- apic.c, timer.c: interrupts and time ------------------------------------------------------------ */
+
+void apic_init(void);
+void timer_init(void);
+void timer_use_acpi(uint16_t port, bool wide);
+void timer_interrupt(void);
+uint64_t timer_ms(void);
+
+/* ---- syscall.c: the door between the rings ----------------------------------------------------------- */
+
+void syscall_init(void);
+int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
+void syscall_bad_return(uint64_t rip) __attribute__((noreturn));
+int64_t refuse(int error, int argument, uint64_t value, const char *reason);
+bool user_range(uint64_t address, uint64_t len);
+bool user_readable(uint64_t address, uint64_t len);
+bool user_writable(uint64_t address, uint64_t len);
+void copy_from_user(void *to, uint64_t from, uint64_t len);
+void copy_to_user(uint64_t to, const void *from, uint64_t len);
+void zero_user(uint64_t to, uint64_t len);
+
+/* ---- sched.c: who runs ------------------------------------------------------------------------------- */
+
+extern struct shard *current; /* the shard whose kernel stack is in use, or &supervisor_thread */
+extern struct shard supervisor_thread;
+extern bool need_resched;
+
+void sched_ready(struct shard *shard);
+void sched_tick(void);
+void sched_yield(void);
+void sched_preempt(void);
+int64_t sched_block(void);
+void sched_wake(struct shard *shard, int64_t result);
+void sched_exit(void) __attribute__((noreturn));
+void sched_loop(void) __attribute__((noreturn));
+void preempt_point(void);
+void context_switch(struct shard *from, struct shard *to);
+void context_switch_fpu(struct shard *from, struct shard *to);
+void run_on_stack(uint64_t top, void (*function)(uint64_t), uint64_t argument) __attribute__((noreturn));
+
+/* ---- profile.c: what ran, how much of it, and how it ended ------------------------------------------- */
+
+struct profile *profile_row(uint32_t id, const char *name);
+void profile_print(void);
+bool profile_all_good(void);
+
+/* ---- shard.c: the life of a shard -------------------------------------------------------------------- */
+
+extern struct shard shards[MAX_SHARDS];
+
+int shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile);
+void handle_sys_exit(uint64_t code) __attribute__((noreturn));
+void shard_kill(struct shard *shard);
+int64_t sys_mmap(uint64_t address, uint64_t pages);
+int64_t sys_munmap(uint64_t address, uint64_t pages);
+
+/* ---- cap.c: capabilities ----------------------------------------------------------------------------- */
+
+extern struct cap_table caps;
+
+int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted);
+int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights);
+uint32_t cap_remove_leaf(struct cap_table *table, uint32_t *at);
+const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
+void caps_drop_all(struct shard *shard);
+int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
+int64_t sys_cap_revoke(uint64_t handle);
+int64_t sys_cap_restrict(uint64_t handle, uint64_t rights);
+int64_t sys_cap_inspect(uint64_t handle);
+
+/* ---- channel.c: messages between shards -------------------------------------------------------------- */
+
+void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);
+void channels_open(uint32_t home);
+uint32_t channel_handle(uint32_t home, uint32_t channel);
+void channels_close(struct shard *shard);
+void channel_forget(struct shard *shard);
+void channel_cap_gone(struct shard *holder, uint32_t handle);
+int channel_other_home(uint32_t end);
+bool channel_deadlocks(void);
+int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
+int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
+int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
+
+/* ---- fs.c: files ------------------------------------------------------------------------------------- */
+
+void fs_init(const struct bootinfo *info);
+int fs_find(const char *path, size_t len, struct ext2_file *file);
+int64_t fs_load(const struct ext2_file *file, uint64_t offset, void *to, size_t len);
+void files_close_all(struct shard *shard);
+int64_t sys_fs_open(uint64_t path, uint64_t len);
+int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
+int64_t sys_fs_stat(uint64_t fd);
+int64_t sys_fs_close(uint64_t fd);
+int64_t sys_fs_map(uint64_t fd, uint64_t address);
+
+/* ---- devices.c: what the machine has ----------------------------------------------------------------- */
+
+void devices_init(const struct bootinfo *info);
+void power_off(void);
+
+/* ---- lib.c: what the compiler and the parsers expect of a C library ---------------------------------- */
+
+void *memset(void *to, int byte, size_t len);
+void *memcpy(void *to, const void *from, size_t len);
+void *memmove(void *to, const void *from, size_t len);
+int memcmp(const void *a, const void *b, size_t len);
+size_t strlen(const char *s);
+
+/* build.sh generates these from the linked image: the functions' names for backtraces. */
+struct symbol {
+	uint32_t offset; /* address - IMAGE_BASE */
+	uint32_t name;   /* index into kernel_symbol_names */
+};
+extern const struct symbol kernel_symbols[];
+extern const uint32_t kernel_symbol_count;
+extern const char kernel_symbol_names[];
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * lib.c: the five functions that the compiler and the parsers expect of a C library.
+ *
+ * Copies use string moves: quadwords first, then the odd bytes. They rely on DF being clear, which every entry
+ * into the kernel sees to.
+ *
+ * Read next: serial.c.
+ */
+#include "kernel.h"
+
+/* Fills `len` bytes at `to`. Returns `to`. */
+void *memset(void *to, int byte, size_t len)
+{
+	uint64_t pattern = 0x0101010101010101 * (uint8_t)byte;
+	size_t words = len / 8, rest = len % 8;
+	void *at = to;
+
+	__asm__ volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(pattern) : "memory");
+	__asm__ volatile("rep stosb" : "+D"(at), "+c"(rest) : "a"(byte) : "memory");
+	return to;
+}
+
+/* Copies `len` bytes between areas that do not overlap. Returns `to`. */
+void *memcpy(void *to, const void *from, size_t len)
+{
+	size_t words = len / 8, rest = len % 8;
+	void *at = to;
+
+	__asm__ volatile("rep movsq" : "+D"(at), "+S"(from), "+c"(words) : : "memory");
+	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(rest) : : "memory");
+	return to;
+}
+
+/* Copies `len` bytes between areas that may overlap. Returns `to`. */
+void *memmove(void *to, const void *from, size_t len)
+{
+	char *target = to;
+	const char *source = from;
+
+	if (target <= source || target >= source + len)
+		return memcpy(to, from, len);
+	while (len--)
+		target[len] = source[len];
+	return to;
+}
+
+/* Compares byte by byte. Returns 0 when equal, else the sign of the first difference. */
+int memcmp(const void *a, const void *b, size_t len)
+{
+	const uint8_t *left = a, *right = b;
+
+	for (size_t i = 0; i < len; i++)
+		if (left[i] != right[i])
+			return left[i] < right[i] ? -1 : 1;
+	return 0;
+}
+
+/* Returns the number of bytes before the NUL. */
+size_t strlen(const char *s)
+{
+	size_t len = 0;
+
+	while (s[len])
+		len++;
+	return len;
+}

@@ -1,0 +1,221 @@
+/*
+ * main.c: the order of things.
+ *
+ * supervisor_main runs once, on the boot stack, until the final page tables exist; supervisor_run goes on from
+ * there on a stack with a guard page, starts what the manifest asks for and becomes the supervisor's own
+ * thread (sched_loop). When the last shard has ended, supervisor_finish prints the profile and ends the run.
+ *
+ * Invariant: whatever happens, the run ends through debug_exit, whose code run.sh turns into its exit status.
+ *
+ * Read next: pvh.c, serial.c, and on in the order of kernel.h.
+ */
+#include "kernel.h"
+
+#define MANIFEST_PATH "/etc/coconut.conf"
+#define MANIFEST_MAX 32768 /* bytes */
+
+bool verbose;
+
+static struct manifest manifest;
+static char manifest_text[MANIFEST_MAX + 1];
+
+/* Where each shard of the manifest stands. */
+static enum { LIFE_WAITING, LIFE_RUNNING, LIFE_OVER } lives[MAX_SHARDS];
+static uint32_t restarts[MAX_SHARDS];
+static uint64_t free_frames_at_start;
+
+/* Ends the run. On a machine without isa-debug-exit it powers off or, failing that, halts for ever. */
+void debug_exit(uint32_t code)
+{
+	outl(DEBUG_EXIT_PORT, code);
+	power_off();
+	halt_for_ever();
+	__builtin_unreachable();
+}
+
+/* Returns whether the space-separated `line` contains `word`. */
+static bool has_word(const char *line, const char *word)
+{
+	size_t len = strlen(word);
+
+	while (*line) {
+		while (*line == ' ')
+			line++;
+		if (!memcmp(line, word, len) && (line[len] == ' ' || !line[len]))
+			return true;
+		while (*line && *line != ' ')
+			line++;
+	}
+	return false;
+}
+
+/* Returns the boot information, whoever started us, once it is certain that it is some. */
+static const struct bootinfo *take_bootinfo(const void *start)
+{
+	const struct bootinfo *info = pvh_is_start_info(start) ? pvh_bootinfo(start) : start;
+
+	if (info->magic != BOOTINFO_MAGIC || info->version != BOOTINFO_VERSION)
+		panic("the boot information has magic 0x%x and version %u, expected 0x%x and %u: build loader and "
+		      "supervisor together", info->magic, info->version, BOOTINFO_MAGIC, BOOTINFO_VERSION);
+	if (!info->ramdisk_size)
+		panic("there is no ramdisk: pass one with -initrd");
+	return info;
+}
+
+/* Fails on purpose in test builds, to prove that run.sh tells the ways of failing apart. */
+static void provoke(int failure)
+{
+	if (PROVOKE != failure)
+		return;
+	switch (failure) {
+	case PROVOKE_early_panic:
+		panic("provoked before memory and traps were set up");
+	case PROVOKE_panic:
+		*(volatile uint64_t *)(HHDM_BASE - PAGE_SIZE) = 0;
+		break;
+	case PROVOKE_triple_fault:
+		__asm__ volatile("lidt %0; int3" : : "m"((uint64_t[2]){0}));
+		break;
+	case PROVOKE_hang:
+		halt_for_ever();
+		break;
+	case PROVOKE_silence:
+		power_off();
+		break;
+	}
+}
+
+/* ---- The manifest ---- */
+
+const struct manifest *manifest_get(void)
+{
+	return &manifest;
+}
+
+/* Reads and parses the manifest. Returns whether there is one without errors. */
+static bool manifest_load(void)
+{
+	struct manifest_error error;
+	struct ext2_file file;
+	int64_t len;
+
+	if (fs_find(MANIFEST_PATH, sizeof(MANIFEST_PATH) - 1, &file) || file.size > MANIFEST_MAX ||
+	    (len = fs_load(&file, 0, manifest_text, MANIFEST_MAX)) < 0) {
+		print("The ramdisk has no readable manifest %s of at most %u bytes\n", MANIFEST_PATH, MANIFEST_MAX);
+		return false;
+	}
+	if (manifest_parse(manifest_text, (size_t)len, &manifest, &error)) {
+		print("%s:%u: %s%s%s\n", MANIFEST_PATH, error.line, error.reason, error.word ? ": " : "",
+		      error.word ? error.word : "");
+		return false;
+	}
+	return true;
+}
+
+static void start_shard(uint32_t id)
+{
+	const struct manifest_shard *spec = &manifest.shard[id];
+	struct profile *profile = profile_row(id, spec->name);
+
+	lives[id] = LIFE_RUNNING;
+	if (shard_create(id, spec, profile)) {
+		profile->exit_code = COCONUT_KILLED;
+		lives[id] = LIFE_OVER;
+	}
+}
+
+/* Starts every waiting shard whose predecessor is over. Repeats while starting one fails and so lets others. */
+static void start_followers(void)
+{
+	for (uint32_t id = 0; id < manifest.shard_count; id++) {
+		int16_t after = manifest.shard[id].after;
+		if (lives[id] == LIFE_WAITING && (after < 0 || lives[after] == LIFE_OVER))
+			start_shard(id);
+	}
+}
+
+/* Frees the slots of shards that have ended, brings back those that are to be restarted, starts those that
+ * waited for them. Returns true when all is over. Called by the supervisor's thread. */
+bool manifest_reap(void)
+{
+	bool all_over = true;
+
+	for (uint32_t id = 0; id < manifest.shard_count; id++) {
+		struct shard *shard = &shards[id];
+		if (shard->state != SHARD_ENDED)
+			continue;
+		shard->state = SHARD_FREE;
+		if (shard->exit_code == COCONUT_KILLED && restarts[id] < manifest.shard[id].restart) {
+			restarts[id]++;
+			print("Shard %u (%s) restarts: %u of %u\n", id, manifest.shard[id].name, restarts[id],
+			      manifest.shard[id].restart);
+			start_shard(id);
+		} else {
+			lives[id] = LIFE_OVER;
+		}
+	}
+	start_followers();
+	for (uint32_t id = 0; id < manifest.shard_count; id++)
+		all_over &= lives[id] == LIFE_OVER;
+	return all_over;
+}
+
+/* ---- Start and end ---- */
+
+/* Prints the profile and ends the run with the status that the shards have earned. */
+void supervisor_finish(void)
+{
+	bool good = profile_all_good() && manifest.shard_count;
+
+	console_flush_all();
+	if (mm_free_frames() != free_frames_at_start)
+		panic("%ld frames were lost over the run", (int64_t)(free_frames_at_start - mm_free_frames()));
+	profile_print();
+	print("coconutOS supervisor v%s: all shards completed.\n", COCONUT_VERSION);
+	print("Halting.\n");
+	debug_exit(good ? DEBUG_EXIT_OK : DEBUG_EXIT_FAILED);
+}
+
+/* Continues supervisor_main on the supervisor's own stack. */
+static void supervisor_run(uint64_t argument)
+{
+	const struct bootinfo *info = (const struct bootinfo *)argument;
+
+	apic_init();
+	timer_init();
+	devices_init(info);
+	syscall_init();
+	fs_init(info);
+	provoke(PROVOKE_panic);
+	provoke(PROVOKE_triple_fault);
+	provoke(PROVOKE_hang);
+	provoke(PROVOKE_silence);
+	if (!manifest_load()) {
+		print("Nothing can be started.\n");
+		debug_exit(DEBUG_EXIT_FAILED);
+	}
+	for (uint32_t i = 0; i < manifest.channel_count; i++)
+		channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
+	free_frames_at_start = mm_free_frames();
+	print_verbose("Manifest: %u shards, %u channels; %lu frames free\n", manifest.shard_count,
+		      manifest.channel_count, free_frames_at_start);
+	sched_loop();
+}
+
+/* The first C function of the kernel. boot.asm calls it in the higher half, on the boot stack, with interrupts
+ * off and the physical address of what the loader passed on. */
+void supervisor_main(uint64_t bootinfo_phys)
+{
+	serial_init();
+	provoke(PROVOKE_early_panic);
+	const struct bootinfo *info = take_bootinfo(phys_to_virt(bootinfo_phys));
+	if (info->command_line)
+		verbose = has_word(phys_to_virt(info->command_line), "verbose");
+	print("coconutOS supervisor v%s\n", COCONUT_VERSION);
+	idt_init();
+	cpu_init();
+	cpu_report();
+	mm_init(info);
+	paging_init(info);
+	run_on_stack(stack_slot_top(STACK_SUPERVISOR), supervisor_run, (uint64_t)info);
+}

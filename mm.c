@@ -1,0 +1,193 @@
+/*
+ * mm.c: physical frames.
+ *
+ * Owns the frame map: one bit a frame for "free", one for "clean" (known to contain zeros), and a summary with
+ * a bit for each word of the first, so that a free frame is found without looking at all of them.
+ *
+ * Invariants: a frame below PHYS_FRAMES, of the ramdisk or of the map itself is never free. A frame that is
+ * handed out contains zeros: one that was used before was cleared when it was freed, one that the firmware
+ * left is cleared when it is first handed out. What a shard owns is counted against its quota.
+ *
+ * Read next: paging.c.
+ */
+#include "kernel.h"
+
+#define BITS 64
+
+/* ---- The map itself: plain C over plain arrays, tested on the host ---- */
+
+/* Returns how many words frame_map_init needs for `frames` frames (a multiple of 64). */
+size_t frame_map_words(uint64_t frames)
+{
+	uint64_t words = frames / BITS;
+
+	return 2 * words + (words + BITS - 1) / BITS;
+}
+
+/* Makes a map of `frames` frames, a multiple of 64, none of them free, in frame_map_words(frames) words. */
+void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames)
+{
+	memset(words, 0, frame_map_words(frames) * sizeof(*words));
+	*map = (struct frame_map){
+		.free = words,
+		.clean = words + frames / BITS,
+		.summary = words + 2 * (frames / BITS),
+		.frames = frames,
+	};
+}
+
+/* Marks one frame free. It must not be free already. */
+void frame_map_give(struct frame_map *map, uint64_t frame)
+{
+	uint64_t word = frame / BITS;
+
+	map->free[word] |= 1UL << frame % BITS;
+	map->summary[word / BITS] |= 1UL << word % BITS;
+	if (map->hint > word / BITS)
+		map->hint = word / BITS;
+	map->free_count++;
+}
+
+/* Marks `count` frames from `frame` on free, as far as the map reaches. Those that are free stay so. */
+void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count)
+{
+	for (; count && frame < map->frames; frame++, count--)
+		if (!(map->free[frame / BITS] >> frame % BITS & 1))
+			frame_map_give(map, frame);
+}
+
+/* Takes `count` frames from `frame` on out of use, free or not, as far as the map reaches. */
+void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count)
+{
+	for (; count && frame < map->frames; frame++, count--) {
+		uint64_t word = frame / BITS, bit = 1UL << frame % BITS;
+
+		if (!(map->free[word] & bit))
+			continue;
+		map->free[word] &= ~bit;
+		if (!map->free[word])
+			map->summary[word / BITS] &= ~(1UL << word % BITS);
+		map->free_count--;
+	}
+}
+
+/* Takes the lowest free frame. Returns its number, or -1 when there is none; `*clean` says whether it is known
+ * to contain zeros. */
+int64_t frame_map_take(struct frame_map *map, bool *clean)
+{
+	uint64_t summary_words = (map->frames / BITS + BITS - 1) / BITS;
+
+	while (map->hint < summary_words && !map->summary[map->hint])
+		map->hint++;
+	if (map->hint == summary_words)
+		return -1;
+
+	uint64_t word = map->hint * BITS + __builtin_ctzl(map->summary[map->hint]);
+	uint64_t bit = map->free[word] & -map->free[word];
+
+	*clean = map->clean[word] & bit;
+	map->clean[word] |= bit;
+	map->free[word] ^= bit;
+	if (!map->free[word])
+		map->summary[map->hint] &= ~(1UL << word % BITS);
+	map->free_count--;
+	return (int64_t)(word * BITS + __builtin_ctzl(bit));
+}
+
+/* ---- The machine's frames ---- */
+
+static struct frame_map frame_map;
+
+static const struct boot_region *regions_of(const struct bootinfo *info)
+{
+	return phys_to_virt(info->regions);
+}
+
+/* Finds room for the map: usable, above PHYS_FRAMES, inside what the trampoline maps, not in the ramdisk. */
+static uint64_t place_for_map(const struct bootinfo *info, uint64_t bytes)
+{
+	uint64_t ramdisk_end = (info->ramdisk + info->ramdisk_size + PAGE_MASK) & ~PAGE_MASK;
+
+	for (uint64_t i = 0; i < info->region_count; i++) {
+		const struct boot_region *region = &regions_of(info)[i];
+		uint64_t start = region->base < PHYS_FRAMES ? PHYS_FRAMES : region->base;
+		uint64_t end = region->base + region->size;
+
+		if (region->kind != BOOT_MEM_USABLE)
+			continue;
+		if (start < ramdisk_end && start + bytes > info->ramdisk)
+			start = ramdisk_end;
+		if (start + bytes <= end && start + bytes <= PHYS_TRAMPOLINE_TOP)
+			return start;
+	}
+	panic("no room below 1 GiB for the frame map of %lu KiB: give the machine more memory", bytes / 1024);
+}
+
+/* Takes over the usable memory that the loader reports. */
+void mm_init(const struct bootinfo *info)
+{
+	uint64_t frames = 0;
+
+	for (uint64_t i = 0; i < info->region_count; i++) {
+		const struct boot_region *region = &regions_of(info)[i];
+		if (region->kind == BOOT_MEM_USABLE && (region->base + region->size) / PAGE_SIZE > frames)
+			frames = (region->base + region->size) / PAGE_SIZE;
+	}
+	frames = (frames + BITS - 1) / BITS * BITS;
+
+	uint64_t bytes = (frame_map_words(frames) * sizeof(uint64_t) + PAGE_MASK) & ~PAGE_MASK;
+	uint64_t place = place_for_map(info, bytes);
+
+	frame_map_init(&frame_map, phys_to_virt(place), frames);
+	for (uint64_t i = 0; i < info->region_count; i++) {
+		const struct boot_region *region = &regions_of(info)[i];
+		if (region->kind == BOOT_MEM_USABLE)
+			frame_map_release(&frame_map, region->base / PAGE_SIZE, region->size / PAGE_SIZE);
+	}
+	frame_map_reserve(&frame_map, 0, PHYS_FRAMES / PAGE_SIZE);
+	frame_map_reserve(&frame_map, place / PAGE_SIZE, bytes / PAGE_SIZE);
+	frame_map_reserve(&frame_map, info->ramdisk / PAGE_SIZE, (info->ramdisk_size + PAGE_MASK) / PAGE_SIZE);
+	print_verbose("Memory: %lu MiB free, frame map of %lu KiB at 0x%lx\n", frame_map.free_count / 256,
+		      bytes / 1024, place);
+}
+
+/* Hands out one frame of zeros and charges it to `owner` (NULL: the supervisor). Returns 0 and its physical
+ * address in `*phys`, or -COCONUT_E_QUOTA or -COCONUT_E_NOMEM. */
+int frame_alloc(struct shard *owner, uint64_t *phys)
+{
+	bool clean;
+
+	if (owner && owner->frames >= owner->frame_quota && !ABLATE(quota))
+		return -COCONUT_E_QUOTA;
+	int64_t frame = frame_map_take(&frame_map, &clean);
+	if (frame < 0)
+		return -COCONUT_E_NOMEM;
+	*phys = (uint64_t)frame * PAGE_SIZE;
+	if (!clean)
+		memset(phys_to_virt(*phys), 0, PAGE_SIZE);
+	if (owner && ++owner->frames > owner->frames_peak)
+		owner->frames_peak = owner->frames;
+	return 0;
+}
+
+/* Takes back a frame that contains zeros, which the caller vouches for. */
+void frame_free_clean(struct shard *owner, uint64_t phys)
+{
+	if (owner)
+		owner->frames--;
+	frame_map_give(&frame_map, phys / PAGE_SIZE);
+}
+
+/* Clears a frame and takes it back, so that nothing of its owner outlives it. */
+void frame_free(struct shard *owner, uint64_t phys)
+{
+	if (!ABLATE(zeroing))
+		memset(phys_to_virt(phys), 0, PAGE_SIZE);
+	frame_free_clean(owner, phys);
+}
+
+/* Returns the number of free frames. */
+uint64_t mm_free_frames(void)
+{
+	return frame_map.free_count;
+}

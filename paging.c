@@ -1,0 +1,349 @@
+/*
+ * paging.c: page tables.
+ *
+ * Owns the kernel's half of the address space, which all page tables share by sharing entries 256 and 511 of
+ * the PML4, and the walk that maps and unmaps the pages of shards in the lower half.
+ *
+ * Invariants: no leaf is writable and executable; no leaf of the upper half has U; the lower half of the
+ * supervisor's own tables is empty. An entry that points to a table of a shard counts the used entries of
+ * that table in its bits 61..52, which the hardware ignores there: an empty table is found without a search.
+ *
+ * Read next: idt.c. MEMORY_MAP.md shows the result; SDM Vol. 3A 4.5 describes the format.
+ */
+#include "kernel.h"
+
+#define ENTRIES 512
+#define LEVEL_PML4 3
+#define LEVEL_PT 0
+#define PML4_HHDM 256
+#define PML4_IMAGE 511
+#define COUNT_SHIFT 52
+#define COUNT_ONE (1UL << COUNT_SHIFT)
+#define COUNT_MASK 0x3FFUL
+
+uint64_t kernel_cr3;
+
+extern char image_text[], image_rodata[], image_data[], image_end[];
+
+static uint64_t mmio_next = MMIO_BASE;
+
+/* The index into the table of the given level (0: PT, 3: PML4). */
+static inline uint32_t index_of(uint64_t address, int level)
+{
+	return address >> (12 + 9 * level) & (ENTRIES - 1);
+}
+
+static inline uint64_t *table_of(uint64_t entry)
+{
+	return phys_to_virt(entry & PTE_ADDRESS);
+}
+
+static inline uint64_t count_of(uint64_t entry)
+{
+	return entry >> COUNT_SHIFT & COUNT_MASK;
+}
+
+/* Builds a leaf entry. Returns 0, which no caller accepts, for a page that would be writable and executable. */
+uint64_t pte_make(uint64_t phys, uint64_t rights)
+{
+	if (ABLATE(nx))
+		return phys | (rights & ~PTE_NX) | PTE_PRESENT;
+	if (rights & PTE_WRITE && !(rights & PTE_NX))
+		return 0;
+	return phys | rights | PTE_PRESENT;
+}
+
+/* ---- The supervisor's half ---- */
+
+/* Returns the table below `*entry`, made when there is none. Boot only: running out of memory is fatal. */
+static uint64_t *kernel_table(uint64_t *entry)
+{
+	uint64_t phys;
+
+	if (!(*entry & PTE_PRESENT)) {
+		if (frame_alloc(NULL, &phys))
+			panic("no memory for page tables: give the machine more memory");
+		*entry = phys | PTE_PRESENT | PTE_WRITE;
+	}
+	return table_of(*entry);
+}
+
+/* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. */
+static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights)
+{
+	while (size) {
+		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[index_of(address, 3)]);
+		uint64_t *pd = kernel_table(&pdpt[index_of(address, 2)]);
+		uint64_t step = PAGE_SIZE;
+
+		if (!((address | phys) & (LARGE_PAGE_SIZE - 1)) && size >= LARGE_PAGE_SIZE) {
+			pd[index_of(address, 1)] = pte_make(phys, rights | PTE_LARGE);
+			step = LARGE_PAGE_SIZE;
+		} else {
+			kernel_table(&pd[index_of(address, 1)])[index_of(address, 0)] = pte_make(phys, rights);
+		}
+		address += step;
+		phys += step;
+		size -= step;
+	}
+}
+
+/* Maps RAM [base, end) into the HHDM: writable, but the supervisor's text and rodata read-only there too. */
+static void map_hhdm(uint64_t base, uint64_t end)
+{
+	uint64_t sealed_end = (uint64_t)image_data - IMAGE_BASE;
+	const uint64_t border[] = {PHYS_IMAGE, sealed_end, end};
+	const uint64_t rights[] = {PTE_WRITE | PTE_NX, PTE_NX, PTE_WRITE | PTE_NX};
+
+	for (size_t i = 0; i < ARRAY_LENGTH(border); i++) {
+		uint64_t stop = border[i] < end ? border[i] : end;
+		if (base < stop) {
+			kernel_map(HHDM_BASE + base, base, stop - base, rights[i]);
+			base = stop;
+		}
+	}
+}
+
+/* Maps all RAM, joining neighbours so that large pages fit across the firmware's small regions. */
+static void map_ram(const struct bootinfo *info)
+{
+	const struct boot_region *region = phys_to_virt(info->regions);
+	uint64_t base = 0, end = 0;
+
+	for (uint64_t i = 0; i < info->region_count; i++) {
+		if (region[i].base != end) {
+			map_hhdm(base, end);
+			base = region[i].base;
+		}
+		end = region[i].base + region[i].size;
+	}
+	map_hhdm(base, end);
+}
+
+static void map_image(char *from, char *to, uint64_t rights)
+{
+	kernel_map((uint64_t)from, (uint64_t)from - IMAGE_BASE, (uint64_t)(to - from), rights);
+}
+
+/* Returns the address one past the top of a kernel stack. */
+uint64_t stack_slot_top(uint32_t slot)
+{
+	return STACKS_BASE + (slot + 1) * (uint64_t)STACK_SLOT_SIZE;
+}
+
+/* Maps the stacks. The lower half of each slot stays unmapped: running over the end of a stack is a page
+ * fault there, which becomes a double fault, which has a stack of its own. */
+static void map_stacks(void)
+{
+	uint64_t mapped = ABLATE(guard) ? STACK_SLOT_SIZE : STACK_SIZE;
+
+	for (uint32_t slot = 0; slot < STACK_SLOTS; slot++) {
+		for (uint64_t offset = mapped; offset; offset -= PAGE_SIZE) {
+			uint64_t phys;
+			if (frame_alloc(NULL, &phys))
+				panic("no memory for kernel stacks: give the machine more memory");
+			kernel_map(stack_slot_top(slot) - offset, phys, PAGE_SIZE, PTE_WRITE | PTE_NX);
+		}
+	}
+}
+
+/* Replaces the trampoline's tables by ones in which every page has the rights it needs, and leaves the one to
+ * one mapping behind. */
+void paging_init(const struct bootinfo *info)
+{
+	if (frame_alloc(NULL, &kernel_cr3))
+		panic("no memory for page tables: give the machine more memory");
+	map_ram(info);
+	map_image(image_text, image_rodata, 0);
+	map_image(image_rodata, image_data, PTE_NX);
+	map_image(image_data, image_end, PTE_WRITE | PTE_NX);
+	map_stacks();
+	supervisor_thread.cr3 = kernel_cr3;
+	write_cr3(kernel_cr3);
+	print_verbose("Paging: HHDM at 0x%lx, image at 0x%lx, %u kernel stacks with guard pages\n", HHDM_BASE,
+		      (uint64_t)image_text, STACK_SLOTS);
+}
+
+/* Maps device registers uncached and returns their address. `phys` and `size` need no alignment. */
+void *paging_map_device(uint64_t phys, uint64_t size)
+{
+	uint64_t offset = phys & PAGE_MASK;
+	uint64_t bytes = (offset + size + PAGE_MASK) & ~PAGE_MASK;
+	uint64_t address = mmio_next;
+
+	kernel_map(address, phys - offset, bytes, PTE_WRITE | PTE_NX | PTE_PCD | PTE_PWT);
+	mmio_next += bytes;
+	return (void *)(address + offset);
+}
+
+/* Makes firmware tables readable that may lie outside the reported RAM, and returns their address. */
+const void *paging_map_table(uint64_t phys, uint64_t size)
+{
+	uint64_t end = (phys + size + PAGE_MASK) & ~PAGE_MASK;
+
+	for (uint64_t page = phys & ~PAGE_MASK; page < end; page += PAGE_SIZE)
+		if (!(paging_entry(kernel_cr3, HHDM_BASE + page, LEVEL_PT) & PTE_PRESENT))
+			kernel_map(HHDM_BASE + page, page, PAGE_SIZE, PTE_NX);
+	return phys_to_virt(phys);
+}
+
+/* Returns the entry of the given level for `address` in the tables at `cr3`: 3 the PML4's, 0 the leaf. A large
+ * page is the leaf at every level below its own; 0 when the walk ends before. */
+uint64_t paging_entry(uint64_t cr3, uint64_t address, int level)
+{
+	uint64_t entry = cr3 | PTE_PRESENT;
+
+	for (int at = LEVEL_PML4; at >= level; at--) {
+		if (!(entry & PTE_PRESENT) || entry & PTE_LARGE)
+			break;
+		entry = table_of(entry)[index_of(address, at)];
+	}
+	return entry & PTE_PRESENT ? entry : 0;
+}
+
+/* ---- The shards' half ---- */
+
+/* Gives a shard an address space: an empty lower half, the supervisor's upper half. Returns 0 or an error. */
+int space_create(struct shard *shard)
+{
+	uint64_t phys;
+	int error = frame_alloc(shard, &phys);
+
+	if (error)
+		return error;
+	table_of(phys)[PML4_HHDM] = table_of(kernel_cr3)[PML4_HHDM];
+	table_of(phys)[PML4_IMAGE] = table_of(kernel_cr3)[PML4_IMAGE];
+	shard->cr3 = phys;
+	return 0;
+}
+
+/* The entries on the way to a page: path[3] in the PML4, path[0] the leaf. */
+struct path {
+	uint64_t *entry[LEVEL_PML4 + 1];
+};
+
+/* Frees the tables on the path that have become empty, from the bottom up. */
+static void prune(struct shard *shard, struct path *path, int level)
+{
+	for (; level <= LEVEL_PML4 && !count_of(*path->entry[level]); level++) {
+		frame_free_clean(shard, *path->entry[level] & PTE_ADDRESS);
+		*path->entry[level] = 0;
+		if (level < LEVEL_PML4)
+			*path->entry[level + 1] -= COUNT_ONE;
+	}
+}
+
+/* Finds the way to `address`, making tables where there are none. Returns 0 or an error, and has then made
+ * none. */
+static int walk_create(struct shard *shard, uint64_t address, struct path *path)
+{
+	uint64_t *table = table_of(shard->cr3);
+
+	for (int level = LEVEL_PML4; level > LEVEL_PT; level--) {
+		uint64_t *entry = path->entry[level] = &table[index_of(address, level)];
+		if (!(*entry & PTE_PRESENT)) {
+			uint64_t phys;
+			int error = frame_alloc(shard, &phys);
+			if (error) {
+				if (level < LEVEL_PML4)
+					prune(shard, path, level + 1);
+				return error;
+			}
+			*entry = phys | PTE_PRESENT | PTE_WRITE | PTE_USER;
+			if (level < LEVEL_PML4)
+				*path->entry[level + 1] += COUNT_ONE;
+		}
+		table = table_of(*entry);
+	}
+	path->entry[LEVEL_PT] = &table[index_of(address, LEVEL_PT)];
+	return 0;
+}
+
+/* Maps one page of a shard; `rights` are PTE bits beside P and U. Returns 0, -COCONUT_E_EXISTS when something is
+ * mapped there, or what frame_alloc says when a table is needed. */
+int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights)
+{
+	struct path path;
+	uint64_t leaf = pte_make(phys, rights | PTE_USER);
+	int error = walk_create(shard, address, &path);
+
+	ASSERT(leaf && address < USER_LIMIT && !(address & PAGE_MASK));
+	if (error)
+		return error;
+	if (*path.entry[LEVEL_PT])
+		return -COCONUT_E_EXISTS;
+	*path.entry[LEVEL_PT] = leaf;
+	*path.entry[LEVEL_PT + 1] += COUNT_ONE;
+	return 0;
+}
+
+/* Unmaps one page that is mapped, and frees its frame unless it is borrowed (a file's, a BAR's). */
+void space_unmap(struct shard *shard, uint64_t address)
+{
+	struct path path;
+	uint64_t *table = table_of(shard->cr3);
+
+	for (int level = LEVEL_PML4; level >= LEVEL_PT; level--) {
+		path.entry[level] = &table[index_of(address, level)];
+		ASSERT(*path.entry[level] & PTE_PRESENT);
+		table = table_of(*path.entry[level]);
+	}
+	uint64_t leaf = *path.entry[LEVEL_PT];
+	*path.entry[LEVEL_PT] = 0;
+	*path.entry[LEVEL_PT + 1] -= COUNT_ONE;
+	if (!ABLATE(invlpg))
+		invlpg(address);
+	if (!(leaf & PTE_BORROWED))
+		frame_free(shard, leaf & PTE_ADDRESS);
+	prune(shard, &path, LEVEL_PT + 1);
+}
+
+/* Returns the leaf entry of a page of the shard, 0 when nothing is mapped there. `address` < USER_LIMIT. */
+uint64_t space_lookup(const struct shard *shard, uint64_t address)
+{
+	uint64_t entry = table_of(shard->cr3)[0];
+
+	for (int level = LEVEL_PML4 - 1; level >= LEVEL_PT; level--) {
+		if (!(entry & PTE_PRESENT))
+			return 0;
+		entry = table_of(entry)[index_of(address, level)];
+	}
+	return entry & PTE_PRESENT ? entry : 0;
+}
+
+/* Empties the table below `entry` and frees it. Stops as soon as the entry's count says that nothing is left. */
+static void free_table(struct shard *shard, uint64_t entry, int level)
+{
+	uint64_t *table = table_of(entry);
+	uint64_t left = count_of(entry);
+
+	for (uint32_t i = 0; left; i++) {
+		uint64_t child = table[i];
+		if (!child)
+			continue;
+		table[i] = 0;
+		left--;
+		if (level > LEVEL_PT)
+			free_table(shard, child, level - 1);
+		else if (!(child & PTE_BORROWED))
+			frame_free(shard, child & PTE_ADDRESS);
+		preempt_point();
+	}
+	frame_free_clean(shard, entry & PTE_ADDRESS);
+}
+
+/* Frees a shard's address space and every frame it owned, in pieces: interrupts are let in after each frame.
+ * The shard may be the current one; it goes on in the supervisor's address space. */
+void space_destroy(struct shard *shard)
+{
+	uint64_t *pml4 = table_of(shard->cr3);
+	uint64_t lower = pml4[0], phys = shard->cr3;
+
+	shard->cr3 = kernel_cr3;
+	if (shard == current)
+		write_cr3(kernel_cr3);
+	if (lower)
+		free_table(shard, lower, LEVEL_PML4 - 1);
+	pml4[0] = pml4[PML4_HHDM] = pml4[PML4_IMAGE] = 0;
+	frame_free_clean(shard, phys);
+}

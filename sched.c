@@ -1,0 +1,206 @@
+/*
+ * sched.c: who runs.
+ *
+ * Four priorities, round robin within each. The ready shards wait in one queue a priority, the running one in
+ * none. Beside the shards there is one kernel thread, the supervisor's own: it runs before any shard when there
+ * is work for it (a shard has ended, the periodic search for deadlocks) and when nothing else can run; then it
+ * halts the CPU until the next interrupt.
+ *
+ * Invariants: exactly one of current->state == SHARD_RUNNING or current == &supervisor_thread holds. A blocked
+ * shard is on exactly one list of waiters. Nothing is switched behind the back of kernel code: only a handler
+ * that calls sched_block, sched_yield or preempt_point, and the return to ring 3, may lose the CPU.
+ *
+ * Read next: profile.c, then shard.c.
+ */
+#include "kernel.h"
+
+_Static_assert(offsetof(struct shard, kernel_rsp) == SHARD_KERNEL_RSP, "boot.asm switches stacks");
+_Static_assert(offsetof(struct shard, stack_top) == SHARD_STACK_TOP, "boot.asm switches stacks");
+_Static_assert(offsetof(struct shard, cr3) == SHARD_CR3, "boot.asm switches address spaces");
+_Static_assert(offsetof(struct shard, fpu) == SHARD_FPU, "boot.asm saves the FPU");
+
+#define DEADLOCK_SEARCH_MS 256 /* how often, while other shards keep the CPU busy */
+
+struct queue {
+	struct shard *head, *tail;
+};
+
+struct shard supervisor_thread = {.id = CONSOLE_SUPERVISOR};
+struct shard *current = &supervisor_thread;
+uint64_t current_stack_top; /* boot.asm: where syscall_entry finds the kernel stack */
+bool need_resched;
+
+static struct queue ready[PRIORITIES];
+static uint32_t ready_mask; /* bit p: ready[p] is not empty */
+static bool supervisor_wanted;
+static uint64_t next_deadlock_search;
+
+static void enqueue(struct shard *shard)
+{
+	struct queue *queue = &ready[shard->priority];
+
+	shard->next = NULL;
+	if (queue->head)
+		queue->tail->next = shard;
+	else
+		queue->head = shard;
+	queue->tail = shard;
+	ready_mask |= 1u << shard->priority;
+}
+
+/* Takes the next to run out of its queue: the supervisor's thread when it has work or nobody else can. */
+static struct shard *pick(void)
+{
+	if (supervisor_wanted || !ready_mask)
+		return &supervisor_thread;
+
+	uint32_t priority = (uint32_t)__builtin_ctz(ready_mask);
+	struct shard *shard = ready[priority].head;
+
+	ready[priority].head = shard->next;
+	if (!shard->next)
+		ready_mask &= ~(1u << priority);
+	return shard;
+}
+
+/* True when somebody else should run before the current shard goes on. */
+static bool others_first(void)
+{
+	return supervisor_wanted || ready_mask & ((2u << current->priority) - 1);
+}
+
+static void mark_running(struct shard *shard)
+{
+	if (shard == &supervisor_thread)
+		return;
+	shard->state = SHARD_RUNNING;
+	shard->profile->switches++;
+}
+
+/* Leaves the CPU from inside a system call: the FPU state is still in the registers, and the time until the
+ * shard is back is not time that the call took. */
+static void leave_call(void)
+{
+	struct shard *self = current, *next = pick();
+
+	self->profile->cycles += rdtsc() - self->kernel_since;
+	mark_running(next);
+	context_switch_fpu(self, next);
+	self->kernel_since = rdtsc();
+}
+
+/* Makes a shard ready to run. It preempts the current one at the next return to ring 3 if it comes first. */
+void sched_ready(struct shard *shard)
+{
+	shard->state = SHARD_READY;
+	enqueue(shard);
+	if (shard->priority < current->priority)
+		need_resched = true;
+}
+
+/* Lets others of the same or a higher priority run. Called inside a system call. */
+void sched_yield(void)
+{
+	need_resched = false;
+	if (!others_first())
+		return;
+	current->state = SHARD_READY;
+	enqueue(current);
+	leave_call();
+}
+
+/* Called on the way back to ring 3 after an interrupt, when isr_common has saved the FPU. */
+void sched_preempt(void)
+{
+	struct shard *self = current;
+
+	if (need_resched && others_first()) {
+		self->state = SHARD_READY;
+		enqueue(self);
+		struct shard *next = pick();
+		mark_running(next);
+		context_switch(self, next);
+	}
+	need_resched = false;
+	if (self->killed)
+		handle_sys_exit(COCONUT_KILLED);
+}
+
+/* Takes the current shard off the CPU until sched_wake. The caller has put it on a list of waiters and filled
+ * in what it waits for. Returns what sched_wake was given; does not return to a shard killed meanwhile. */
+int64_t sched_block(void)
+{
+	struct shard *self = current;
+
+	self->state = SHARD_BLOCKED;
+	leave_call();
+	if (self->killed)
+		handle_sys_exit(COCONUT_KILLED);
+	return self->wait_result;
+}
+
+/* Ends a wait. The caller has taken the shard off its list of waiters. */
+void sched_wake(struct shard *shard, int64_t result)
+{
+	ASSERT(shard->state == SHARD_BLOCKED);
+	shard->wait = WAIT_NONE;
+	shard->wait_result = result;
+	sched_ready(shard);
+}
+
+/* Leaves the CPU for good: the supervisor's thread finds the shard ended and frees its slot. */
+void sched_exit(void)
+{
+	struct shard *self = current;
+
+	self->state = SHARD_ENDED;
+	supervisor_wanted = true;
+	context_switch(self, pick());
+	panic("shard %u ran after its end", self->id);
+}
+
+/* Lets interrupts in, and other shards when their time has come. Long work calls it between its pieces. */
+void preempt_point(void)
+{
+	interrupt_window();
+	if (need_resched && current != &supervisor_thread)
+		sched_yield();
+}
+
+/* Called at every tick: wakes the supervisor's thread for the periodic search. */
+void sched_tick(void)
+{
+	need_resched = true;
+	if (timer_ms() >= next_deadlock_search)
+		supervisor_wanted = true;
+}
+
+/* Lets one shard run until the supervisor's thread is wanted again. */
+static void run_a_shard(void)
+{
+	struct shard *next = pick();
+
+	need_resched = false;
+	mark_running(next);
+	context_switch(&supervisor_thread, next);
+}
+
+/* The supervisor's own thread. */
+void sched_loop(void)
+{
+	for (;;) {
+		supervisor_wanted = false;
+		if (manifest_reap())
+			supervisor_finish();
+		bool idle = !ready_mask;
+		if (idle || timer_ms() >= next_deadlock_search) {
+			next_deadlock_search = timer_ms() + DEADLOCK_SEARCH_MS;
+			if (channel_deadlocks())
+				continue;
+		}
+		if (ready_mask)
+			run_a_shard();
+		else
+			wait_for_interrupt();
+	}
+}

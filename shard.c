@@ -1,0 +1,276 @@
+/*
+ * shard.c: the life of a shard: create, map memory, exit.
+ *
+ * A shard is built from its line of the manifest: an address space, its code from the ramdisk, one page of
+ * stack with the args string on top, a configuration page if it is a pipeline stage, its ends of channels.
+ * It dies in its own context, on its own kernel stack: first everything that others can see (channel ends,
+ * capabilities, files), then its memory, in pieces that let interrupts in. Its slot is freed last, by the
+ * supervisor's thread.
+ *
+ * Invariant: slot i belongs to line i of the manifest. What a shard owns is counted in frames; at its end the
+ * count is zero.
+ *
+ * Read next: cap.c.
+ */
+#include "kernel.h"
+
+#define STACK_PAGE (COCONUT_STACK_TOP - PAGE_SIZE)
+#define HEAP_END (STACK_PAGE - PAGE_SIZE) /* the page below the stack stays unmapped */
+#define FPU_CONTROL_DEFAULT 0x37F         /* FCW: all exceptions masked, 64-bit precision (SDM Vol. 1 8.1.5) */
+#define MXCSR_DEFAULT 0x1F80              /* all exceptions masked, round to nearest (SDM Vol. 1 10.2.3) */
+#define FXSAVE_MXCSR 24                   /* offset in the FXSAVE image (SDM Vol. 1 table 10-2) */
+
+struct shard shards[MAX_SHARDS];
+
+/* Maps one fresh page of the shard and returns the kernel's view of it, or NULL with the error in `*error`. */
+static void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error)
+{
+	uint64_t phys;
+
+	*error = frame_alloc(shard, &phys);
+	if (*error)
+		return NULL;
+	*error = space_map(shard, address, phys, rights);
+	if (*error) {
+		frame_free_clean(shard, phys);
+		return NULL;
+	}
+	return phys_to_virt(phys);
+}
+
+/* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns NULL, or what is wrong with it. */
+static const char *load_code(struct shard *shard)
+{
+	const char *path = shard->spec->path;
+	uint64_t limit = shard->spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
+	struct ext2_file file;
+	int error;
+
+	if (fs_find(path, strlen(path), &file))
+		return "no such program in the ramdisk";
+	if (file.size == 0)
+		return "the program is empty";
+	if (file.size > limit - COCONUT_CODE_BASE)
+		return shard->spec->pipeline >= 0 ? "the program reaches into its configuration page"
+						  : "the program reaches into the heap";
+	for (uint64_t offset = 0; offset < file.size; offset += PAGE_SIZE) {
+		void *page = map_page(shard, COCONUT_CODE_BASE + offset, 0, &error);
+		if (!page)
+			return "not enough frames for its code";
+		if (fs_load(&file, offset, page, PAGE_SIZE) < 0)
+			return "its file is damaged";
+		preempt_point();
+	}
+	return NULL;
+}
+
+/* Fills in the configuration page of a pipeline stage. */
+static const char *map_pipeline_config(struct shard *shard)
+{
+	const struct manifest_pipeline *pipeline;
+	struct pipeline_config *config;
+	uint32_t stage;
+	int error;
+
+	if (shard->spec->pipeline < 0)
+		return NULL;
+	pipeline = &manifest_get()->pipeline[shard->spec->pipeline];
+	stage = pipeline->shard[1] == shard->id;
+	config = map_page(shard, PIPELINE_CONFIG_VADDR, PTE_NX, &error);
+	if (!config)
+		return "not enough frames for its configuration page";
+	*config = (struct pipeline_config){
+		.magic = PIPELINE_CONFIG_MAGIC,
+		.stage = stage,
+		.stages = 2,
+		.channel = channel_handle(shard->id, pipeline->channel),
+		.first_layer = pipeline->first[stage],
+		.last_layer = pipeline->last[stage],
+	};
+	return NULL;
+}
+
+/* Prepares the kernel stack so that the first switch to the shard enters it through interrupt_return, with
+ * every register defined. */
+static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args)
+{
+	struct trap_frame *frame = (struct trap_frame *)shard->stack_top - 1;
+	uint64_t *switch_frame = (uint64_t *)frame - 7; /* six callee-saved registers and a return address */
+
+	memset(switch_frame, 0, 6 * sizeof(*switch_frame));
+	switch_frame[6] = (uint64_t)interrupt_return;
+	*frame = (struct trap_frame){
+		.rip = COCONUT_CODE_BASE,
+		.cs = SEL_USER_CODE,
+		.rflags = RFLAGS_RESERVED | RFLAGS_IF,
+		.rsp = rsp,
+		.ss = SEL_USER_DATA,
+		.rdi = args,
+	};
+	shard->kernel_rsp = (uint64_t)switch_frame;
+	memset(shard->fpu, 0, sizeof(shard->fpu));
+	*(uint16_t *)shard->fpu = FPU_CONTROL_DEFAULT;
+	*(uint32_t *)(shard->fpu + FXSAVE_MXCSR) = MXCSR_DEFAULT;
+}
+
+/* Maps the stack page, with the args string at its top. */
+static const char *map_stack(struct shard *shard)
+{
+	uint64_t len = strlen(shard->spec->args) + 1;
+	uint64_t rsp = COCONUT_STACK_TOP, args = 0;
+	int error;
+	char *page = map_page(shard, STACK_PAGE, PTE_WRITE | PTE_NX, &error);
+
+	if (!page)
+		return "not enough frames for its stack";
+	if (len > 1) {
+		memcpy(page + PAGE_SIZE - len, shard->spec->args, len);
+		args = COCONUT_STACK_TOP - len;
+		rsp = args & ~15UL;
+	}
+	prepare_entry(shard, rsp, args);
+	return NULL;
+}
+
+static const char *build(struct shard *shard)
+{
+	const char *problem;
+
+	if (space_create(shard))
+		return "not enough frames for its page tables";
+	if ((problem = load_code(shard)) || (problem = map_pipeline_config(shard)) || (problem = map_stack(shard)))
+		space_destroy(shard);
+	return problem;
+}
+
+/* Builds the shard of line `id` of the manifest in its free slot and makes it ready. Returns 0, or -1 after
+ * saying on the console what is wrong; nothing is left behind then. */
+int shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile)
+{
+	struct shard *shard = &shards[id];
+
+	ASSERT(shard->state == SHARD_FREE);
+	*shard = (struct shard){
+		.id = (uint8_t)id,
+		.priority = spec->priority,
+		.spec = spec,
+		.profile = profile,
+		.stack_top = stack_slot_top(id),
+		.frame_quota = spec->frames,
+		.pledge = ~0UL,
+		.started_ms = timer_ms(),
+	};
+	const char *problem = build(shard);
+	if (problem) {
+		print("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path, problem);
+		return -1;
+	}
+	channels_open(id);
+	print_verbose("Shard %u (%s) started: %s, %u frames\n", id, spec->name, spec->path, shard->frames);
+	sched_ready(shard);
+	return 0;
+}
+
+/* Ends the current shard with `code`: by its own EXIT, or on its behalf after a fault or a KILL. */
+void handle_sys_exit(uint64_t code)
+{
+	struct shard *self = current;
+	uint64_t wall_ms = timer_ms() - self->started_ms;
+
+	self->killed = false; /* it is on its way: nothing may end it a second time */
+	self->exit_code = self->profile->exit_code = code;
+	self->profile->wall_ms += wall_ms;
+	console_end(self->id);
+	channels_close(self);
+	caps_drop_all(self);
+	files_close_all(self);
+	space_destroy(self);
+	ASSERT(self->frames == 0);
+	if (code == COCONUT_KILLED)
+		print("Shard %u (%s) ended: killed after %lu ms, at most %u frames\n", self->id, self->profile->name,
+		      wall_ms, self->frames_peak);
+	else
+		print("Shard %u (%s) ended: code %ld after %lu ms, at most %u frames\n", self->id,
+		      self->profile->name, code, wall_ms, self->frames_peak);
+	sched_exit();
+}
+
+/* Ends another shard: it runs handle_sys_exit itself as soon as it is scheduled. */
+void shard_kill(struct shard *shard)
+{
+	ASSERT(shard != current);
+	shard->killed = true;
+	if (shard->state == SHARD_BLOCKED) {
+		channel_forget(shard);
+		sched_wake(shard, 0);
+	}
+}
+
+/* ---- MMAP and MUNMAP ---- */
+
+/* True when all pages lie in the small or in the large heap. */
+static bool heap_range(uint64_t address, uint64_t pages)
+{
+	uint64_t end = address >= COCONUT_LARGE_BASE ? USER_LIMIT : HEAP_END;
+
+	return address >= COCONUT_HEAP_BASE && address < end && pages <= (end - address) / PAGE_SIZE;
+}
+
+static int64_t check_heap(uint64_t address, uint64_t pages)
+{
+	if (address & PAGE_MASK)
+		return refuse(COCONUT_E_INVAL, 1, address, "the address is not page aligned");
+	if (pages == 0)
+		return refuse(COCONUT_E_INVAL, 2, pages, "there is nothing to do for no pages");
+	if (!heap_range(address, pages))
+		return refuse(COCONUT_E_INVAL, 1, address, "the range is not wholly inside a heap");
+	return 0;
+}
+
+static void unmap_pages(uint64_t address, uint64_t pages)
+{
+	for (; pages; pages--, address += PAGE_SIZE) {
+		space_unmap(current, address);
+		preempt_point();
+	}
+}
+
+/* MMAP: maps `pages` pages of zeros at `address`. Either all of them or none. */
+int64_t sys_mmap(uint64_t address, uint64_t pages)
+{
+	int64_t bad = check_heap(address, pages);
+
+	if (bad)
+		return bad;
+	if (pages > current->frame_quota - current->frames && !ABLATE(quota))
+		return refuse(COCONUT_E_QUOTA, 2, pages, "the shard's quota of frames does not allow it");
+	if (pages > mm_free_frames())
+		return refuse(COCONUT_E_NOMEM, 2, pages, "the machine has not so many free frames");
+	for (uint64_t done = 0; done < pages; done++) {
+		int error;
+		if (!map_page(current, address + done * PAGE_SIZE, PTE_WRITE | PTE_NX, &error)) {
+			unmap_pages(address, done);
+			return refuse(-error, 1, address + done * PAGE_SIZE,
+				      error == -COCONUT_E_EXISTS ? "that page is mapped already"
+								 : "no frame is left for that page");
+		}
+		preempt_point();
+	}
+	return 0;
+}
+
+/* MUNMAP: unmaps `pages` pages of the heap or of a file mapping, all of which must be mapped. */
+int64_t sys_munmap(uint64_t address, uint64_t pages)
+{
+	int64_t bad = check_heap(address, pages);
+
+	if (bad)
+		return bad;
+	for (uint64_t done = 0; done < pages; done++) {
+		if (!space_lookup(current, address + done * PAGE_SIZE))
+			return refuse(COCONUT_E_INVAL, 1, address + done * PAGE_SIZE, "that page is not mapped");
+		preempt_point();
+	}
+	unmap_pages(address, pages);
+	return 0;
+}

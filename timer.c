@@ -1,0 +1,101 @@
+/*
+ * timer.c: the legacy interrupt controller, the tick, and the time.
+ *
+ * The PIT interrupts about a thousand times a second, which preempts shards. Ticks are no clock, though: on a
+ * busy host some are lost. The time comes from the ACPI power-management timer, which counts at 3.579545 MHz
+ * whatever happens; it wraps after 4.7 s, so every tick folds it into a 64-bit sum. Without ACPI the ticks
+ * have to do.
+ *
+ * Read next: syscall.c. Intel 8259A and 8254 data sheets; ACPI 6.4, 4.8.2.1.
+ */
+#include "kernel.h"
+
+#define PIC1_COMMAND 0x20
+#define PIC1_DATA 0x21
+#define PIC2_COMMAND 0xA0
+#define PIC2_DATA 0xA1
+#define PIC_ICW1_INIT_ICW4 0x11
+#define PIC_ICW4_8086 0x01
+#define PIC_CASCADE_LINE 2
+#define PIC_EOI 0x20
+#define PIC_MASK_ALL 0xFF
+#define PIC_MASK_ALL_BUT_TIMER 0xFE
+
+#define PIT_CHANNEL0 0x40
+#define PIT_COMMAND 0x43
+#define PIT_RATE_GENERATOR 0x34 /* channel 0, low byte then high byte, mode 2 */
+#define PIT_HZ 1193182
+#define TICK_HZ 1000
+
+#define PM_TIMER_HZ 3579545
+#define PM_TIMER_NARROW 0xFFFFFF
+
+static uint64_t ticks;
+static uint16_t pm_port; /* 0: no ACPI timer */
+static uint32_t pm_mask;
+static uint32_t pm_last;
+static uint64_t pm_sum;
+
+/* Moves the 16 legacy lines to VECTOR_PIC and lets only the timer through. */
+static void pic_init(void)
+{
+	outb(PIC1_COMMAND, PIC_ICW1_INIT_ICW4);
+	outb(PIC2_COMMAND, PIC_ICW1_INIT_ICW4);
+	outb(PIC1_DATA, VECTOR_PIC);
+	outb(PIC2_DATA, VECTOR_PIC + 8);
+	outb(PIC1_DATA, 1 << PIC_CASCADE_LINE);
+	outb(PIC2_DATA, PIC_CASCADE_LINE);
+	outb(PIC1_DATA, PIC_ICW4_8086);
+	outb(PIC2_DATA, PIC_ICW4_8086);
+	outb(PIC1_DATA, PIC_MASK_ALL_BUT_TIMER);
+	outb(PIC2_DATA, PIC_MASK_ALL);
+}
+
+/* Starts the tick. The first interrupt is taken when interrupts are first let in. */
+void timer_init(void)
+{
+	uint16_t divisor = PIT_HZ / TICK_HZ;
+
+	pic_init();
+	outb(PIT_COMMAND, PIT_RATE_GENERATOR);
+	outb(PIT_CHANNEL0, (uint8_t)divisor);
+	outb(PIT_CHANNEL0, divisor >> 8);
+}
+
+/* Takes the time from the ACPI timer at `port` from now on; `wide` when it has 32 bits rather than 24. */
+void timer_use_acpi(uint16_t port, bool wide)
+{
+	pm_port = port;
+	pm_mask = wide ? UINT32_MAX : PM_TIMER_NARROW;
+	pm_last = inl(port) & pm_mask;
+	pm_sum = ticks * PM_TIMER_HZ / TICK_HZ;
+}
+
+/* Folds the ACPI timer into the sum. Must happen at least every four seconds. */
+static void pm_update(void)
+{
+	uint32_t now = inl(pm_port) & pm_mask;
+
+	pm_sum += (now - pm_last) & pm_mask;
+	pm_last = now;
+}
+
+/* The tick: keeps the time, gives waiting console text its turn, lets the scheduler act. */
+void timer_interrupt(void)
+{
+	outb(PIC1_COMMAND, PIC_EOI);
+	ticks++;
+	if (pm_port)
+		pm_update();
+	console_poll();
+	sched_tick();
+}
+
+/* Returns milliseconds since boot. */
+uint64_t timer_ms(void)
+{
+	if (!pm_port)
+		return ticks * 1000 / TICK_HZ;
+	pm_update();
+	return pm_sum * 1000 / PM_TIMER_HZ;
+}
