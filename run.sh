@@ -4,9 +4,10 @@
 # Every run has a folder of its own under build/runs/ with its boot volume, its manifest and its logs. The last step
 # hands over to scripts/watch.py, which starts QEMU, passes the console on and judges how the run ended.
 # Read next: scripts/qemu.sh (the machine), scripts/manifest.py (what boots), scripts/watch.py.
-set -euo pipefail
+set -Eeuo pipefail
 self=run.sh
 die_status=4
+trap 'exit $die_status' ERR
 caller_dir=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source scripts/common.sh
@@ -85,7 +86,7 @@ parse_option() {
 	--build)
 		build_dir=$(host_path "$2")
 		build_dir=${build_dir#"$PWD/"}
-		[[ -e $build_dir/ramdisk.img ]] || die "$2 holds no build; make one with: ./build.sh --out DIR"
+		[[ -d $build_dir/esp ]] || die "$2 holds no build; make one with: ./build.sh --out DIR"
 		;;
 	--verbose) taken=1 verbose=1 ;;
 	--gdb) taken=1 debugger=1 ;;
@@ -164,11 +165,10 @@ stage_additions() {
 	done
 }
 
-# make_run_ramdisk IMAGE: the build's own ramdisk when no option changes it, otherwise one made for this run.
+# make_run_ramdisk IMAGE: makes the ramdisk of this run where options ask for another than the build's.
 make_run_ramdisk() {
 	local stage=$run_dir/stage manifest_options=()
 	if ((!${#shard_dirs[@]} && !${#additions[@]} && !${#model_options[@]} && !${#replaced_files[@]})) && [[ ! $manifest ]]; then
-		cp "$build_dir/ramdisk.img" "$1"
 		cp "$build_dir/stage/etc/coconut.conf" "$run_dir/manifest"
 		return
 	fi
@@ -192,10 +192,9 @@ make_boot_volume() {
 	local lock
 	exec {lock}>"$build_dir/.lock"
 	flock -s "$lock"
-	mkdir "$run_dir/esp"
-	cp -r "$build_dir/esp/EFI" "$build_dir/esp/supervisor.elf" "$run_dir/esp/"
-	exec {lock}>&-
+	cp -r "$build_dir/esp" "$run_dir/esp"
 	make_run_ramdisk "$run_dir/esp/ramdisk.img"
+	exec {lock}>&-
 	[[ ! $verbose ]] || printf 'verbose\n' >"$run_dir/esp/cmdline.txt"
 }
 

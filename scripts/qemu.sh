@@ -59,9 +59,10 @@ choose_accelerator() {
 	qemu_command+=(-accel "$accelerator")
 }
 
-# choose_devices: q35 has an IOMMU, two DMA engines (edu) and a video card; a user's other machine or IOMMU replaces ours.
+# choose_devices: newer firmware turns 5-level paging on where the processor has it, and the trampoline has 4 levels;
+# q35 has an IOMMU, two DMA engines (edu) and a video card; a user's other machine or IOMMU replaces ours.
 choose_devices() {
-	qemu_command+=(-machine "q35,kernel-irqchip=split" -cpu max)
+	qemu_command+=(-machine "q35,kernel-irqchip=split" -cpu "max,la57=off")
 	value_given '-@(machine|M)' '@(pc|pc-i440fx*|isapc|microvm)?(,*)' || value_given -device '*-iommu?(-pci)?(,*)' ||
 		qemu_command+=(-device "intel-iommu,intremap=on")
 	qemu_command+=(-device edu -device edu -vga std -display none -monitor none -net none -no-reboot
@@ -87,7 +88,7 @@ choose_machine() {
 	qemu_command=(qemu-system-x86_64)
 	choose_devices
 	choose_accelerator
-	qemu_command+=(-m "$((256 + ($(stat -c %s "$ramdisk") >> 20)))M")
+	qemu_command+=(-m "$((256 + ($(stat -c %s "$ramdisk" 2>/dev/null || echo 0) >> 20)))M")
 	if [[ $filter ]]; then
 		watch_options+=("$filter")
 		choose_firmware
