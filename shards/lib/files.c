@@ -6,11 +6,11 @@
 #include "coconut.h"
 #include "shardlib.h"
 
-/* Reads a whole file of `size` bytes into fresh pages at `address`. Returns the size or an error. */
+/* Reads a whole file of `size` bytes, at least one, into fresh pages at `address`. Returns the size or an error. */
 static int64_t read_whole(uint64_t fd, int64_t size, uint64_t address)
 {
 	uint64_t pages = ((uint64_t)size + COCONUT_PAGE_SIZE - 1) / COCONUT_PAGE_SIZE;
-	int64_t result = pages ? coconut_mmap(address, pages) : 0;
+	int64_t result = coconut_mmap(address, pages);
 	int64_t done = 0;
 
 	while (result >= 0 && done < size) {
@@ -31,11 +31,10 @@ int64_t file_load(const char *path, size_t path_len, uint64_t address)
 
 	if (fd < 0)
 		return fd;
-	size = coconut_fs_map((uint64_t)fd, address);
-	if (size == -COCONUT_E_NOMAP) {
-		size = coconut_fs_stat((uint64_t)fd);
-		if (size >= 0)
-			size = read_whole((uint64_t)fd, size, address);
+	size = coconut_fs_stat((uint64_t)fd);
+	if (size > 0) {
+		int64_t mapped = coconut_fs_map((uint64_t)fd, address);
+		size = mapped == -COCONUT_E_NOMAP ? read_whole((uint64_t)fd, size, address) : mapped;
 	}
 	coconut_fs_close((uint64_t)fd);
 	return size;
