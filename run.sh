@@ -131,7 +131,7 @@ make_run_folder() {
 declare -A names=()
 unique_name() {
 	local base number=2
-	base=$(basename "$1" | LC_ALL=C tr -c 'A-Za-z0-9_.\n-' '-' | cut -c 1-20)
+	base=$(basename -- "$1" | LC_ALL=C tr -c 'A-Za-z0-9_.\n-' '-' | cut -c 1-20)
 	name=$base
 	while [[ ${names[$name]:-} ]]; do
 		name=$base-$((number++))

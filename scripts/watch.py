@@ -181,7 +181,7 @@ continue
 """
 
 
-def judge(status, console, codes, log):
+def judge(status, console, codes, log, under_gdb):
     """Returns the exit status of the run from QEMU's status, and says what happened where that is not plain."""
     if status == codes["OK"] and console.halted():
         return 0
@@ -195,6 +195,8 @@ def judge(status, console, codes, log):
         return 2
     if status == codes["OK"]:
         end = f"the guest reported success, but its last line is not {LAST_LINE.decode()}"
+    elif under_gdb and status <= 0:
+        end = "gdb ended before the guest had reported a result."
     elif status == 0:
         end = "the machine was reset or switched off before the guest reported a result (a triple fault resets it)."
     elif status < 0:
@@ -230,7 +232,7 @@ def run(options, command):
         if gdb:
             gdb.wait()
             stop(qemu)
-        status = judge(qemu.wait(GRACE), console, read_debug_exit_codes(), log)
+        status = judge(qemu.wait(GRACE), console, read_debug_exit_codes(), log, options.gdb)
     except (TimedOut, subprocess.TimeoutExpired):
         say(f"no end after {options.timeout} seconds (--timeout sets the limit). The log is {log}")
         status = TIMED_OUT
