@@ -121,7 +121,7 @@ int64_t ext2_read(const struct ext2 *fs, const struct ext2_file *file, uint64_t 
 	if (len > file->size - offset)
 		len = file->size - offset;
 	for (size_t done = 0, part; done < len; done += part) {
-		uint32_t within = (offset + done) & (fs->block_size - 1);
+		uint32_t within = (uint32_t)(offset + done) & (fs->block_size - 1);
 		int64_t at = ext2_block(fs, file, (offset + done) >> fs->block_shift);
 		if (at < 0)
 			return at;

@@ -69,7 +69,7 @@ uint8_t pci_find_capability(const struct pci_access *access, const struct pci_de
 {
 	if ((config_read(access, device, PCI_COMMAND) & PCI_STATUS_CAPABILITIES) == 0)
 		return 0;
-	uint8_t at = after != 0 ? (uint8_t)(config_read(access, device, after & 0xFC) >> 8)
+	uint8_t at = after != 0 ? (uint8_t)(config_read(access, device, after) >> 8)
 		: (uint8_t)config_read(access, device, PCI_CAPABILITIES);
 	for (int i = 0; i < CAPABILITIES_MAX && at >= FIRST_CAPABILITY; i++) {
 		at &= 0xFC; /* the lower two bits are reserved */

@@ -59,8 +59,8 @@ struct pci_device {
  * switched off for a moment: no other code may use the devices meanwhile. */
 uint32_t pci_scan(const struct pci_access *access, struct pci_device *devices, uint32_t max);
 
-/* Returns the offset of the next capability with this identifier after the one at `after` (0: the first of all), or
- * 0 when there is none. */
+/* Returns the offset of the next capability with this identifier, or 0 when there is none: the first of all when
+ * `after` is 0, otherwise the first behind the one at `after`, an earlier result. */
 uint8_t pci_find_capability(const struct pci_access *access, const struct pci_device *device, uint8_t id,
 	uint8_t after);
 

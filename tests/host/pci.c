@@ -48,8 +48,8 @@ static void fake_write(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t
 		*word = (*word & 0xFFFF0000 & ~value) | (value & 0x0407);
 		return;
 	}
-	/* While the device decodes, an address register may not change. */
-	mistakes += offset >= 0x10 && offset < 0x28 && (f->word[1] & 3) != 0;
+	/* Only address registers are written, those of devices only, and only while the device does not decode them. */
+	mistakes += offset < 0x10 || offset >= 0x28 || (f->word[3] & 0x7F0000) != 0 || (f->word[1] & 3) != 0;
 	*word = (*word & ~f->writable[offset / 4]) | (value & f->writable[offset / 4]);
 }
 
@@ -123,7 +123,7 @@ TEST(empty_machine)
 TEST(q35)
 {
 	reset();
-	add(0, 0, 0, 0x8086, 0x29C0, 0x060000, 0);
+	add_bar(add(0, 0, 0, 0x8086, 0x29C0, 0x060000, 0), 0, 0xFE000000, 4096, 0);
 	struct function *vga = add(0, 1, 0, 0x1234, 0x1111, 0x030000, 0);
 	add_bar(vga, 0, 0xFD000000, 16 << 20, 8);
 	add_bar(vga, 2, 0xFEBF0000, 4096, 0);
@@ -152,6 +152,7 @@ TEST(q35)
 	CHECK(memcmp(before, functions, sizeof(before)) == 0); /* everything is as it was */
 	CHECK(reads < 300);
 
+	CHECK_EQ(seen(0, 0, 0, found)->bars[0].size, 0); /* a bridge is left alone */
 	const struct pci_device *d = seen(0, 1, 0, found);
 	CHECK(d->vendor == 0x1234 && d->device == 0x1111 && d->class == 3 && d->subclass == 0 && d->header == 0);
 	CHECK(!d->bus_master && d->msi == 0 && d->msix == 0);
@@ -205,12 +206,14 @@ TEST(bridges)
 	add_bridge(5, 0, 2);  /* leads to a smaller number */
 	add_bridge(2, 31, 255);
 	add(2, 3, 0, 0x1234, 0x0002, 0x030000, 0);
+	add_bar(add(2, 4, 0, 0x1234, 0x0003, 0x0B4000, 2), 0, 0xFE000000, 4096, 0); /* another type of header */
 	add(255, 31, 0, 0x1234, 0x00FF, 0x020000, 0x80);
 	add(255, 31, 7, 0x1234, 0x00FE, 0x020000, 0);
 	add(9, 0, 0, 0xDEAD, 0xBEEF, 0x020000, 0); /* no bridge leads to bus 9 */
 	uint32_t found = pci_scan(&access, devices, PCI_DEVICES);
-	CHECK_EQ(found, 6);
+	CHECK_EQ(found, 7);
 	CHECK_EQ(mistakes, 0);
+	CHECK_EQ(seen(2, 4, 0, found)->bars[0].size, 0);
 	CHECK_EQ(seen(2, 3, 0, found)->device, 2);
 	CHECK_EQ(seen(255, 31, 7, found)->device, 0xFE);
 	CHECK_EQ(seen(0, 1, 0, found)->header, 1);
@@ -264,12 +267,19 @@ TEST(capabilities)
 	CHECK_EQ(pci_find_capability(&access, &devices[0], PCI_CAP_VENDOR, 0x40), 0);
 	CHECK_EQ(pci_find_capability(&access, &devices[0], PCI_CAP_EXPRESS, 0), 0);
 
-	f->word[0x40 / 4] = 0x00009809;      /* a circle */
+	f->word[0x40 / 4] = 0x00009809;      /* a circle: status, the pointer, and one read a step */
+	reads = 0;
+	CHECK_EQ(pci_find_capability(&access, &devices[0], PCI_CAP_EXPRESS, 0), 0);
+	CHECK_EQ(reads, 2 + 48);
 	CHECK_EQ(pci_find_capability(&access, &devices[0], PCI_CAP_MSI, 0), 0);
 	CHECK_EQ(pci_find_capability(&access, &devices[0], PCI_CAP_VENDOR, 0x40), 0xA4);
 	f->word[0x40 / 4] = 0x00003C09;      /* a pointer into the header ends the list */
 	f->word[0x3C / 4] = 0x00000005;
 	CHECK_EQ(pci_find_capability(&access, &devices[0], PCI_CAP_MSI, 0), 0);
+	for (uint32_t at = 0x40; at < 0x100; at += 4)
+		f->word[at / 4] = (at + 4) << 8 | (at == 0xFC ? PCI_CAP_MSI : PCI_CAP_VENDOR);
+	f->word[0x34 / 4] = 0x40;            /* as many as there is room for */
+	CHECK_EQ(pci_find_capability(&access, &devices[0], PCI_CAP_MSI, 0), 0xFC);
 	f->word[1] &= ~(1U << 20);           /* no list at all */
 	CHECK_EQ(pci_find_capability(&access, &devices[0], PCI_CAP_MSIX, 0), 0);
 	CHECK_EQ(mistakes, 0);
