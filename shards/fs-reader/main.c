@@ -1,5 +1,5 @@
 /*
- * fs-reader: prints one file of the ramdisk, `path=/some/file` in its args, /hello.txt by default.
+ * fs-reader: prints one file of the ramdisk, `path=/some/file` in its args, /etc/motd by default.
  *
  * It shows the whole life of a descriptor: open, stat, read to the end, close. The exit code is 1 when the
  * file cannot be read.
@@ -42,7 +42,7 @@ static int parse_args(const char *args, struct text *path)
 
 int main(const char *args)
 {
-	struct text path = { "/hello.txt", 10 };
+	struct text path = { "/etc/motd", 9 };
 	int64_t fd, size, result;
 
 	if (!parse_args(args, &path))

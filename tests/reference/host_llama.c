@@ -69,6 +69,6 @@ int main(int argc, char **argv)
 	generation_start(&g, prompt, n_prompt, (int)options.steps);
 	run(&g, &transformer);
 	if (options.logits)
-		printf("logits %016lx\n", g.logits_hash);
+		printf("logits %lx\n", g.logits_hash);
 	return 0;
 }
