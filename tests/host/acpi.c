@@ -131,8 +131,8 @@ TEST(headers)
 		CHECK(!acpi_table_check(exact(56), 56, "HPET"));
 		table[at] ^= 1;
 	}
-	static const struct { uint32_t length, result; } cases[] = {{0, 0}, {35, 0}, {36, 36}, {37, 37}, {0x100000, 0x100000},
-		{0x100001, 0}, {0xFFFFFFFF, 0}};
+	static const struct { uint32_t length, result; } cases[] = {{0, 0}, {35, 0}, {36, 36}, {37, 37},
+		{0x100000, 0x100000}, {0x100001, 0}, {0xFFFFFFFF, 0}};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		put(4, cases[i].length, 4);
 		CHECK_EQ(acpi_table_length(exact(36), 36), cases[i].result);
@@ -267,7 +267,8 @@ TEST(dmar)
 	CHECK(first.base == 0x1FED91000 && first.segment == 3 && !first.all);
 	CHECK(second.base == 0xFED90000 && second.segment == 0 && second.all);
 	CHECK(acpi_scope(t, len, &first, 0, &scope));
-	CHECK(scope.type == ACPI_SCOPE_ENDPOINT && scope.bus == 0 && scope.hops == 1 && scope.device == 2 && scope.function == 3);
+	CHECK(scope.type == ACPI_SCOPE_ENDPOINT && scope.bus == 0 && scope.hops == 1 && scope.device == 2
+		&& scope.function == 3);
 	CHECK(acpi_scope(t, len, &first, 1, &scope));
 	CHECK(scope.type == ACPI_SCOPE_BRIDGE && scope.id == 7 && scope.bus == 5 && scope.hops == 3);
 	CHECK(scope.device == 0x1C && scope.function == 4);
@@ -285,8 +286,8 @@ TEST(dmar_damaged)
 	struct acpi_dmar dmar;
 	struct acpi_drhd drhd;
 	struct acpi_scope scope;
-	static const struct { size_t at; uint16_t length; } lengths[] = {{50, 0}, {50, 3}, {50, 15}, {50, 0xFFFF}, {86, 0}, {86, 3},
-		{86, 49}, {110, 15}, {110, 25}, {110, 23}};
+	static const struct { size_t at; uint16_t length; } lengths[] = {{50, 0}, {50, 3}, {50, 15}, {50, 0xFFFF},
+		{86, 0}, {86, 3}, {86, 49}, {110, 15}, {110, 25}, {110, 23}};
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		make_dmar();
 		put(lengths[i].at, lengths[i].length, 2);

@@ -107,7 +107,8 @@ static struct ext2 make_image(int block_size, const char *options)
 	char command[300];
 	struct ext2 fs = {0};
 	make_tree((uint64_t)block_size);
-	snprintf(command, sizeof(command), "rm -f img && mke2fs -q -t ext2 -b %d -N 1500 %s -d tree img 24M > mke2fs.log 2>&1",
+	snprintf(command, sizeof(command),
+		"rm -f img && mke2fs -q -t ext2 -b %d -N 1500 %s -d tree img 24M > mke2fs.log 2>&1",
 		block_size, options);
 	run(command);
 	load_image("img");
@@ -194,17 +195,17 @@ static void check_whole_tree(const struct ext2 *fs)
 
 static void check_refusals(const struct ext2 *fs)
 {
-	static const struct { const char *path; int error; } cases[] = {
-		{"/nothing", COCONUT_E_NOENT}, {"/hello.tx", COCONUT_E_NOENT}, {"/hello.txt2", COCONUT_E_NOENT},
-		{"/nothing/hello.txt", COCONUT_E_NOENT}, {"/hello.txt/", COCONUT_E_NOENT}, {"/hello.txt/.", COCONUT_E_NOENT},
-		{"/hello.txt/x", COCONUT_E_NOENT}, {"/empty-dir/x", COCONUT_E_NOENT}, {"/many/entry-number-700", COCONUT_E_NOENT},
-		{"/", COCONUT_E_NOTFILE}, {"/etc", COCONUT_E_NOTFILE}, {"/etc/", COCONUT_E_NOTFILE}, {"/.", COCONUT_E_NOTFILE},
-		{"/a/..", COCONUT_E_NOTFILE}, {"/fifo", COCONUT_E_NOTFILE}, {"/link", COCONUT_E_NOTFILE},
-		{"/dirlink", COCONUT_E_NOTFILE}, {"/dirlink/b/c/d/deep.txt", COCONUT_E_NOTFILE}, {"/fifo/x", COCONUT_E_NOTFILE},
-		{"", COCONUT_E_INVAL}, {"hello.txt", COCONUT_E_INVAL}, {"./hello.txt", COCONUT_E_INVAL},
+	static const struct { int error; const char *paths[11]; } cases[] = {
+		{COCONUT_E_NOENT, {"/nothing", "/hello.tx", "/hello.txt2", "/nothing/hello.txt", "/hello.txt/",
+		"/hello.txt/.",
+			"/hello.txt/x", "/empty-dir/x", "/many/entry-number-700"}},
+		{COCONUT_E_NOTFILE, {"/", "/etc", "/etc/", "/.", "/a/..", "/fifo", "/link", "/dirlink",
+			"/dirlink/b/c/d/deep.txt", "/fifo/x"}},
+		{COCONUT_E_INVAL, {"", "hello.txt", "./hello.txt"}},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		CHECK_EQ(lookup(fs, cases[i].path), -cases[i].error);
+		for (int j = 0; cases[i].paths[j] != NULL; j++)
+			CHECK_EQ(lookup(fs, cases[i].paths[j]), -cases[i].error);
 
 	struct ext2_file file;
 	char longer[300];
@@ -237,7 +238,8 @@ TEST(journal_present) { check_block_size(1024, "-j"); }
 TEST(indexed_directory)
 {
 	make_image(1024, "");
-	run("e2fsck -fyD img > e2fsck.log 2>&1; test $? -le 1 && debugfs -R 'htree_dump /many' img 2>&1 | grep -q 'Root node'");
+	run("e2fsck -fyD img > e2fsck.log 2>&1; test $? -le 1"
+	    " && debugfs -R 'htree_dump /many' img 2>&1 | grep -q 'Root node'");
 	load_image("img");
 	struct ext2 fs;
 	CHECK_EQ(ext2_mount(&fs, image, image_size), 0);
@@ -258,7 +260,8 @@ TEST(features)
 	memset(image + 1024 + 92, 0xFF, 4);
 	memset(image + 1024 + 100, 0xFF, 4);
 	CHECK_EQ(ext2_mount(&fs, image, image_size), 0);
-	static const char *const refused[] = {"-t ext4", "-t ext2 -O meta_bg,^resize_inode", "-t ext2 -b 4096 -O inline_data -I 256",
+	static const char *const refused[] = {"-t ext4", "-t ext2 -O meta_bg,^resize_inode",
+		"-t ext2 -b 4096 -O inline_data -I 256",
 		"-t ext2 -b 8192 -F"};
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
 		char command[200];
@@ -280,20 +283,23 @@ static void make_small_image(const char *options)
 	write_pattern("tree/sparse", (12 + 256 + 3) << 10, 100);
 	write_pattern("tree/sparse", (12 + 256 + 65536 + 5) << 10, 100);
 	write_pattern("tree/long-enough-a-name-to-fill-the-directory-somewhat", 0, 3000);
-	snprintf(command, sizeof(command), "rm -f img && mke2fs -q -t ext2 -b 1024 -m 0 -N 24 %s -d tree img 70 > mke2fs.log 2>&1",
+	snprintf(command, sizeof(command),
+		"rm -f img && mke2fs -q -t ext2 -b 1024 -m 0 -N 24 %s -d tree img 70 > mke2fs.log 2>&1",
 		options);
 	run(command);
 	load_image("img");
 }
 
-static const char *const damaged_paths[] = {"/hello.txt", "/sparse", "/d/e/deep", "/d/e/../../d/./e/deep", "/link", "/d/none",
+static const char *const damaged_paths[] = {"/hello.txt", "/sparse", "/d/e/deep", "/d/e/../../d/./e/deep", "/link",
+	"/d/none",
 	"/long-enough-a-name-to-fill-the-directory-somewhat", "/lost+found/x"};
 
 /* Uses everything on an image of unknown contents. Returns how many calls gave an error. Reading out of the image is
  * caught by the sanitizer, an endless loop by the alarm that main() sets. */
 static int exercise(void)
 {
-	static const uint64_t probes[] = {0, 1, 11, 12, 13, 267, 268, 271, 523, 524, 65803, 65804, 65809, 131340, 16843020};
+	static const uint64_t probes[] = {0, 1, 11, 12, 13, 267, 268, 271, 523, 524, 65803, 65804, 65809, 131340,
+		16843020};
 	struct ext2 fs;
 	uint8_t buf[100];
 	int errors = 0, error = ext2_mount(&fs, image, image_size);
@@ -350,7 +356,8 @@ TEST(damaged_bytes_revision_0) { damage_every_byte("-r 0 -O none"); }
 TEST(damaged_words)
 {
 	make_small_image("-O ^resize_inode");
-	static const uint32_t values[] = {0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 1, 2, 3, 5, 11, 12, 20, 30, 69, 70, 71, 0x10000};
+	static const uint32_t values[] = {0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 1, 2, 3, 5, 11, 12, 20, 30, 69, 70, 71,
+		0x10000};
 	for (size_t at = 0; at + 4 <= image_size; at += 4) {
 		uint8_t saved[4];
 		memcpy(saved, image + at, 4);
@@ -413,11 +420,13 @@ TEST(pointed_damage)
 	WITH_INODE(inode, 40, "\x46\0\0\0", CHECK_EQ(lookup(&fs, "/hello.txt"), 0);
 		ext2_lookup(&fs, "/hello.txt", 10, &file); CHECK_EQ(ext2_read(&fs, &file, 0, &byte, 1), -COCONUT_E_IO));
 	WITH_INODE(inode, 26, "\0\0", CHECK_EQ(lookup(&fs, "/hello.txt"), -COCONUT_E_IO)); /* i_links_count 0 */
-	WITH_INODE(inode, 108, "\xFF\0\0\0", CHECK_EQ(lookup(&fs, "/hello.txt"), -COCONUT_E_IO)); /* beyond the pointers' reach */
-	WITH_INODE(root, 40, "\0\0\0\0", CHECK_EQ(lookup(&fs, "/hello.txt"), -COCONUT_E_IO)); /* a hole in a directory */
-	WITH_INODE(root, 4, "\x01\x04\0\0", CHECK_EQ(lookup(&fs, "/hello.txt"), -COCONUT_E_IO)); /* no whole blocks */
-	WITH_INODE(root, 4, "\0\0\0\x80", CHECK_EQ(lookup(&fs, "/zzz"), -COCONUT_E_IO)); /* larger than the image */
-	WITH_INODE(root, 0, "\xA4\x81", CHECK_EQ(ext2_mount(&fs, image, image_size), -COCONUT_E_IO)); /* a root that is a file */
+	/* i_dir_acl: a file larger than its pointers can reach. */
+	WITH_INODE(inode, 108, "\xFF\0\0\0", CHECK_EQ(lookup(&fs, "/hello.txt"), -COCONUT_E_IO));
+	/* The root directory has a hole, has no whole number of blocks, is larger than the image, is a file. */
+	WITH_INODE(root, 40, "\0\0\0\0", CHECK_EQ(lookup(&fs, "/hello.txt"), -COCONUT_E_IO));
+	WITH_INODE(root, 4, "\x01\x04\0\0", CHECK_EQ(lookup(&fs, "/hello.txt"), -COCONUT_E_IO));
+	WITH_INODE(root, 4, "\0\0\0\x80", CHECK_EQ(lookup(&fs, "/zzz"), -COCONUT_E_IO));
+	WITH_INODE(root, 0, "\xA4\x81", CHECK_EQ(ext2_mount(&fs, image, image_size), -COCONUT_E_IO));
 	CHECK_EQ(ext2_mount(&fs, image, image_size), 0);
 
 	/* The first entry of the root: rec_len 0, not a multiple of 4, shorter than the name, longer than the block. */

@@ -72,32 +72,29 @@ TEST(defaults)
 	CHECK(!m.shard[0].gpu);
 }
 
+#define EVERYTHING \
+	"# the boot manifest \xC3\xA9\r\n" \
+	"shard\tfs-reader /bin/fs  priority=high frames=64 restart=3 args=one\r\n" \
+	"\r\n" \
+	"shard llama.0 /bin/llama after=fs-reader args=\"-p \\\"Once \\\\ upon\\\" # time\" priority=low" \
+	" # a comment\n" \
+	"shard llama_1 /bin/llama frames=4194304 restart=1000000 args=\"\" priority=critical\n" \
+	"shard d /bin/d args=a=b#c priority=normal after=llama_1\n" \
+	"channel llama.0 fs-reader\n" \
+	"channel llama_1 llama.0\n" \
+	"gpu d\n" \
+	"pipeline llama.0 llama_1 layers=0-2,3-65535 #\r"
+
 TEST(everything)
 {
-	CHECK_EQ(parse("# the boot manifest \xC3\xA9\r\n"
-		"shard\tfs-reader /bin/fs  priority=high frames=64 restart=3 args=one\r\n"
-		"\r\n"
-		"shard llama.0 /bin/llama after=fs-reader args=\"-p \\\"Once \\\\ upon\\\" # time\" priority=low # a comment\n"
-		"shard llama_1 /bin/llama frames=4194304 restart=1000000 args=\"\" priority=critical\n"
-		"shard d /bin/d args=a=b#c priority=normal after=llama_1\n"
-		"channel llama.0 fs-reader\n"
-		"channel llama_1 llama.0\n"
-		"gpu d\n"
-		"pipeline llama.0 llama_1 layers=0-2,3-65535#\r"), -COCONUT_E_INVAL); /* no comment without a blank */
-	CHECK_EQ(parse("# the boot manifest \xC3\xA9\r\n"
-		"shard\tfs-reader /bin/fs  priority=high frames=64 restart=3 args=one\r\n"
-		"\r\n"
-		"shard llama.0 /bin/llama after=fs-reader args=\"-p \\\"Once \\\\ upon\\\" # time\" priority=low # a comment\n"
-		"shard llama_1 /bin/llama frames=4194304 restart=1000000 args=\"\" priority=critical\n"
-		"shard d /bin/d args=a=b#c priority=normal after=llama_1\n"
-		"channel llama.0 fs-reader\n"
-		"channel llama_1 llama.0\n"
-		"gpu d\n"
-		"pipeline llama.0 llama_1 layers=0-2,3-65535 #\r"), 0);
+	CHECK_EQ(parse(EVERYTHING), 0);
 	CHECK_EQ(m.shard_count, 4);
 	CHECK_EQ(m.channel_count, 2);
 	CHECK_EQ(m.pipeline_count, 1);
-	static const struct { const char *name, *path, *args; int priority, frames, restart, after, pipeline, gpu; } want[] = {
+	static const struct {
+		const char *name, *path, *args;
+		int priority, frames, restart, after, pipeline, gpu;
+	} want[] = {
 		{"fs-reader", "/bin/fs", "one", PRIORITY_HIGH, 64, 3, -1, -1, 0},
 		{"llama.0", "/bin/llama", "-p \"Once \\ upon\" # time", PRIORITY_LOW, 16384, 0, 0, 0, 0},
 		{"llama_1", "/bin/llama", "", PRIORITY_CRITICAL, 4194304, 1000000, -1, 0, 0},
@@ -257,17 +254,21 @@ TEST(pipelines)
 	refused(TWO "pipeline a a layers=0-2,3-5", 4, "different", "a");
 	refused(TWO "pipeline a c layers=0-2,3-5", 4, "no earlier line", "c");
 	refused("shard a /a\nshard b /b\npipeline a b layers=0-2,3-5\nchannel a b", 3, "a channel between", "b");
-	refused("shard a /a\nshard b /b\nshard c /c\nchannel a c\nchannel b c\npipeline a b layers=0-2,3-5", 6, "a channel between", "b");
+	refused("shard a /a\nshard b /b\nshard c /c\nchannel a c\nchannel b c\npipeline a b layers=0-2,3-5", 6,
+		"a channel between", "b");
 	refused(TWO "pipeline a b layers=0-2,3-5\npipeline b a layers=0-2,3-5", 5, "part of a pipeline", "b");
-	refused(TWO "shard c /c\nchannel b c\npipeline a b layers=0-2,3-5\npipeline c b layers=0-2,3-5", 7, "part of a", "b");
-	static const char *const malformed[] = {"layer=0-2,3-5", "layers", "layers=", "layers=0", "layers=0-", "layers=0-2",
-		"layers=0-2,", "layers=0-2,3", "layers=0-2,3-", "layers=0-2,3-5,", "layers=0-2,3-5x", "layers=0-2;3-5", "layers=-2,3-5",
-		"layers=0--2,3-5", "layers=a-b,c-d", "layers=0-2,3-65536", "layers=0-4294967296,3-5", "0-2,3-5"};
+	refused(TWO "shard c /c\nchannel b c\npipeline a b layers=0-2,3-5\npipeline c b layers=0-2,3-5", 7,
+		"part of a", "b");
+	static const char *const malformed[] = {"layer=0-2,3-5", "layers", "layers=", "layers=0", "layers=0-",
+		"layers=0-2", "layers=0-2,", "layers=0-2,3", "layers=0-2,3-", "layers=0-2,3-5,", "layers=0-2,3-5x",
+		"layers=0-2;3-5", "layers=-2,3-5", "layers=0--2,3-5", "layers=a-b,c-d", "layers=0-2,3-65536",
+		"layers=0-4294967296,3-5", "0-2,3-5"};
 	for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
 		char line[200];
 		snprintf(line, sizeof(line), TWO "pipeline a b %s", malformed[i]);
 		refused(line, 4, "layers=A-B,C-D", malformed[i]);
 	}
+	refused(TWO "pipeline a b layers=0-2,3-5#", 4, "layers=A-B,C-D", "layers=0-2,3-5#"); /* no blank, no comment */
 	refused(TWO "pipeline a b layers=2-1,2-5", 4, "before it begins", "layers=2-1,2-5");
 	refused(TWO "pipeline a b layers=0-2,3-2", 4, "before it begins", "layers=0-2,3-2");
 	refused(TWO "pipeline a b layers=0-2,2-5", 4, "has to begin", "layers=0-2,2-5");
@@ -291,7 +292,8 @@ TEST(full_tables)
 	CHECK_EQ(m.channel_count, 64);
 	CHECK_EQ(m.pipeline_count, 32);
 	for (int i = 0; i < MANIFEST_PIPELINES; i++)
-		CHECK(m.pipeline[i].channel == 2 * i && m.shard[2 * i].pipeline == i && m.shard[2 * i + 1].pipeline == i);
+		CHECK(m.pipeline[i].channel == 2 * i && m.shard[2 * i].pipeline == i
+			&& m.shard[2 * i + 1].pipeline == i);
 	sprintf(at, "channel s0 s5\n");
 	refused(big, 161, "too many channels", "channel");
 	strcpy(after_shards, "shard more /s\n");
@@ -309,9 +311,11 @@ TEST(full_tables)
  * the grammar, with single bytes damaged, so that many of them get far. */
 TEST(random_texts)
 {
-	static const char *const pieces[] = {"shard ", "channel ", "gpu ", "pipeline ", "a ", "b ", "c ", "/x ", "/y", " ", "\n", "\n", "\n",
-		"shard a /x\n", "shard b /y\n", "shard c /y ", "channel a b\n", "args=", "\"", "\\", "\\\"", "frames=", "1", "99", "after=a ",
-		"priority=", "high ", "restart=", "layers=0-1,2-3 ", "#", "\r", "\t", "=", "\x01", "\xFF"};
+	static const char *const pieces[] = {"shard ", "channel ", "gpu ", "pipeline ", "a ", "b ", "c ", "/x ", "/y",
+		" ", "\n", "\n", "\n", "shard a /x\n", "shard b /y\n", "shard c /y ", "channel a b\n", "args=", "\"",
+		"\\", "\\\"",
+		"frames=", "1", "99", "after=a ", "priority=", "high ", "restart=", "layers=0-1,2-3 ", "#", "\r",
+		"\t", "=", "\x01", "\xFF"};
 	uint64_t state = 88172645463325252u;
 	int accepted = 0;
 	for (int round = 0; round < 400000; round++) {

@@ -300,7 +300,8 @@ TEST(class_names)
 {
 	static const struct { uint8_t class, subclass; const char *name; } cases[] = {
 		{3, 0, "VGA controller"}, {3, 0x80, "display controller"}, {6, 0, "host bridge"}, {6, 4, "PCI bridge"},
-		{6, 0x80, "bridge"}, {1, 6, "SATA controller"}, {1, 0, "storage controller"}, {2, 0, "Ethernet controller"},
+		{6, 0x80, "bridge"}, {1, 6, "SATA controller"}, {1, 0, "storage controller"},
+		{2, 0, "Ethernet controller"},
 		{0xFF, 0, "unclassified device"}, {0x42, 0, "unknown device"}, {0, 0, "unknown device"},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -317,7 +318,8 @@ TEST(random_configuration)
 		reset();
 		for (int i = 0; i < FUNCTIONS; i++) {
 			state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-			struct function *f = add(i < 40 ? 0 : (int)(state >> 8) & 3, i % 32, (int)(state >> 16) & 1, 1, 2, 0, 0);
+			struct function *f = add(i < 40 ? 0 : (int)(state >> 8) & 3, i % 32, (int)(state >> 16) & 1,
+				1, 2, 0, 0);
 			for (int word = 1; word < 64; word++) {
 				state ^= state << 13, state ^= state >> 7, state ^= state << 17;
 				f->word[word] = (uint32_t)(state >> 20);
