@@ -169,10 +169,9 @@ stage_additions() {
 make_run_ramdisk() {
 	local stage=$run_dir/stage manifest_options=()
 	if ((!${#shard_dirs[@]} && !${#additions[@]} && !${#model_options[@]} && !${#replaced_files[@]})) && [[ ! $manifest ]]; then
-		cp "$build_dir/stage/etc/coconut.conf" "$run_dir/manifest"
+		cp "$stage/etc/coconut.conf" "$run_dir/manifest"
 		return
 	fi
-	cp -r "$build_dir/stage" "$stage"
 	stage_additions "$stage"
 	((${#shard_dirs[@]} == 0)) || stage_shards "$stage"
 	if [[ $manifest ]]; then
@@ -184,7 +183,6 @@ make_run_ramdisk() {
 	fi
 	cp "$run_dir/manifest" "$stage/etc/coconut.conf"
 	make_ramdisk "$stage" "$1" || die "could not make the ramdisk; see above."
-	rm -r "$stage"
 }
 
 # make_boot_volume: fills the run's folder from the build, which no other build may change meanwhile.
@@ -193,8 +191,10 @@ make_boot_volume() {
 	exec {lock}>"$build_dir/.lock"
 	flock -s "$lock"
 	cp -r "$build_dir/esp" "$run_dir/esp"
-	make_run_ramdisk "$run_dir/esp/ramdisk.img"
+	cp -r "$build_dir/stage" "$run_dir/stage"
 	exec {lock}>&-
+	make_run_ramdisk "$run_dir/esp/ramdisk.img"
+	rm -rf "$run_dir/stage"
 	[[ ! $verbose ]] || printf 'verbose\n' >"$run_dir/esp/cmdline.txt"
 }
 
