@@ -84,13 +84,13 @@ compile_kernel() {
 	local source object
 	step "$out_dir/layout.inc" layout.h -- make_layout_inc "$out_dir/layout.inc"
 	kernel_objects=("$out_dir/boot.o")
-	background_step "$out_dir/boot.o" boot.asm "$out_dir/layout.inc" -- nasm -f elf64 -g -F dwarf "${defines[@]}" \
-		-MD "$out_dir/boot.o.d" -I "$out_dir/" -o "$out_dir/boot.o" boot.asm
+	background_step "$out_dir/boot.o" boot.asm "$out_dir/layout.inc" -- \
+		nasm -f elf64 -g -F dwarf "${defines[@]}" -I "$out_dir/" -o "$out_dir/boot.o" boot.asm
 	for source in *.c; do
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
 		object=$out_dir/${source%.c}.o
 		kernel_objects+=("$object")
-		background_step "$object" "$source" -- gcc "${kernel_cflags[@]}" -MMD -MF "$object.d" -c -o "$object" "$source"
+		background_step "$object" "$source" -- gcc "${kernel_cflags[@]}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 	done
 }
 
@@ -165,7 +165,7 @@ compile_loader() {
 	for source in "${loader_sources[@]}"; do
 		object=$out_dir/${source%.c}.o
 		loader_objects+=("$object")
-		background_step "$object" "$source" -- gcc "${loader_cflags[@]}" -MMD -MF "$object.d" -c -o "$object" "$source"
+		background_step "$object" "$source" -- gcc "${loader_cflags[@]}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 	done
 }
 

@@ -187,14 +187,9 @@ make_run_ramdisk() {
 
 # make_boot_volume: fills the run's folder from the build, which no other build may change meanwhile.
 make_boot_volume() {
-	local lock
-	exec {lock}>"$build_dir/.lock"
-	flock -s "$lock"
-	cp -r "$build_dir/esp" "$run_dir/esp"
-	cp -r "$build_dir/stage" "$run_dir/stage"
-	exec {lock}>&-
+	flock -s "$build_dir/.lock" cp -r "$build_dir/esp" "$build_dir/stage" "$build_dir/supervisor.elf" "$run_dir"
 	make_run_ramdisk "$run_dir/esp/ramdisk.img"
-	rm -rf "$run_dir/stage"
+	rm -r "$run_dir/stage"
 	[[ ! $verbose ]] || printf 'verbose\n' >"$run_dir/esp/cmdline.txt"
 }
 

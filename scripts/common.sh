@@ -36,6 +36,7 @@ up_to_date() {
 		inputs+=("${listed[@]:1}")
 	fi
 	for input in "${inputs[@]}"; do
+		[[ $input != : ]] || continue # nasm puts a space before the colon that follows the target
 		[[ -e $input && ! $input -nt $out.cmd ]] || return 1
 	done
 }

@@ -48,11 +48,11 @@ compile_shard_file() {
 	case $source in
 	*.c)
 		background_step "$object" "$source" -- \
-			gcc "${shard_cflags[@]}" -MMD -MF "$object.d" -c -o "$object" "$source"
+			gcc "${shard_cflags[@]}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 		;;
 	*.asm)
 		background_step "$object" "$source" -- \
-			nasm -f elf64 -g -F dwarf -MD "$object.d" -I "${source%/*}/" -o "$object" "$source"
+			nasm -f elf64 -g -F dwarf -MD "$object.d" -MT object -I "${source%/*}/" -o "$object" "$source"
 		;;
 	esac
 }

@@ -145,7 +145,7 @@ def start_gdb(folder, build, socket):
     script = os.path.join(folder, "gdb.txt")
     build = os.path.abspath(build)
     with open(script, "w", encoding="utf-8") as out:
-        out.write(GDB_SCRIPT.format(build=build, socket=socket))
+        out.write(GDB_SCRIPT.format(run=os.path.abspath(folder), build=build, socket=socket))
     for _ in range(100):
         if os.path.exists(socket):
             break
@@ -158,7 +158,7 @@ def start_gdb(folder, build, socket):
 GDB_SCRIPT = """\
 set confirm off
 set architecture i386:x86-64
-file "{build}/supervisor.elf"
+file "{run}/supervisor.elf"
 target remote {socket}
 hbreak supervisor_main
 
