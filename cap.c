@@ -105,13 +105,16 @@ static uint32_t index_of(const struct capability *cap)
 }
 
 /* Removes a capability and all its copies, and ends the waits that went through any of them. */
-static void revoke(uint32_t top)
+void cap_revoke_index(uint32_t top)
 {
 	uint32_t at = top, removed;
 
 	do {
 		removed = cap_remove_leaf(&caps, &at);
-		channel_cap_gone(&shards[removed / COCONUT_CAP_SLOTS], removed % COCONUT_CAP_SLOTS);
+		struct shard *holder = &shards[removed / COCONUT_CAP_SLOTS];
+		spawn_cap_gone(removed);
+		if (holder->state == SHARD_BLOCKED && holder->wait_handle == removed % COCONUT_CAP_SLOTS)
+			sched_wake(holder, -COCONUT_E_BADHANDLE);
 	} while (removed != top);
 }
 
@@ -121,7 +124,7 @@ void caps_drop_all(struct shard *shard)
 	for (uint32_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++) {
 		const struct capability *cap = cap_find(&caps, shard->id, handle);
 		if (cap)
-			revoke(index_of(cap));
+			cap_revoke_index(index_of(cap));
 		preempt_point();
 	}
 }
@@ -166,7 +169,7 @@ int64_t sys_cap_revoke(uint64_t handle)
 
 	if (!cap)
 		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
-	revoke(index_of(cap));
+	cap_revoke_index(index_of(cap));
 	return 0;
 }
 

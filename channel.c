@@ -80,44 +80,6 @@ uint32_t channel_handle(uint32_t home, uint32_t channel)
 	return handle;
 }
 
-/* Takes a shard off a list of waiters. */
-static void unlink_waiter(struct shard **list, const struct shard *shard)
-{
-	while (*list && *list != shard)
-		list = &(*list)->next;
-	ASSERT(*list);
-	*list = shard->next;
-}
-
-/* Takes a blocked shard off the list on which it waits. */
-void channel_forget(struct shard *shard)
-{
-	struct end *end = &ends[shard->wait_end];
-
-	if (shard->wait == WAIT_RECV)
-		unlink_waiter(&end->receivers, shard);
-	else if (shard->wait == WAIT_SEND)
-		unlink_waiter(&ends[shard->wait_end ^ 1].senders, shard);
-}
-
-static void wake_all(struct shard **list, int64_t result)
-{
-	while (*list) {
-		struct shard *shard = *list;
-		*list = shard->next;
-		sched_wake(shard, result);
-	}
-}
-
-/* A capability has been removed: ends the wait of its holder, if it waits through that one. */
-void channel_cap_gone(struct shard *holder, uint32_t handle)
-{
-	if (holder->state != SHARD_BLOCKED || holder->wait == WAIT_NONE || holder->wait_handle != handle)
-		return;
-	channel_forget(holder);
-	sched_wake(holder, -COCONUT_E_BADHANDLE);
-}
-
 /* Closes the ends of a dying shard. Messages it has sent stay to be received; those to it are wiped. */
 void channels_close(struct shard *shard)
 {
@@ -132,8 +94,8 @@ void channels_close(struct shard *shard)
 		end->first = end->count = 0;
 		if (!ABLATE(zeroing))
 			memset(end->inbox, 0, sizeof(end->inbox));
-		wake_all(&end->senders, -COCONUT_E_CLOSED);
-		wake_all(&ends[e ^ 1].receivers, -COCONUT_E_CLOSED);
+		sched_wake_all(&end->senders, -COCONUT_E_CLOSED);
+		sched_wake_all(&ends[e ^ 1].receivers, -COCONUT_E_CLOSED);
 		preempt_point();
 	}
 }
@@ -167,22 +129,12 @@ static int64_t end_of(uint64_t handle, uint8_t right)
  * being woken and running the shard may have lost its capability or its peer: both are checked again. */
 static int64_t wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e)
 {
-	struct shard *self = current;
 	uint32_t closings = ends[e ^ 1].closings;
-	const struct capability *cap;
-	int64_t error;
+	int64_t error = sched_wait(list, kind, (uint16_t)e, handle);
+	const struct capability *cap = cap_find(&caps, current->id, handle);
 
-	while (*list)
-		list = &(*list)->next;
-	*list = self;
-	self->next = NULL;
-	self->wait = kind;
-	self->wait_handle = (uint8_t)handle;
-	self->wait_end = (uint16_t)e;
-	error = sched_block();
 	if (error)
 		return error;
-	cap = cap_find(&caps, self->id, handle);
 	if (!cap || cap->type != CAP_CHANNEL || cap->resource != e)
 		return -COCONUT_E_BADHANDLE;
 	return ends[e ^ 1].closings == closings || ends[e].count ? 0 : -COCONUT_E_CLOSED;
@@ -214,7 +166,7 @@ static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len)
 	copy_from_user(message->bytes, buf, len);
 	message->len = (uint16_t)len;
 	other->count++;
-	wake_all(&other->receivers, 0);
+	sched_wake_all(&other->receivers, 0);
 	return 0;
 }
 
@@ -243,7 +195,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max)
 	copy_to_user(buf, message->bytes, len);
 	end->first = (end->first + 1) % INBOX;
 	end->count--;
-	wake_all(&end->senders, 0);
+	sched_wake_all(&end->senders, 0);
 	return (int64_t)len;
 }
 
@@ -303,7 +255,7 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	if (end->caller)
 		return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 	end->caller = current;
-	wake_all(&end->receivers, -COCONUT_E_BUSY);
+	sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
 	result = send(handle, (uint32_t)e, buf, len);
 	if (result == 0)
 		result = receive(handle, (uint32_t)e, reply, max);
@@ -337,10 +289,13 @@ static void collect_holders(void)
 
 /* Returns the shards any of which could end the wait of a blocked shard: those that could send what it waits for
  * or make room for it, the home of the other end, which could close it, and the shard whose end lets a home that
- * has not started yet begin. */
+ * has not started yet begin. Somebody who could kill it counts too: its parent. */
 static shard_set who_could_wake(const struct shard *shard)
 {
-	uint32_t other = shard->wait_end ^ 1;
+	if (shard->wait == WAIT_SHARD)
+		return 1UL << shard->wait_object;
+
+	uint32_t other = shard->wait_object ^ 1;
 	shard_set set = shard->wait == WAIT_RECV ? senders_at[other] : receivers_at[other];
 	const struct capability *cap = &caps.entry[shard->id * COCONUT_CAP_SLOTS + shard->wait_handle];
 
@@ -350,6 +305,8 @@ static shard_set who_could_wake(const struct shard *shard)
 		set |= 1UL << manifest_get()->shard[ends[other].home].after;
 	if (cap->parent != CAP_NONE)
 		set |= 1UL << cap->parent / COCONUT_CAP_SLOTS;
+	if (shard->parent)
+		set |= 1UL << shard->parent->id;
 	return set & ~(1UL << shard->id);
 }
 
@@ -359,21 +316,25 @@ static void print_cycle(shard_set stuck)
 	uint32_t at = (uint32_t)__builtin_ctzl(stuck);
 	shard_set seen = 0;
 
-	print("Deadlock:");
+	print("Deadlock: %s", shards[at].profile->name);
 	while (!(seen >> at & 1)) {
 		const struct shard *shard = &shards[at];
 		shard_set next = who_could_wake(shard) & stuck;
-		seen |= 1UL << at;
-		print(" %s waits to %s on channel %u", shard->profile->name, shard->wait == WAIT_RECV ? "receive" : "send",
-		      shard->wait_end / 2);
+
+		print("%s waits ", seen ? ", which" : "");
+		if (shard->wait == WAIT_SHARD)
+			print("for the end of ");
+		else
+			print("to %s on channel %u ", shard->wait == WAIT_RECV ? "receive" : "send", shard->wait_object / 2);
 		if (!next) {
-			print(", and nobody else could answer");
+			print("and nobody is left to answer");
 			break;
 		}
+		seen |= 1UL << at;
 		at = (uint32_t)__builtin_ctzl(next);
-		print(" for %s%s", shards[at].profile->name, seen >> at & 1 ? "" : ";");
+		print("%s%s", shard->wait == WAIT_RECV ? "from " : shard->wait == WAIT_SEND ? "to " : "", shards[at].profile->name);
 	}
-	print(".\n");
+	print(". They are killed.\n");
 }
 
 /* Searches for shards whose waits can never end, because everybody who could end them waits likewise. Names the
@@ -400,6 +361,6 @@ bool channel_deadlocks(void)
 		return false;
 	print_cycle(stuck);
 	for (shard_set left = stuck; left; left &= left - 1)
-		shard_kill(&shards[__builtin_ctzl(left)]);
+		shard_kill(&shards[__builtin_ctzl(left)], PRIORITY_CRITICAL);
 	return true;
 }

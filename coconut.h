@@ -82,9 +82,12 @@
 #define CAP_SHARD   2
 #define CAP_MEMORY  3
 #define CAP_GPU_DMA 4
-#define CAP_RIGHT_SEND  1
-#define CAP_RIGHT_RECV  2
-#define CAP_RIGHT_GRANT 4
+#define CAP_RIGHT_SEND   1
+#define CAP_RIGHT_RECV   2
+#define CAP_RIGHT_GRANT  4
+#define CAP_RIGHT_CREATE 8  /* on a SHARD capability that names oneself: SPAWN */
+#define CAP_RIGHT_WAIT   16 /* on the SHARD capability that SPAWN returned */
+#define CAP_RIGHT_KILL   32 /* likewise */
 
 /* Pledge bits: what a shard that has pledged may still do, beside what is always allowed. */
 #define PLEDGE_SERIAL  1
@@ -152,7 +155,7 @@ static inline int64_t coconut_serial_write(const void *buf, size_t len)
 }
 
 /* Gives the shard at the other end of `channel` a copy of capability `handle` with a subset of its rights.
- * Needs GRANT on `handle` and SEND on `channel`. Returns 0. */
+ * Needs GRANT on `handle` and SEND on `channel`. Returns the handle that the copy has there. */
 static inline int64_t coconut_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights)
 {
 	return coconut_syscall(SYS_CAP_GRANT, handle, channel, rights, 0, 0);
@@ -262,19 +265,23 @@ static inline int64_t coconut_gpu_dma(uint64_t target, uint64_t source, uint64_t
 	return coconut_syscall(SYS_GPU_DMA, target, source, destination_and_length, 0, 0);
 }
 
-/* Starts a shard; the handle of its SHARD capability is returned. */
+/* Starts the program at `path` as a shard of the caller's priority, whose frames count against the caller's quota
+ * and which ends when the caller does. Needs a SHARD capability with the right CREATE. `args_len` counts no NUL
+ * and may be 0. Returns the handle of a SHARD capability for the new shard. */
 static inline int64_t coconut_spawn(const char *path, size_t path_len, const char *args, size_t args_len)
 {
 	return coconut_syscall(SYS_SPAWN, (uint64_t)path, path_len, (uint64_t)args, args_len, 0);
 }
 
-/* Waits until the shard has ended. Returns its exit code. */
+/* Waits until the shard has ended, frees its slot and the capability. Returns the low 32 bits of its exit code, or
+ * -1 when it was killed (no error of this call has that number). */
 static inline int64_t coconut_wait(uint64_t handle)
 {
 	return coconut_syscall(SYS_WAIT, handle, 0, 0, 0, 0);
 }
 
-/* Ends another shard with the code COCONUT_KILLED. Returns 0. */
+/* Makes another shard end with the code COCONUT_KILLED; WAIT tells when it has. Returns 0, also when it has ended
+ * already. */
 static inline int64_t coconut_kill(uint64_t handle)
 {
 	return coconut_syscall(SYS_KILL, handle, 0, 0, 0, 0);

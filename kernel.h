@@ -129,10 +129,10 @@ struct refusal {
 	const char *reason;
 };
 
-enum shard_state { SHARD_FREE, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
+enum shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
 
 /* What a blocked shard waits for. */
-enum wait_kind { WAIT_NONE, WAIT_RECV, WAIT_SEND };
+enum wait_kind { WAIT_NONE, WAIT_RECV, WAIT_SEND, WAIT_SHARD };
 
 struct shard {
 	/* boot.asm: the offsets stand in layout.h */
@@ -146,22 +146,29 @@ struct shard {
 	uint8_t id; /* its slot, for ever */
 	uint8_t priority;
 	bool killed; /* ends as soon as it is safe to */
+	bool dying;  /* is ending */
 	uint64_t exit_code;
-	const struct manifest_shard *spec;
 	uint64_t started_ms;
+	struct shard *parent;  /* who spawned it, NULL: the manifest */
+	struct shard *waiters; /* shards inside a WAIT for it */
+	uint32_t children;     /* spawned shards whose slots are not free yet */
+	uint32_t parent_cap;   /* table index of the capability that SPAWN returned; CAP_NONE: it is gone */
 
 	/* sched.c */
 	enum shard_state state;
 	struct shard *next; /* in its ready queue, or in the list of waiters */
 	enum wait_kind wait;
-	uint8_t wait_handle; /* the capability it waits through */
-	uint16_t wait_end;   /* the channel end it waits at */
+	struct shard **wait_list;
+	uint8_t wait_handle;  /* the capability it waits through */
+	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
 	int64_t wait_result; /* 0, or the error that ended the wait */
 	uint64_t kernel_since;
 	struct profile *profile;
 
 	/* mm.c */
-	uint32_t frames, frame_quota, frames_peak;
+	uint32_t frames, frames_peak;
+	uint32_t family_frames, frame_quota; /* of a payer: its own and its children's frames together */
+	struct shard *payer;                 /* whose quota its frames count against: itself, or its parent's payer */
 
 	/* syscall.c */
 	uint64_t call; /* number of the call in progress */
@@ -285,8 +292,11 @@ void sched_ready(struct shard *shard);
 void sched_tick(void);
 void sched_yield(void);
 void sched_preempt(void);
-int64_t sched_block(void);
+int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle);
 void sched_wake(struct shard *shard, int64_t result);
+void sched_wake_all(struct shard **list, int64_t result);
+void sched_supervise(void);
+void sched_raise(struct shard *shard, uint8_t priority);
 void sched_exit(void) __attribute__((noreturn));
 void sched_loop(void) __attribute__((noreturn));
 void preempt_point(void);
@@ -297,6 +307,7 @@ void run_on_stack(uint64_t top, void (*function)(uint64_t), uint64_t argument) _
 /* ---- profile.c: what ran, how much of it, and how it ended ------------------------------------------- */
 
 struct profile *profile_row(uint32_t id, const char *name);
+struct profile *profile_row_for_program(const char *path);
 void profile_print(void);
 bool profile_all_good(void);
 
@@ -304,11 +315,21 @@ bool profile_all_good(void);
 
 extern struct shard shards[MAX_SHARDS];
 
-int shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile);
+const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile, struct shard *parent);
 void handle_sys_exit(uint64_t code) __attribute__((noreturn));
-void shard_kill(struct shard *shard);
+void shard_kill(struct shard *shard, uint8_t priority);
+uint64_t shard_free(struct shard *shard);
 int64_t sys_mmap(uint64_t address, uint64_t pages);
 int64_t sys_munmap(uint64_t address, uint64_t pages);
+
+/* ---- spawn.c: shards that start shards --------------------------------------------------------------- */
+
+void spawn_allow(uint32_t id);
+void spawn_cap_gone(uint32_t index);
+bool spawn_reap(void);
+int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
+int64_t sys_wait(uint64_t handle);
+int64_t sys_kill(uint64_t handle);
 
 /* ---- cap.c: capabilities ----------------------------------------------------------------------------- */
 
@@ -318,6 +339,7 @@ int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, b
 int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights);
 uint32_t cap_remove_leaf(struct cap_table *table, uint32_t *at);
 const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
+void cap_revoke_index(uint32_t index);
 void caps_drop_all(struct shard *shard);
 int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
 int64_t sys_cap_revoke(uint64_t handle);
@@ -330,8 +352,6 @@ void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);
 void channels_open(uint32_t home);
 uint32_t channel_handle(uint32_t home, uint32_t channel);
 void channels_close(struct shard *shard);
-void channel_forget(struct shard *shard);
-void channel_cap_gone(struct shard *holder, uint32_t handle);
 int channel_other_home(uint32_t end);
 bool channel_deadlocks(void);
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);

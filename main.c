@@ -117,11 +117,17 @@ static void start_shard(uint32_t id)
 	const struct manifest_shard *spec = &manifest.shard[id];
 	struct profile *profile = profile_row(id, spec->name);
 
-	lives[id] = LIFE_RUNNING;
-	if (shard_create(id, spec, profile)) {
+	const char *problem = shard_create(id, spec, profile, NULL);
+
+	lives[id] = problem ? LIFE_OVER : LIFE_RUNNING;
+	if (problem) {
 		profile->exit_code = COCONUT_KILLED;
-		lives[id] = LIFE_OVER;
+		print("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path, problem);
+		return;
 	}
+	channels_open(id);
+	if (spec->spawn)
+		spawn_allow(id);
 }
 
 /* Starts every waiting shard whose predecessor is over. Repeats while starting one fails and so lets others. */
@@ -140,12 +146,13 @@ bool manifest_reap(void)
 {
 	bool all_over = true;
 
+	while (spawn_reap())
+		;
 	for (uint32_t id = 0; id < manifest.shard_count; id++) {
 		struct shard *shard = &shards[id];
-		if (shard->state != SHARD_ENDED)
+		if (shard->state != SHARD_ENDED || shard->children)
 			continue;
-		shard->state = SHARD_FREE;
-		if (shard->exit_code == COCONUT_KILLED && restarts[id] < manifest.shard[id].restart) {
+		if (shard_free(shard) == COCONUT_KILLED && restarts[id] < manifest.shard[id].restart) {
 			restarts[id]++;
 			print("Shard %u (%s) restarts: %u of %u\n", id, manifest.shard[id].name, restarts[id],
 			      manifest.shard[id].restart);

@@ -170,7 +170,7 @@ static int parse_priority(struct parser *p, const char *value, uint8_t *priority
 static int set_option(struct parser *p, struct manifest_shard *shard, const char *name, const char *value,
 	uint32_t *seen)
 {
-	static const char *const names[] = {"priority", "frames", "restart", "after", "args"};
+	static const char *const names[] = {"priority", "frames", "restart", "after", "spawn", "args"};
 	uint32_t option = 0, count = sizeof(names) / sizeof(names[0]);
 	while (option < count && !same(name, names[option]))
 		option++;
@@ -189,6 +189,9 @@ static int set_option(struct parser *p, struct manifest_shard *shard, const char
 	case 3:
 		shard->after = (int16_t)refer_to_shard(p, value);
 		return shard->after >= 0 ? 0 : -COCONUT_E_INVAL;
+	case 4:
+		shard->spawn = same(value, "yes");
+		return shard->spawn ? 0 : fail(p, "spawn can only be yes", value);
 	default:
 		shard->args = value;
 		return strlen(value) < COCONUT_ARGS_MAX ? 0 : fail(p, "the arguments are too long", value);

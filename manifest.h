@@ -1,7 +1,7 @@
 /*
  * manifest.h: the boot manifest, /etc/coconut.conf, as data.
  *
- *     shard    NAME PATH [priority=critical|high|normal|low] [frames=N] [restart=N] [after=NAME] [args="..."]
+ *     shard    NAME PATH [priority=critical|high|normal|low] [frames=N] [restart=N] [after=NAME] [spawn=yes] [args="..."]
  *     channel  SHARD_A SHARD_B
  *     gpu      SHARD
  *     pipeline SHARD_A SHARD_B layers=A-B,C-D
@@ -36,6 +36,7 @@ struct manifest_shard {
 	const char *args; /* at most COCONUT_ARGS_MAX - 1 bytes; "" when the line has none */
 	uint8_t priority; /* PRIORITY_... */
 	bool gpu;         /* a gpu line names this shard */
+	bool spawn;       /* it may start other shards */
 	uint32_t frames;  /* quota, 1 to MANIFEST_FRAMES_MAX */
 	uint32_t restart; /* how often it is brought back when it is killed */
 	int16_t after;    /* index of the shard whose end it waits for, always a smaller one; -1: none */

@@ -6,7 +6,8 @@
  *
  * Invariants: a frame below PHYS_FRAMES, of the ramdisk or of the map itself is never free. A frame that is
  * handed out contains zeros: one that was used before was cleared when it was freed, one that the firmware
- * left is cleared when it is first handed out. What a shard owns is counted against its quota.
+ * left is cleared when it is first handed out. What a shard owns is counted against the quota of its payer:
+ * itself, or the shard of the manifest from which it descends.
  *
  * Read next: paging.c.
  */
@@ -157,7 +158,7 @@ int frame_alloc(struct shard *owner, uint64_t *phys)
 {
 	bool clean;
 
-	if (owner && owner->frames >= owner->frame_quota && !ABLATE(quota))
+	if (owner && owner->payer->family_frames >= owner->payer->frame_quota && !ABLATE(quota))
 		return -COCONUT_E_QUOTA;
 	int64_t frame = frame_map_take(&frame_map, &clean);
 	if (frame < 0)
@@ -165,16 +166,21 @@ int frame_alloc(struct shard *owner, uint64_t *phys)
 	*phys = (uint64_t)frame * PAGE_SIZE;
 	if (!clean)
 		memset(phys_to_virt(*phys), 0, PAGE_SIZE);
-	if (owner && ++owner->frames > owner->frames_peak)
-		owner->frames_peak = owner->frames;
+	if (owner) {
+		owner->payer->family_frames++;
+		if (++owner->frames > owner->frames_peak)
+			owner->frames_peak = owner->frames;
+	}
 	return 0;
 }
 
 /* Takes back a frame that contains zeros, which the caller vouches for. */
 void frame_free_clean(struct shard *owner, uint64_t phys)
 {
-	if (owner)
+	if (owner) {
+		owner->payer->family_frames--;
 		owner->frames--;
+	}
 	frame_map_give(&frame_map, phys / PAGE_SIZE);
 }
 

@@ -1,14 +1,16 @@
 /*
  * profile.c: what ran, how much of it, and how it ended.
  *
- * One row a shard of the manifest, kept over its restarts, so that the summary is complete when every slot is
- * free again. Cycles count only the time that calls spent in the kernel, never time blocked.
+ * One row a shard of the manifest, kept over its restarts, and one a program that was spawned, so that the summary
+ * is complete when every slot is free again. Cycles count only the time that calls spent in the kernel, never time blocked.
  *
  * Read next: shard.c. scripts/coconut-prof.py reads what profile_print writes.
  */
 #include "kernel.h"
 
-static struct profile rows[MAX_SHARDS];
+#define SPAWNED_ROWS 32 /* programs that are told apart; the last row takes all others */
+
+static struct profile rows[MAX_SHARDS + SPAWNED_ROWS];
 
 /* Returns the row of shard number `id`, named `name`. */
 struct profile *profile_row(uint32_t id, const char *name)
@@ -22,12 +24,29 @@ struct profile *profile_row(uint32_t id, const char *name)
 	return row;
 }
 
+/* Returns the row that all spawned shards of one program share, named after the last part of its path. */
+struct profile *profile_row_for_program(const char *path)
+{
+	char name[MANIFEST_NAME_MAX + 1] = {0};
+	const char *last = path;
+	uint32_t id = MAX_SHARDS;
+
+	for (; *path; path++)
+		if (*path == '/' && path[1])
+			last = path + 1;
+	for (size_t i = 0; i < MANIFEST_NAME_MAX && last[i]; i++)
+		name[i] = last[i] > ' ' && last[i] < 0x7F ? last[i] : '?';
+	while (id < MAX_SHARDS + SPAWNED_ROWS - 1 && rows[id].used && memcmp(rows[id].name, name, sizeof(name)))
+		id++;
+	return profile_row(id, name);
+}
+
 /* Prints the summary. The shape is a contract with scripts/coconut-prof.py. */
 void profile_print(void)
 {
 	print("--- Shard Profiling Summary ---\n");
 	print("ID  Syscalls  Cycles/Syscall  Switches  Wall (ms)  Name\n");
-	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
+	for (uint32_t id = 0; id < ARRAY_LENGTH(rows); id++) {
 		const struct profile *row = &rows[id];
 		if (row->used)
 			print("%2u  %8lu  %14lu  %8lu  %9lu  %s\n", id, row->syscalls,
@@ -35,7 +54,8 @@ void profile_print(void)
 	}
 }
 
-/* True when the last life of every shard ended with code 0. */
+/* True when the last life of every shard of the manifest ended with code 0. How a spawned shard ended is for its
+ * parent to judge. */
 bool profile_all_good(void)
 {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++)

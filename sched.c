@@ -8,7 +8,7 @@
  *
  * Invariants: exactly one of current->state == SHARD_RUNNING or current == &supervisor_thread holds. A blocked
  * shard is on exactly one list of waiters. Nothing is switched behind the back of kernel code: only a handler
- * that calls sched_block, sched_yield or preempt_point, and the return to ring 3, may lose the CPU.
+ * that calls sched_wait, sched_yield or preempt_point, and the return to ring 3, may lose the CPU.
  *
  * Read next: profile.c, then shard.c.
  */
@@ -126,12 +126,21 @@ void sched_preempt(void)
 		handle_sys_exit(COCONUT_KILLED);
 }
 
-/* Takes the current shard off the CPU until sched_wake. The caller has put it on a list of waiters and filled
- * in what it waits for. Returns what sched_wake was given; does not return to a shard killed meanwhile. */
-int64_t sched_block(void)
+/* Takes the current shard off the CPU, at the tail of a list of waiters, until it is woken. `kind` and `object`
+ * say what it waits for, `handle` through which capability. Returns what it was woken with; does not return to
+ * a shard that was killed meanwhile. */
+int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle)
 {
 	struct shard *self = current;
 
+	self->wait_list = list;
+	while (*list)
+		list = &(*list)->next;
+	*list = self;
+	self->next = NULL;
+	self->wait = kind;
+	self->wait_object = object;
+	self->wait_handle = (uint8_t)handle;
 	self->state = SHARD_BLOCKED;
 	leave_call();
 	if (self->killed)
@@ -139,13 +148,52 @@ int64_t sched_block(void)
 	return self->wait_result;
 }
 
-/* Ends a wait. The caller has taken the shard off its list of waiters. */
+/* Ends the wait of one blocked shard, which finds `result`. */
 void sched_wake(struct shard *shard, int64_t result)
 {
+	struct shard **link = shard->wait_list;
+
 	ASSERT(shard->state == SHARD_BLOCKED);
+	while (*link != shard)
+		link = &(*link)->next;
+	*link = shard->next;
 	shard->wait = WAIT_NONE;
 	shard->wait_result = result;
 	sched_ready(shard);
+}
+
+/* Wakes all waiters of a list, first come first. */
+void sched_wake_all(struct shard **list, int64_t result)
+{
+	while (*list)
+		sched_wake(*list, result);
+}
+
+/* Asks the supervisor's thread to look after the shards that have ended. */
+void sched_supervise(void)
+{
+	supervisor_wanted = need_resched = true;
+}
+
+/* Moves a shard to a priority at least as high as `priority`, wherever it is. */
+void sched_raise(struct shard *shard, uint8_t priority)
+{
+	struct shard **link = &ready[shard->priority].head, *last = NULL;
+
+	if (priority >= shard->priority)
+		return;
+	if (shard->state == SHARD_READY) {
+		for (; *link != shard; link = &(*link)->next)
+			last = *link;
+		*link = shard->next;
+		if (!shard->next)
+			ready[shard->priority].tail = last;
+		if (!ready[shard->priority].head)
+			ready_mask &= ~(1u << shard->priority);
+	}
+	shard->priority = priority;
+	if (shard->state == SHARD_READY)
+		enqueue(shard);
 }
 
 /* Leaves the CPU for good: the supervisor's thread finds the shard ended and frees its slot. */

@@ -7,10 +7,11 @@
  * capabilities, files), then its memory, in pieces that let interrupts in. Its slot is freed last, by the
  * supervisor's thread.
  *
- * Invariant: slot i belongs to line i of the manifest. What a shard owns is counted in frames; at its end the
- * count is zero.
+ * Invariants: slot i belongs to line i of the manifest, the slots behind them to spawned shards. What a shard owns
+ * is counted in frames; at its end the count is zero. The slot of a shard is not free before those of the shards
+ * that it has spawned are.
  *
- * Read next: cap.c.
+ * Read next: spawn.c.
  */
 #include "kernel.h"
 
@@ -39,20 +40,19 @@ static void *map_page(struct shard *shard, uint64_t address, uint64_t rights, in
 }
 
 /* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns NULL, or what is wrong with it. */
-static const char *load_code(struct shard *shard)
+static const char *load_code(struct shard *shard, const struct manifest_shard *spec)
 {
-	const char *path = shard->spec->path;
-	uint64_t limit = shard->spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
+	uint64_t limit = spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
 	struct ext2_file file;
 	int error;
 
-	if (fs_find(path, strlen(path), &file))
+	if (fs_find(spec->path, strlen(spec->path), &file))
 		return "no such program in the ramdisk";
 	if (file.size == 0)
 		return "the program is empty";
 	if (file.size > limit - COCONUT_CODE_BASE)
-		return shard->spec->pipeline >= 0 ? "the program reaches into its configuration page"
-						  : "the program reaches into the heap";
+		return spec->pipeline >= 0 ? "the program reaches into its configuration page"
+					   : "the program reaches into the heap";
 	for (uint64_t offset = 0; offset < file.size; offset += PAGE_SIZE) {
 		void *page = map_page(shard, COCONUT_CODE_BASE + offset, 0, &error);
 		if (!page)
@@ -65,16 +65,16 @@ static const char *load_code(struct shard *shard)
 }
 
 /* Fills in the configuration page of a pipeline stage. */
-static const char *map_pipeline_config(struct shard *shard)
+static const char *map_pipeline_config(struct shard *shard, const struct manifest_shard *spec)
 {
 	const struct manifest_pipeline *pipeline;
 	struct pipeline_config *config;
 	uint32_t stage;
 	int error;
 
-	if (shard->spec->pipeline < 0)
+	if (spec->pipeline < 0)
 		return NULL;
-	pipeline = &manifest_get()->pipeline[shard->spec->pipeline];
+	pipeline = &manifest_get()->pipeline[spec->pipeline];
 	stage = pipeline->shard[1] == shard->id;
 	config = map_page(shard, PIPELINE_CONFIG_VADDR, PTE_NX, &error);
 	if (!config)
@@ -114,9 +114,9 @@ static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args)
 }
 
 /* Maps the stack page, with the args string at its top. */
-static const char *map_stack(struct shard *shard)
+static const char *map_stack(struct shard *shard, const struct manifest_shard *spec)
 {
-	uint64_t len = strlen(shard->spec->args) + 1;
+	uint64_t len = strlen(spec->args) + 1;
 	uint64_t rsp = COCONUT_STACK_TOP, args = 0;
 	int error;
 	char *page = map_page(shard, STACK_PAGE, PTE_WRITE | PTE_NX, &error);
@@ -124,7 +124,7 @@ static const char *map_stack(struct shard *shard)
 	if (!page)
 		return "not enough frames for its stack";
 	if (len > 1) {
-		memcpy(page + PAGE_SIZE - len, shard->spec->args, len);
+		memcpy(page + PAGE_SIZE - len, spec->args, len);
 		args = COCONUT_STACK_TOP - len;
 		rsp = args & ~15UL;
 	}
@@ -132,43 +132,69 @@ static const char *map_stack(struct shard *shard)
 	return NULL;
 }
 
-static const char *build(struct shard *shard)
+static const char *build(struct shard *shard, const struct manifest_shard *spec)
 {
 	const char *problem;
 
 	if (space_create(shard))
 		return "not enough frames for its page tables";
-	if ((problem = load_code(shard)) || (problem = map_pipeline_config(shard)) || (problem = map_stack(shard)))
+	if ((problem = load_code(shard, spec)) || (problem = map_pipeline_config(shard, spec)) ||
+	    (problem = map_stack(shard, spec)))
 		space_destroy(shard);
 	return problem;
 }
 
-/* Builds the shard of line `id` of the manifest in its free slot and makes it ready. Returns 0, or -1 after
- * saying on the console what is wrong; nothing is left behind then. */
-int shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile)
+/* Builds a shard in the free slot `id` and makes it ready. `parent` is the shard that spawns it, NULL for one of
+ * the manifest. Returns NULL, or what is wrong; nothing is left behind then. */
+const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile, struct shard *parent)
 {
 	struct shard *shard = &shards[id];
 
 	ASSERT(shard->state == SHARD_FREE);
 	*shard = (struct shard){
 		.id = (uint8_t)id,
+		.state = SHARD_BUILDING,
 		.priority = spec->priority,
-		.spec = spec,
 		.profile = profile,
 		.stack_top = stack_slot_top(id),
 		.frame_quota = spec->frames,
+		.payer = parent ? parent->payer : shard,
+		.parent = parent,
+		.parent_cap = CAP_NONE,
 		.pledge = ~0UL,
 		.started_ms = timer_ms(),
 	};
-	const char *problem = build(shard);
+	const char *problem = build(shard, spec);
 	if (problem) {
-		print("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path, problem);
-		return -1;
+		shard->state = SHARD_FREE;
+		return problem;
 	}
-	channels_open(id);
+	if (parent)
+		parent->children++;
 	print_verbose("Shard %u (%s) started: %s, %u frames\n", id, spec->name, spec->path, shard->frames);
 	sched_ready(shard);
-	return 0;
+	return NULL;
+}
+
+/* Says how a shard ended. One that was spawned is its parent's business, unless the user wants to see everything. */
+static void print_end(const struct shard *shard, uint64_t wall_ms)
+{
+	if (shard->parent && !verbose)
+		return;
+	print("Shard %u (%s) ended: ", shard->id, shard->profile->name);
+	if (shard->exit_code == COCONUT_KILLED)
+		print("killed");
+	else
+		print("code %ld", shard->exit_code);
+	print(" after %lu ms, at most %u frames\n", wall_ms, shard->frames_peak);
+}
+
+/* Nobody outlives the shard that spawned it. */
+static void kill_children(const struct shard *parent)
+{
+	for (uint32_t id = 0; id < MAX_SHARDS; id++)
+		if (shards[id].parent == parent && shards[id].state != SHARD_FREE)
+			shard_kill(&shards[id], parent->priority);
 }
 
 /* Ends the current shard with `code`: by its own EXIT, or on its behalf after a fault or a KILL. */
@@ -177,33 +203,46 @@ void handle_sys_exit(uint64_t code)
 	struct shard *self = current;
 	uint64_t wall_ms = timer_ms() - self->started_ms;
 
+	self->dying = true;
 	self->killed = false; /* it is on its way: nothing may end it a second time */
+	self->kernel_since = rdtsc();
 	self->exit_code = self->profile->exit_code = code;
 	self->profile->wall_ms += wall_ms;
 	console_end(self->id);
+	kill_children(self);
 	channels_close(self);
 	caps_drop_all(self);
 	files_close_all(self);
 	space_destroy(self);
 	ASSERT(self->frames == 0);
-	if (code == COCONUT_KILLED)
-		print("Shard %u (%s) ended: killed after %lu ms, at most %u frames\n", self->id, self->profile->name,
-		      wall_ms, self->frames_peak);
-	else
-		print("Shard %u (%s) ended: code %ld after %lu ms, at most %u frames\n", self->id,
-		      self->profile->name, code, wall_ms, self->frames_peak);
+	print_end(self, wall_ms);
+	sched_wake_all(&self->waiters, 0);
 	sched_exit();
 }
 
-/* Ends another shard: it runs handle_sys_exit itself as soon as it is scheduled. */
-void shard_kill(struct shard *shard)
+/* Ends another shard with all that it has spawned: it runs handle_sys_exit itself as soon as it is scheduled, at
+ * a priority at least as high as `priority`, so that nobody can keep it from dying who could not keep its killer
+ * from running. */
+void shard_kill(struct shard *shard, uint8_t priority)
 {
-	ASSERT(shard != current);
+	if (shard->state < SHARD_READY || shard->state == SHARD_ENDED || shard->dying)
+		return;
 	shard->killed = true;
-	if (shard->state == SHARD_BLOCKED) {
-		channel_forget(shard);
+	sched_raise(shard, priority);
+	if (shard->state == SHARD_BLOCKED)
 		sched_wake(shard, 0);
-	}
+}
+
+/* Frees the slot of a shard that has ended. Returns its exit code. */
+uint64_t shard_free(struct shard *shard)
+{
+	ASSERT(shard->state == SHARD_ENDED && shard->children == 0);
+	if (shard->parent_cap != CAP_NONE)
+		cap_revoke_index(shard->parent_cap);
+	if (shard->parent && --shard->parent->children == 0)
+		sched_wake_all(&shard->parent->waiters, 0);
+	shard->state = SHARD_FREE;
+	return shard->exit_code;
 }
 
 /* ---- MMAP and MUNMAP ---- */
@@ -242,7 +281,7 @@ int64_t sys_mmap(uint64_t address, uint64_t pages)
 
 	if (bad)
 		return bad;
-	if (pages > current->frame_quota - current->frames && !ABLATE(quota))
+	if (pages > current->payer->frame_quota - current->payer->family_frames && !ABLATE(quota))
 		return refuse(COCONUT_E_QUOTA, 2, pages, "the shard's quota of frames does not allow it");
 	if (pages > mm_free_frames())
 		return refuse(COCONUT_E_NOMEM, 2, pages, "the machine has not so many free frames");

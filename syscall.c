@@ -103,6 +103,9 @@ static const struct call calls[SYS_LIMIT] = {
 	[SYS_GPU_UNVEIL] = CALL(sys_gpu_missing, "GPU_UNVEIL", PLEDGE_ALWAYS),
 	[SYS_MMAP] = CALL(sys_mmap, "MMAP", PLEDGE_ALWAYS),
 	[SYS_MUNMAP] = CALL(sys_munmap, "MUNMAP", PLEDGE_ALWAYS),
+	[SYS_SPAWN] = CALL(sys_spawn, "SPAWN", PLEDGE_NEVER),
+	[SYS_WAIT] = CALL(sys_wait, "WAIT", PLEDGE_NEVER),
+	[SYS_KILL] = CALL(sys_kill, "KILL", PLEDGE_NEVER),
 	[SYS_TIME] = CALL(sys_time, "TIME", PLEDGE_NEVER),
 	[SYS_YIELD] = CALL(sys_yield, "YIELD", PLEDGE_ALWAYS),
 };

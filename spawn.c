@@ -1,0 +1,163 @@
+/*
+ * spawn.c: shards that start shards: SPAWN, WAIT and KILL.
+ *
+ * A shard that holds a SHARD capability with the right CREATE (the manifest's spawn=yes gives it one that names
+ * itself) may start programs of the ramdisk. What it starts shares its quota and its priority, has no capability
+ * but what others grant it, and dies with it: the shards of a run form trees whose roots stand in the manifest.
+ *
+ * Invariants: the capability that SPAWN returned exists as long as the new shard's slot is in use, unless its
+ * holder gave it up; nobody can wait any more then, and the slot is freed as soon as the shard ends.
+ *
+ * Read next: cap.c.
+ */
+#include "kernel.h"
+
+/* Gives shard `id` of the manifest the right to create others. */
+void spawn_allow(uint32_t id)
+{
+	cap_insert(&caps, id,
+		   (struct capability){.type = CAP_SHARD, .rights = CAP_RIGHT_CREATE | CAP_RIGHT_GRANT, .resource = (uint16_t)id},
+		   false);
+}
+
+/* A capability has been removed: if SPAWN had returned it, nobody will wait for that shard any more. */
+void spawn_cap_gone(uint32_t index)
+{
+	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
+		if (shards[id].state != SHARD_FREE && shards[id].parent_cap == index) {
+			shards[id].parent_cap = CAP_NONE;
+			sched_supervise();
+		}
+	}
+}
+
+/* Frees one slot of a spawned shard that has ended and that nobody can wait for. Returns whether there was one. */
+bool spawn_reap(void)
+{
+	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
+		struct shard *shard = &shards[id];
+		if (shard->state == SHARD_ENDED && shard->parent && shard->parent_cap == CAP_NONE && !shard->children) {
+			shard_free(shard);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool may_create(void)
+{
+	for (uint64_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++) {
+		const struct capability *cap = cap_find(&caps, current->id, handle);
+		if (cap && cap->type == CAP_SHARD && cap->rights & CAP_RIGHT_CREATE)
+			return true;
+	}
+	return false;
+}
+
+/* Returns a slot that no line of the manifest owns, or -1. */
+static int free_slot(void)
+{
+	for (uint32_t id = manifest_get()->shard_count; id < MAX_SHARDS; id++)
+		if (shards[id].state == SHARD_FREE)
+			return (int)id;
+	return -1;
+}
+
+/* Starts a program in slot `id`. Returns the handle of its capability, or an error with nothing left behind. */
+static int64_t launch(uint32_t id, const char *path, const char *args)
+{
+	struct manifest_shard spec = {.path = path, .args = args, .priority = current->priority, .after = -1, .pipeline = -1};
+	struct capability cap = {.type = CAP_SHARD,
+				 .rights = CAP_RIGHT_WAIT | CAP_RIGHT_KILL | CAP_RIGHT_GRANT,
+				 .resource = (uint16_t)id};
+	struct profile *profile = profile_row_for_program(path);
+	int handle = cap_insert(&caps, current->id, cap, false);
+
+	if (handle < 0)
+		return refuse(-handle, 0, 0, "no capability slot is free for the new shard");
+	spec.name = profile->name;
+	const char *problem = shard_create(id, &spec, profile, current);
+	if (problem) {
+		cap_revoke_index(current->id * COCONUT_CAP_SLOTS + (uint32_t)handle);
+		return refuse(COCONUT_E_NOMEM, 1, 0, problem);
+	}
+	shards[id].parent_cap = current->id * COCONUT_CAP_SLOTS + (uint32_t)handle;
+	return handle;
+}
+
+/* SPAWN: starts the program at `path`. Returns the handle of its SHARD capability. */
+int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len)
+{
+	char path_copy[COCONUT_PATH_MAX + 1], args_copy[COCONUT_ARGS_MAX];
+	struct ext2_file file;
+	int slot, error;
+
+	if (!may_create())
+		return refuse(COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
+	if (path_len == 0 || path_len > COCONUT_PATH_MAX)
+		return refuse(COCONUT_E_INVAL, 2, path_len, "the length is not 1 to 255 bytes");
+	if (args_len >= COCONUT_ARGS_MAX)
+		return refuse(COCONUT_E_INVAL, 4, args_len, "the args are longer than 1,023 bytes");
+	if (!user_readable(path, path_len))
+		return refuse(COCONUT_E_FAULT, 1, path, "the path is not wholly mapped");
+	if (args_len && !user_readable(args, args_len))
+		return refuse(COCONUT_E_FAULT, 3, args, "the args are not wholly mapped");
+	copy_from_user(path_copy, path, path_len);
+	path_copy[path_len] = 0;
+	if (args_len)
+		copy_from_user(args_copy, args, args_len);
+	args_copy[args_len] = 0;
+	error = fs_find(path_copy, path_len, &file);
+	if (error)
+		return refuse(-error, 1, path, "no regular file has this path");
+	slot = free_slot();
+	if (slot < 0)
+		return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
+	return launch((uint32_t)slot, path_copy, args_copy);
+}
+
+/* Returns the shard that `handle` names with the given right, or NULL with the refusal in `*error`. */
+static struct shard *shard_of(uint64_t handle, uint8_t right, int64_t *error)
+{
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+
+	if (!cap)
+		*error = refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
+	else if (cap->type != CAP_SHARD)
+		*error = refuse(COCONUT_E_TYPE, 1, handle, "the capability is not for a shard");
+	else if (!(cap->rights & right))
+		*error = refuse(COCONUT_E_RIGHTS, 1, handle, "the capability lacks the right");
+	else
+		return &shards[cap->resource];
+	return NULL;
+}
+
+/* WAIT: waits until a shard has ended and frees its slot. Returns its exit code. */
+int64_t sys_wait(uint64_t handle)
+{
+	int64_t error;
+	struct shard *shard = shard_of(handle, CAP_RIGHT_WAIT, &error);
+
+	if (!shard)
+		return error;
+	while (shard->state != SHARD_ENDED || shard->children) {
+		if (sched_wait(&shard->waiters, WAIT_SHARD, shard->id, handle) || shard_of(handle, CAP_RIGHT_WAIT, &error) != shard)
+			return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away while waiting");
+	}
+	uint64_t code = shard_free(shard);
+	return code == COCONUT_KILLED ? -1 : (int64_t)(uint32_t)code;
+}
+
+/* KILL: ends another shard. */
+int64_t sys_kill(uint64_t handle)
+{
+	int64_t error;
+	struct shard *shard = shard_of(handle, CAP_RIGHT_KILL, &error);
+
+	if (!shard)
+		return error;
+	if (shard == current)
+		return refuse(COCONUT_E_INVAL, 1, handle, "a shard ends itself by EXIT");
+	shard_kill(shard, current->priority);
+	return 0;
+}
