@@ -137,7 +137,7 @@ static void describe(const struct pci_access *access, struct pci_device *d)
 	uint16_t command = pci_command(access, d, PCI_COMMAND_IO | PCI_COMMAND_MEMORY, 0);
 	for (int index = 0; index < PCI_BARS;)
 		index = size_bar(access, d, index);
-	pci_command(access, d, 0xFFFF, command);
+	pci_command(access, d, 0, command);
 }
 
 /* What is known while a scan runs. */

@@ -16,6 +16,7 @@ cd "$root"
 out_dir=build
 source scripts/common.sh
 source scripts/shards.sh
+announced=1 # one shard compiles at once
 lock_build
 build_shard_library
 build_shard "$dir" "$output" "${3:-$(basename "$dir")}"

@@ -8,10 +8,14 @@
 /* Stores one option. Returns NULL, or what is wrong with it. */
 static const char *set_option(struct llama_options *options, struct text key, struct text value)
 {
-	if (text_equals(key, "model") && value.len) {
+	if (text_equals(key, "model")) {
 		options->model = value;
-	} else if (text_equals(key, "tokenizer") && value.len) {
+		if (!value.len)
+			return "model= wants a path";
+	} else if (text_equals(key, "tokenizer")) {
 		options->tokenizer = value;
+		if (!value.len)
+			return "tokenizer= wants a path";
 	} else if (text_equals(key, "prompt") && value.start) {
 		options->prompt = value.start;
 	} else if (text_equals(key, "steps")) {

@@ -86,6 +86,10 @@ TEST(rsdp)
 	table[33] ^= 1; /* the second checksum alone */
 	CHECK(!acpi_rsdp(exact(36), 36, &rsdp));
 
+	memcpy(table, "RSD TPR ", 8); /* the checksums are right */
+	seal(32, 36);
+	CHECK(!acpi_rsdp(exact(36), 36, &rsdp));
+
 	make_rsdp(2);
 	put(24, 0, 8);
 	seal(32, 36);
@@ -217,6 +221,8 @@ TEST(fadt)
 	put_gas(172, ACPI_SPACE_MEMORY, 0x704);
 	put_gas(208, ACPI_SPACE_IO, 0);
 	CHECK(acpi_fadt(sealed(), 244, &fadt) && fadt.pm_timer_port == 0x608 && fadt.pm1a_control_port == 0x604);
+	put_gas(208, ACPI_SPACE_IO, 0xFFFF);
+	CHECK(acpi_fadt(sealed(), 244, &fadt) && fadt.pm_timer_port == 0xFFFF);
 	put_gas(208, ACPI_SPACE_IO, 0x10608); /* no port has this number */
 	put(64, 0x10604, 4);
 	CHECK(acpi_fadt(sealed(), 244, &fadt) && fadt.pm_timer_port == 0 && fadt.pm1a_control_port == 0);
@@ -279,6 +285,24 @@ TEST(dmar)
 	CHECK(!acpi_scope(t, first.scopes_end - 1, &first, 0, &scope));
 	table[37] = 2;
 	CHECK(acpi_dmar(sealed(), len, &dmar) && !dmar.interrupt_remapping);
+}
+
+/* The smallest structures: a unit without scopes, and one of another type that is only a header. */
+TEST(dmar_smallest)
+{
+	struct acpi_dmar dmar;
+	struct acpi_drhd drhd;
+	struct acpi_scope scope;
+	begin("DMAR", 48 + 16 + 4);
+	put(50, 16, 2);
+	put(56, 0xFED90000, 8);
+	put(64, 4, 2);
+	put(66, 4, 2);
+	CHECK(acpi_dmar(sealed(), table_len, &dmar));
+	CHECK(acpi_drhd(copy, table_len, 0, &drhd) && drhd.base == 0xFED90000 && !acpi_drhd(copy, table_len, 1, &drhd));
+	CHECK(acpi_drhd(copy, table_len, 0, &drhd) && !acpi_scope(copy, table_len, &drhd, 0, &scope));
+	begin("DMAR", 48);
+	CHECK(acpi_dmar(sealed(), 48, &dmar) && !acpi_drhd(copy, 48, 0, &drhd)); /* no unit at all */
 }
 
 TEST(dmar_damaged)
@@ -352,6 +376,7 @@ int main(void)
 	RUN(root_entries);
 	RUN(fadt);
 	RUN(dmar);
+	RUN(dmar_smallest);
 	RUN(dmar_damaged);
 	RUN(random_bytes);
 	free(copy);

@@ -152,7 +152,7 @@ TEST(names_and_paths)
 	CHECK_EQ(parse("shard abcdefghijklmnopqrstuvw /a\nshard AZaz09_.- /b"), 0);
 	refused("shard abcdefghijklmnopqrstuvwx /a", 1, "a name has 1 to 23", "abcdefghijklmnopqrstuvwx");
 	refused("shard \"\" /a", 1, "a name has", "");
-	static const char *const bad[] = {"a/b", "a:b", "a@b", "a[b", "a`b", "a{b", "\xC3\xA9", "a=b"};
+	static const char *const bad[] = {"a/b", "/a", "a:b", "a@b", "a[b", "a`b", "a{b", "\xC3\xA9", "a=b"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char line[64];
 		snprintf(line, sizeof(line), "shard %s /a", bad[i]);
@@ -301,9 +301,12 @@ TEST(full_tables)
 
 	at = big + sprintf(big, "shard a /a\nshard b /b\nshard c /c\n");
 	for (int i = 0; i < COCONUT_CAP_SLOTS; i++)
-		at += sprintf(at, "channel a b\n");
+		at += sprintf(at, i % 2 ? "channel a b\n" : "channel b c\n");
+	strcpy(at, "channel a c\n");
 	CHECK_EQ(parse(big), 0);
 	strcpy(at, "channel c b\n");
+	refused(big, 20, "capability slots", "b");
+	strcpy(at, "channel b c\n");
 	refused(big, 20, "capability slots", "b");
 }
 

@@ -302,6 +302,12 @@ TEST(class_names)
 		{3, 0, "VGA controller"}, {3, 0x80, "display controller"}, {6, 0, "host bridge"}, {6, 4, "PCI bridge"},
 		{6, 0x80, "bridge"}, {1, 6, "SATA controller"}, {1, 0, "storage controller"},
 		{2, 0, "Ethernet controller"},
+		{1, 1, "IDE controller"}, {1, 8, "NVMe controller"}, {2, 0x80, "network controller"},
+		{3, 2, "3D controller"},
+		{4, 3, "multimedia device"}, {5, 0, "memory controller"}, {6, 1, "ISA bridge"}, {7, 0, "serial port"},
+		{7, 0x80, "communication controller"}, {8, 6, "IOMMU"}, {8, 0x80, "system device"},
+		{9, 0, "input device"},
+		{0x0C, 3, "USB controller"}, {0x0C, 5, "SMBus"}, {0x0C, 0, "serial bus"}, {0x12, 0, "accelerator"},
 		{0xFF, 0, "unclassified device"}, {0x42, 0, "unknown device"}, {0, 0, "unknown device"},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -6,8 +6,7 @@
  * The arguments are those of llama-inference, and so is the text, byte for byte; with logits=1 a last line gives the
  * hash of all logits, which the shard prints as well. Tests compare both with the guest's.
  *
- * SOURCES: shards/lib/args.c shards/lib/llama_options.c shards/lib/checkpoint.c shards/lib/tokenizer.c
- * SOURCES: shards/lib/sampler.c shards/lib/transformer.c shards/lib/generate.c
+ * SOURCES: shards/lib/args.c shards/lib/llama_options.c shards/lib/checkpoint.c shards/lib/tokenizer.c shards/lib/sampler.c shards/lib/transformer.c shards/lib/generate.c
  *
  * Read next: generate.c for the reference that is written independently of the shards.
  */

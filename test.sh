@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# test.sh: builds, runs the tests, prints one line a test and last `N passed, N failed`.
+#
+# The tools are looked for, and installed where possible, by the same code that build.sh uses; what runs is chosen and
+# judged by tests/run.py. Read next: tests/run.py, tests/harness.py.
+set -euo pipefail
+self=test.sh
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source scripts/common.sh
+source scripts/tools.sh
+require_tools
+exec python3 tests/run.py "$@"

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""run.py: finds the tests, runs them side by side, prints one line for each.
+
+A test is a function test_xxx(t) in a file tests/test_NAME.py, with the name NAME.xxx, or one RUN(xxx) of a host program
+tests/host/NAME.c, with the name host.NAME.xxx. Python tests get a Test object, which is all of the interface that they
+need: see harness.py, which also says what makes a test fail.
+
+The exit status is 0 only when at least one test passed and none failed. Read next: harness.py.
+"""
+
+import argparse
+import glob
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import harness  # noqa: E402 (the path must be set first)
+
+
+class Job:
+    """Something that one worker runs: a Python test, or a host program with all of its tests."""
+
+    def __init__(self, names, run, description, heavy=False, full_only=False):
+        self.names = names  # of the tests that it reports
+        self.run = run  # run(job, runner) reports each of them by runner.report
+        self.description = description
+        self.heavy = heavy
+        self.full_only = full_only
+
+
+def python_jobs():
+    """Returns a job for every function test_xxx of the files tests/test_*.py."""
+    jobs = []
+    for path in sorted(glob.glob(os.path.join(harness.ROOT, "tests", "test_*.py"))):
+        group = os.path.basename(path)[len("test_"):-len(".py")]
+        module = importlib.import_module("test_" + group)
+        for key, function in vars(module).items():
+            if key.startswith("test_") and callable(function):
+                jobs.append(python_job(group + "." + key[len("test_"):], function))
+    return jobs
+
+
+def python_job(name, function):
+    def run(job, runner):
+        runner.run_function(name, function)
+
+    return Job([name], run, (function.__doc__ or "").strip().split("\n")[0],
+               getattr(function, "heavy", False), getattr(function, "full_only", False))
+
+
+def host_jobs():
+    """Returns a job for every program tests/host/*.c."""
+    jobs = []
+    for path in sorted(glob.glob(os.path.join(harness.ROOT, "tests", "host", "*.c"))):
+        program = harness.HostProgram(path)
+        jobs.append(Job(["%s.%s" % (program.name, test) for test in program.tests], program.run, program.purpose))
+    return jobs
+
+
+def selected(job, words):
+    """Returns whether one of the words is the name, the group or another beginning of a test of the job."""
+    return not words or any(name.startswith(word) for word in words for name in job.names)
+
+
+class Runner:
+    """Runs jobs on several threads and counts what they report."""
+
+    def __init__(self, jobs, words, full):
+        self.jobs = sorted(jobs, key=lambda job: not job.heavy)
+        self.words = words
+        self.full = full
+        self.lock = threading.Lock()
+        self.counts = {"pass": 0, "FAIL": 0, "skip": 0}
+
+    def report(self, verdict, name, seconds=None, reason=None, log=None):
+        """Prints the line of one test and counts it. Tests that nobody asked for are left out."""
+        if self.words and not any(name.startswith(word) for word in self.words):
+            return
+        line = "%s %s" % (verdict, name)
+        if reason is not None:
+            line += ": " + " ".join(reason.split())[:300]
+        if log is not None:
+            line += "; log: " + log
+        if seconds is not None:
+            line += " (%.1f s)" % seconds
+        with self.lock:
+            self.counts[verdict] += 1
+            print(line, flush=True)
+
+    def run_function(self, name, function):
+        """Runs one Python test and reports it."""
+        test = harness.Test(name, self.full)
+        started = time.monotonic()
+        try:
+            function(test)
+        except harness.Skip as skip:
+            self.report("skip", name, reason=str(skip))
+        except harness.Stopped:
+            return
+        except harness.Failure as failure:
+            self.report("FAIL", name, reason=str(failure), log=test.log_path)
+        except Exception as problem:  # a mistake in the test itself is a failure, not the end of the run
+            test.log_exception()
+            self.report("FAIL", name, reason="%s: %s" % (type(problem).__name__, problem), log=test.log_path)
+        else:
+            self.report("pass", name, seconds=time.monotonic() - started)
+
+    def work(self):
+        """Takes one job after another until none is left. One thread."""
+        while not harness.stopping():
+            with self.lock:
+                if not self.jobs:
+                    return
+                job = self.jobs.pop(0)
+            try:
+                job.run(job, self)
+            except harness.Stopped:
+                return
+
+    def run(self):
+        """Runs all jobs. Returns the exit status."""
+        threads = [threading.Thread(target=self.work, daemon=True) for _ in range(os.cpu_count() or 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.5)
+        summary = "%d passed, %d failed" % (self.counts["pass"], self.counts["FAIL"])
+        if self.counts["skip"]:
+            summary += ", %d skipped" % self.counts["skip"]
+        print(summary, flush=True)
+        return 0 if self.counts["pass"] and not self.counts["FAIL"] else 1
+
+
+def parse_command_line():
+    parser = argparse.ArgumentParser(prog="test.sh", description="Builds coconutOS and tests it.")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="run only tests whose names begin so (a group, say)")
+    parser.add_argument("--full", action="store_true", help="with the full counts: takes much longer")
+    parser.add_argument("--list", action="store_true", help="print the names of the tests and what they show")
+    return parser.parse_args()
+
+
+def interrupt(_number, _frame):
+    raise KeyboardInterrupt
+
+
+def main():
+    options = parse_command_line()
+    jobs = [job for job in host_jobs() + python_jobs() if selected(job, options.names)]
+    if options.list:
+        for job in jobs:
+            for name in job.names:
+                print("%s%s: %s" % (name, " (--full only)" if job.full_only else "", job.description))
+        return 0
+    jobs = [job for job in jobs if options.full or not job.full_only]
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGHUP, interrupt)
+    try:
+        harness.build()
+        return Runner(jobs, options.names, options.full).run()
+    except harness.Failure as failure:
+        print("FAIL build: %s" % failure, flush=True)
+        print("0 passed, 1 failed", flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("test.sh: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        harness.stop_everything()
+
+
+sys.exit(main())
