@@ -133,8 +133,10 @@ int64_t refuse(int error, int argument, uint64_t value, const char *reason)
 	self->refusal = (struct refusal){self->call, argument, value, reason};
 	if (self->refusals++ < REFUSALS_SHOWN || verbose) {
 		const char *name = self->call < SYS_LIMIT ? calls[self->call].name : NULL;
-		print("Shard %u (%s): %s", self->id, self->profile->name, name ? name : "unknown call");
-		print(" refused: argument %d = 0x%lx, %s (%s)\n", argument, value, reason, error_names[error]);
+		print("Shard %u (%s): %s refused: ", self->id, self->profile->name, name ? name : "unknown call");
+		if (argument)
+			print("argument %d = 0x%lx, ", argument, value);
+		print("%s (%s)\n", reason, error_names[error]);
 	}
 	return -error;
 }
@@ -143,7 +145,7 @@ int64_t refuse(int error, int argument, uint64_t value, const char *reason)
 static int64_t invoke(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number)
 {
 	if (number >= SYS_LIMIT || !calls[number].handler)
-		return refuse(COCONUT_E_NOSYS, 0, number, "no call has this number");
+		return refuse(COCONUT_E_NOSYS, 0, number, "no call has the number in rax");
 	if (~current->pledge & calls[number].pledge && !ABLATE(pledge))
 		return refuse(COCONUT_E_PLEDGE, 0, number, "the shard has pledged not to");
 	return ((call_handler)calls[number].handler)(a0, a1, a2, a3, a4);
