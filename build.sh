@@ -105,10 +105,16 @@ link_kernel() {
 # name, sorted by address. The trampoline's symbols, at low addresses, are left out. ELF may be empty: an empty table.
 make_symbols_c() {
 	{ [[ ! -s $1 ]] || nm -n "$1"; } | awk '
-		/^ffffffff[0-9a-f]+ [tT] / && $3 !~ /\./ {
+		/^ffffffff[0-9a-f]+ [tT] / {
+			# gcc names copies function.isra.0; NASM names local labels function.label, which are no functions.
+			name = $3
+			sub(/\..*/, "", name)
+			if (name ~ /^image_/ || (name != $3 && seen[name]))
+				next
+			seen[name] = 1
 			table = table sprintf("\t{ 0x%s - 0x80000000u, %d },\n", substr($1, 9), place)
-			names = names "\t\"" $3 "\\0\"\n"
-			place += length($3) + 1
+			names = names "\t\"" name "\\0\"\n"
+			place += length(name) + 1
 			count++
 		}
 		END {

@@ -125,7 +125,7 @@ static void print_symbol(uint64_t address)
 		else
 			high = middle;
 	}
-	if (!low || address < IMAGE_BASE || address >= STACKS_BASE)
+	if (!low || address < (uint64_t)image_text || address >= (uint64_t)image_rodata)
 		print("0x%lx", address);
 	else
 		print("0x%lx %s+0x%lx", address, kernel_symbol_names + kernel_symbols[low - 1].name,

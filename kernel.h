@@ -375,6 +375,11 @@ int64_t sys_fs_map(uint64_t fd, uint64_t address);
 void devices_init(const struct bootinfo *info);
 void power_off(void);
 
+/* ---- provoke.c: failing on purpose, in test builds ---------------------------------------------------- */
+
+void provoke(bool early);
+void provoke_in_call(void);
+
 /* ---- lib.c: what the compiler and the parsers expect of a C library ---------------------------------- */
 
 void *memset(void *to, int byte, size_t len);
@@ -382,6 +387,9 @@ void *memcpy(void *to, const void *from, size_t len);
 void *memmove(void *to, const void *from, size_t len);
 int memcmp(const void *a, const void *b, size_t len);
 size_t strlen(const char *s);
+
+/* supervisor.ld: the borders of the image's sections. */
+extern char image_text[], image_rodata[], image_data[], image_end[];
 
 /* build.sh generates these from the linked image: the functions' names for backtraces. */
 struct symbol {

@@ -86,6 +86,12 @@
 #define PROVOKE_hang         4         /* interrupts off, for ever */
 #define PROVOKE_silence      5         /* power off without a word */
 #define PROVOKE_stack        6         /* recursion into the guard page */
+#define PROVOKE_text_write   7         /* a write to rodata */
+#define PROVOKE_alias_write  8         /* a write to text through the HHDM */
+#define PROVOKE_data_execute 9
+#define PROVOKE_smap         10        /* a read of a shard's page without stac */
+#define PROVOKE_smep         11        /* a jump into a shard's page */
+#define PROVOKE_bad_return   12        /* a return address that sysret cannot take */
 
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */
 #define DEBUG_EXIT_PORT     0xF4

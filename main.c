@@ -62,29 +62,6 @@ static const struct bootinfo *take_bootinfo(const void *start)
 	return info;
 }
 
-/* Fails on purpose in test builds, to prove that run.sh tells the ways of failing apart. */
-static void provoke(int failure)
-{
-	if (PROVOKE != failure)
-		return;
-	switch (failure) {
-	case PROVOKE_early_panic:
-		panic("provoked before memory and traps were set up");
-	case PROVOKE_panic:
-		*(volatile uint64_t *)(HHDM_BASE - PAGE_SIZE) = 0;
-		break;
-	case PROVOKE_triple_fault:
-		__asm__ volatile("lidt %0; int3" : : "m"((uint64_t[2]){0}));
-		break;
-	case PROVOKE_hang:
-		halt_for_ever();
-		break;
-	case PROVOKE_silence:
-		power_off();
-		break;
-	}
-}
-
 /* ---- The manifest ---- */
 
 const struct manifest *manifest_get(void)
@@ -193,10 +170,7 @@ static void supervisor_run(uint64_t argument)
 	devices_init(info);
 	syscall_init();
 	fs_init(info);
-	provoke(PROVOKE_panic);
-	provoke(PROVOKE_triple_fault);
-	provoke(PROVOKE_hang);
-	provoke(PROVOKE_silence);
+	provoke(false);
 	if (!manifest_load()) {
 		print("Nothing can be started.\n");
 		debug_exit(DEBUG_EXIT_FAILED);
@@ -214,7 +188,7 @@ static void supervisor_run(uint64_t argument)
 void supervisor_main(uint64_t bootinfo_phys)
 {
 	serial_init();
-	provoke(PROVOKE_early_panic);
+	provoke(true);
 	const struct bootinfo *info = take_bootinfo(phys_to_virt(bootinfo_phys));
 	if (info->command_line)
 		verbose = has_word(phys_to_virt(info->command_line), "verbose");

@@ -23,8 +23,6 @@
 
 uint64_t kernel_cr3;
 
-extern char image_text[], image_rodata[], image_data[], image_end[];
-
 static uint64_t mmio_next = MMIO_BASE;
 
 /* The index into the table of the given level (0: PT, 3: PML4). */

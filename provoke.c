@@ -1,0 +1,73 @@
+/*
+ * provoke.c: failing on purpose, in test builds only.
+ *
+ * A build made with `--define PROVOKE=PROVOKE_name` commits one mistake of the kernel's own, so that tests see
+ * what becomes of it: a decoded panic and the right exit status, or, when the protection against it is left out
+ * as well (ABLATION), the damage. In every other build both functions are empty.
+ *
+ * Read next: layout.h lists the names.
+ */
+#include "kernel.h"
+
+static const uint64_t sealed = 1; /* lies in rodata */
+static uint8_t return_instruction[] = {0xC3};
+
+static __attribute__((noinline)) uint64_t overflow_stack(uint64_t depth)
+{
+	volatile uint8_t room[256];
+
+	room[0] = (uint8_t)depth;
+	return depth == UINT64_MAX ? room[0] : overflow_stack(depth + 1) + room[0];
+}
+
+/* Commits the mistakes that need no shard. Called twice: at the very start of the kernel and when everything is
+ * initialised; `early` tells which. */
+void provoke(bool early)
+{
+	if (early != (PROVOKE == PROVOKE_early_panic))
+		return;
+	switch (PROVOKE) {
+	case PROVOKE_early_panic:
+		panic("provoked before memory and traps were set up");
+	case PROVOKE_panic:
+		*(volatile uint64_t *)(HHDM_BASE + (1UL << 46)) = 0; /* far beyond all RAM */
+		break;
+	case PROVOKE_triple_fault:
+		__asm__ volatile("lidt %0; int3" : : "m"((uint64_t[2]){0}));
+		break;
+	case PROVOKE_hang:
+		halt_for_ever();
+		break;
+	case PROVOKE_silence:
+		power_off();
+		break;
+	case PROVOKE_stack:
+		overflow_stack(0);
+		break;
+	case PROVOKE_text_write:
+		*(volatile uint64_t *)&sealed = 2;
+		break;
+	case PROVOKE_alias_write:
+		*(volatile uint64_t *)phys_to_virt((uint64_t)&supervisor_main - IMAGE_BASE) = 0;
+		break;
+	case PROVOKE_data_execute:
+		((void (*)(void))return_instruction)();
+		break;
+	}
+}
+
+/* Commits the mistakes that need the memory of a shard. Called inside TIME. */
+void provoke_in_call(void)
+{
+	switch (PROVOKE) {
+	case PROVOKE_smap:
+		(void)*(volatile uint8_t *)COCONUT_CODE_BASE;
+		break;
+	case PROVOKE_smep:
+		((void (*)(void))COCONUT_CODE_BASE)();
+		break;
+	case PROVOKE_bad_return:
+		((uint64_t *)current->stack_top)[-3] = 1UL << 47; /* rcx in struct syscall_frame */
+		break;
+	}
+}
