@@ -6,7 +6,7 @@
 set -euo pipefail
 self=build.sh
 caller_dir=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 source scripts/common.sh
 source scripts/tools.sh
 source scripts/shards.sh
@@ -79,13 +79,21 @@ make_layout_inc() {
 	sed -nE 's/^#define[ \t]+([A-Za-z_0-9]+)[ \t]+(0[xX][0-9A-Fa-f]+|[0-9]+)([ \t].*)?$/%define \1 \2/p' layout.h >"$1"
 }
 
+# assemble_kernel OUT DEFINE...: assembles boot.asm, with line numbers for each of its sections.
+assemble_kernel() {
+	local out=$1
+	shift
+	nasm -f elf64 -g -F dwarf "$@" -I "$out_dir/" -o "$out.nasm" boot.asm &&
+		scripts/asm-lines.sh "$out.nasm" "$out" boot.asm && rm "$out.nasm"
+}
+
 # compile_kernel: starts compiling the supervisor; kernel_objects names the results.
 compile_kernel() {
 	local source object
 	step "$out_dir/layout.inc" layout.h -- make_layout_inc "$out_dir/layout.inc"
 	kernel_objects=("$out_dir/boot.o")
-	background_step "$out_dir/boot.o" boot.asm "$out_dir/layout.inc" -- \
-		nasm -f elf64 -g -F dwarf "${defines[@]}" -I "$out_dir/" -o "$out_dir/boot.o" boot.asm
+	background_step "$out_dir/boot.o" boot.asm "$out_dir/layout.inc" scripts/asm-lines.sh -- \
+		assemble_kernel "$out_dir/boot.o" "${defines[@]}"
 	for source in *.c; do
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
 		object=$out_dir/${source%.c}.o
@@ -164,6 +172,29 @@ link_and_check_supervisor() {
 		{ say "the symbol table moved the code; supervisor.ld must place .symbols behind .text." && return 1; }
 }
 
+# build_shards: builds the shards in build/, for variants too: no definition reaches a shard.
+build_shards() {
+	local variant=$out_dir
+	out_dir=build
+	lock_build
+	build_shard_library
+	build_all_shards
+	unlock_build
+	out_dir=$variant
+}
+
+# copy_shards: gives a variant its copy of the shards.
+copy_shards() {
+	local main file
+	[[ $out_dir != build ]] || return 0
+	mkdir -p "$out_dir/shards"
+	for main in shards/*/main.c; do
+		for file in "$(basename "${main%/main.c}")".{elf,bin}; do
+			refresh "build/shards/$file" "$out_dir/shards/$file"
+		done
+	done
+}
+
 # compile_loader: starts compiling the loader; loader_objects names the results.
 compile_loader() {
 	local source object
@@ -220,11 +251,10 @@ stage_and_make_ramdisk() {
 
 parse_options "$@"
 require_tools
+build_shards
 lock_build
-rm -f "$out_dir/failed"
 mkdir -p "$out_dir/esp/EFI/BOOT"
-build_shard_library
-build_all_shards
+copy_shards
 compile_loader
 compile_kernel
 finish_steps "the loader and the supervisor"

@@ -9,7 +9,7 @@ self=run.sh
 die_status=4
 trap 'exit $die_status' ERR
 caller_dir=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 source scripts/common.sh
 source scripts/tools.sh
 source scripts/ramdisk.sh

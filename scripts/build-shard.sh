@@ -4,7 +4,7 @@
 # Read next: scripts/shards.sh.
 set -euo pipefail
 self=build-shard.sh
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 
 (($# == 2 || $# == 3)) || { echo "usage: scripts/build-shard.sh DIR OUTPUT-DIR [NAME]" >&2; exit 2; }
 [[ -d $1 ]] || { echo "$self: there is no folder $1." >&2; exit 1; }

@@ -101,7 +101,7 @@ finish_steps() {
 	fi
 }
 
-# lock_build: lets one build at a time work in out_dir; the lock is released when the script ends.
+# lock_build: lets one build at a time work in out_dir; the end of the script, or unlock_build, releases it.
 lock_build() {
 	mkdir -p "$out_dir"
 	exec {build_lock}>"$out_dir/.lock"
@@ -109,4 +109,9 @@ lock_build() {
 		say "another build works in $out_dir/; waiting for it to end ..."
 		flock "$build_lock"
 	fi
+	rm -f "$out_dir/failed"
+}
+
+unlock_build() {
+	exec {build_lock}>&-
 }

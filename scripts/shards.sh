@@ -28,13 +28,13 @@ make_archive() {
 
 # build_shard_library: compiles what every shard is linked with: start.o, and lib.a from shards/lib.
 build_shard_library() {
-	local source objects=()
+	local source object objects=()
 	make_compat_include
 	background_step "$out_dir/shards/start.o" shards/start.asm -- \
 		nasm -f elf64 -g -F dwarf -o "$out_dir/shards/start.o" shards/start.asm
 	for source in shards/lib/*.c; do
 		[[ -e $source ]] || continue
-		local object=$out_dir/shards/lib/$(basename "$source" .c).o
+		object=$out_dir/shards/lib/$(basename "$source" .c).o
 		objects+=("$object")
 		compile_shard_file "$source" "$object"
 	done

@@ -50,6 +50,7 @@ find_missing() {
 	missing=() packages=()
 	local command version wanted
 	while read -r command version wanted; do
+		# shellcheck disable=SC2086 # several packages
 		[[ -z $command ]] || command -v "$command" >/dev/null ||
 			missing_thing "$command, version $version or newer (looked in PATH)" $wanted
 	done <<<"$tools"

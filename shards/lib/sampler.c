@@ -15,19 +15,22 @@
 static float exp_rounded(float x)
 {
 	static const double ln2 = 0.69314718055994530942;
+	static const double inverse_factorial[] = { 1, 1, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040,
+						    1.0 / 40320, 1.0 / 362880 };
 	union {
 		uint64_t bits;
 		double value;
 	} power;
-	double r, series = 1;
+	double r, series = 0;
 	int k;
 
 	if (!(x >= -104))
 		return 0;
-	k = (int)(x / ln2 - 0.5);
+	k = (int)(x * (1 / ln2) - 0.5);
 	r = x - k * ln2;
-	for (int i = 11; i >= 1; i--)
-		series = 1 + series * r / i;
+#pragma GCC unroll 10
+	for (int i = 9; i >= 0; i--)
+		series = series * r + inverse_factorial[i];
 	power.bits = (uint64_t)(1023 + k) << 52;
 	return (float)(series * power.value);
 }

@@ -85,7 +85,9 @@ TEST(refuses_every_other_size)
 TEST(refuses_absurd_headers_by_name)
 {
 	static const int absurd[] = { 0, -1, INT_MIN, INT_MAX, INT_MIN + 1, 0x40000000 };
-	static const char *const names[] = { "dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len" };
+	static const char *const names[] = {
+		"dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len",
+	};
 	struct checkpoint m;
 
 	for (int field = 0; field < 7; field++) {

@@ -30,7 +30,8 @@ TEST(options_are_read)
 {
 	struct llama_options o;
 
-	CHECK(!llama_options_parse(&o, "  steps=0 seed=7  model=/a/b temperature=0.85 topp=1 logits=1 tokenizer=/t prompt=a b=c  d "));
+	CHECK(!llama_options_parse(&o, "  steps=0 seed=7  model=/a/b temperature=0.85 topp=1 logits=1 tokenizer=/t "
+				       "prompt=a b=c  d "));
 	CHECK(text_equals(o.model, "/a/b"));
 	CHECK(text_equals(o.tokenizer, "/t"));
 	CHECK_EQ(o.steps, 0);
@@ -102,7 +103,7 @@ static void pair_free(struct pair *p)
 /* Writes the text of the shards' implementation to `out`. Returns the number of positions. */
 static int write_text(struct pair *p, struct sampler sampler, const char *prompt, int steps, char *out)
 {
-	struct generation g = { .tokenizer = &p->tokenizer, .sampler = sampler, .candidates = p->candidates, .hash_logits = 1 };
+	struct generation g = { .tokenizer = &p->tokenizer, .sampler = sampler, .candidates = p->candidates };
 	int *tokens = malloc(tokenizer_encode_memory(prompt)), count;
 	struct text piece;
 	char byte;
@@ -150,9 +151,12 @@ static int write_naive_text(struct pair *p, struct sampler sampler, const char *
 TEST(whole_texts_are_the_reference_s)
 {
 	static const struct shape shapes[] = {
-		{ 64, 172, 3, 8, 4, 512, 48 }, { 48, 170, 2, 8, 2, -320, 40 }, { 30, 77, 2, 5, 5, 310, 33 }, { 12, 9, 2, 6, 3, 400, 25 },
+		{ 64, 172, 3, 8, 4, 512, 48 }, { 48, 170, 2, 8, 2, -320, 40 }, { 30, 77, 2, 5, 5, 310, 33 },
+		{ 12, 9, 2, 6, 3, 400, 25 },
 	};
-	static const char *const prompts[] = { "", "a", "bad cab", "\xE2\x82\xAC and e", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
+	static const char *const prompts[] = {
+		"", "a", "bad cab", "\xE2\x82\xAC and e", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+	};
 
 	for (int i = 0; i < 4; i++) {
 		struct pair p;
@@ -167,6 +171,31 @@ TEST(whole_texts_are_the_reference_s)
 		}
 		pair_free(&p);
 	}
+}
+
+/* The hash is 64-bit FNV-1a over the bytes of the logits, and only of those that were looked at. */
+TEST(the_hash_covers_the_sampled_logits)
+{
+	static const struct shape shape = { 12, 9, 2, 6, 3, 400, 25 };
+	static const int prompt[] = { TOKEN_BOS, 5 };
+	uint64_t expected = 0xCBF29CE484222325ull;
+	struct text piece;
+	struct pair p;
+	char byte;
+
+	pair_init(&p, &shape);
+	struct generation g = { .tokenizer = &p.tokenizer, .candidates = p.candidates, .hash_logits = 1 };
+	generation_start(&g, prompt, 2, 25);
+	CHECK(generation_next(&g, NULL, &piece, &byte));
+	CHECK(g.logits_hash == expected);
+	for (int i = 0; i < 400; i++)
+		p.transformer.logits[i] = (float)i;
+	for (int i = 0; i < 1600; i++)
+		expected = (expected ^ ((unsigned char *)p.transformer.logits)[i]) * 0x100000001B3ull;
+	CHECK(generation_next(&g, p.transformer.logits, &piece, &byte));
+	CHECK(g.logits_hash == expected);
+	CHECK_EQ(g.token, 399);
+	pair_free(&p);
 }
 
 /* A text that begins again on a used KV cache is the same: nothing of positions to come is looked at. */
@@ -190,6 +219,7 @@ int main(void)
 	RUN(options_are_read);
 	RUN(bad_options_are_named);
 	RUN(whole_texts_are_the_reference_s);
+	RUN(the_hash_covers_the_sampled_logits);
 	RUN(a_used_cache_changes_nothing);
 	return check_result();
 }

@@ -59,8 +59,9 @@ TEST(chooses_what_llama2c_chose)
 
 TEST(chooses_what_llama2c_chose_from_many)
 {
-	static const int tokens[] = { 33, 179, 543, 403, 530, 225, 421, 396, 570, 509, 392, 7, 73, 28, 569, 169, 274, 112, 392, 83,
-				      292, 71, 364, 419 };
+	static const int tokens[] = {
+		33, 179, 543, 403, 530, 225, 421, 396, 570, 509, 392, 7, 73, 28, 569, 169, 274, 112, 392, 83, 292, 71, 364, 419,
+	};
 	struct sampler s = { 0.8f, 0.9f, 5 };
 	struct candidate candidates[600];
 	float many[600];

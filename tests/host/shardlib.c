@@ -116,7 +116,8 @@ TEST(prints_every_conversion)
 
 	reset(0);
 	print("%s|%c|%d|%d|%u|%x|%%|%.*s", "text", 'c', -7, INT32_MIN, UINT32_MAX, 0xBEEFu, 3, "abcdef");
-	snprintf(expected, sizeof(expected), "%s|%c|%d|%d|%u|%x|%%|%.*s", "text", 'c', -7, INT32_MIN, UINT32_MAX, 0xBEEFu, 3, "abcdef");
+	snprintf(expected, sizeof(expected), "%s|%c|%d|%d|%u|%x|%%|%.*s", "text", 'c', -7, INT32_MIN, UINT32_MAX, 0xBEEFu,
+		 3, "abcdef");
 	CHECK(!strcmp(console, expected));
 	CHECK_EQ(writes, 1);
 	reset(0);

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""coconut-prof.py: turns the profile that ends a run into a report.
+
+    ./run.sh 2>&1 | python3 scripts/coconut-prof.py
+
+Reads the whole output of one run on stdin. The supervisor prints its summary last, right before the two lines that
+end every complete run, so only a summary in that place is believed: a shard can print the same text, but nothing of a
+shard comes after the supervisor's last word. Without such a summary this script says why, and its exit status is 1.
+
+Read next: profile.c (profile_print writes what is read here), main.c (supervisor_finish), docs/debugging.md.
+"""
+
+import re
+import sys
+
+TITLE = "--- Shard Profiling Summary ---"
+HEADER = "ID  Syscalls  Cycles/Syscall  Switches  Wall (ms)  Name"
+ROW = re.compile(r" {0,1}(\d{1,2})  +(\d{1,20})  +(\d{1,20})  +(\d{1,20})  +(\d{1,20})  (\S{1,64})")
+COMPLETED = re.compile(r"coconutOS supervisor v(\S{1,32}): all shards completed\.")
+LAST_LINE = "Halting."
+EVENT = re.compile(r"Shard (\d{1,2}) \((\S{1,64})\)((?:: | )(?:started|ended|killed|restarts|cannot start|[\w ]{1,20} refused)\b.*)")
+CAUSE = re.compile(r"  Likely cause: .*")
+DEADLOCK = re.compile(r"Deadlock: .*")
+
+BAR_WIDTH = 40
+
+
+class NoSummary(Exception):
+    """The input does not end with a summary; the text says what is wrong."""
+
+
+class Row:
+    """What the summary says about one shard."""
+
+    def __init__(self, match):
+        self.id, self.syscalls, self.average, self.switches, self.wall = (int(match[i]) for i in range(1, 6))
+        self.name = match[6]
+        self.cycles = self.syscalls * self.average
+
+
+def read_lines(data):
+    """Returns the lines of the input as text that any terminal can show: what is not printable becomes '?'."""
+    text = data.decode("utf-8", "replace").replace("\r", "")
+    lines = ["".join(c if c.isprintable() else " " if c == "\t" else "?" for c in line) for line in text.split("\n")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def find_summary(lines):
+    """Returns the supervisor's version and the rows of the summary at the end of the input."""
+    if TITLE not in lines:
+        raise NoSummary("there is no summary in this output: the run did not reach its end")
+    if lines[-1] != LAST_LINE:
+        raise NoSummary(f"the output does not end with \"{LAST_LINE}\": the run did not reach its end")
+    start = len(lines) - 1 - lines[::-1].index(TITLE)
+    block = lines[start + 1:]
+    version = COMPLETED.fullmatch(block[-2]) if len(block) >= 4 else None
+    if not version or block[0] != HEADER:
+        raise NoSummary("the summary is damaged: its first or last lines are missing")
+    rows = []
+    for line in block[1:-2]:
+        match = ROW.fullmatch(line)
+        if not match:
+            raise NoSummary(f"the summary is damaged: this is no row of it: {line[:80]}")
+        rows.append(Row(match))
+    if any(a.id >= b.id for a, b in zip(rows, rows[1:])):
+        raise NoSummary("the summary is damaged: its rows are out of order")
+    return version[1], rows, lines[:start]
+
+
+def find_events(lines, rows):
+    """Returns (name, text) for every lifecycle line about a shard of the summary, in their order."""
+    known = {(row.id, row.name) for row in rows}
+    events = []
+    in_kill = False
+    for line in lines:
+        match = EVENT.fullmatch(line)
+        if match and (int(match[1]), match[2]) in known:
+            events.append((match[2], match[3].lstrip(": ")))
+        elif in_kill and CAUSE.fullmatch(line):
+            events.append(("", line.strip()))
+        elif DEADLOCK.fullmatch(line):
+            events.append(("", line))
+        in_kill = bool(match) and match[3].startswith(" killed")
+    return events
+
+
+def print_table(rows):
+    """Prints the rows, each with the cycles of all its calls, and their totals."""
+    form = "{:>5}  {:>10}  {:>14}  {:>16}  {:>9}  {:>9}  {}"
+    print(form.format("ID", "Syscalls", "Cycles/Syscall", "Cycles", "Switches", "Wall (ms)", "Name"))
+    for row in rows:
+        print(form.format(row.id, row.syscalls, row.average, row.cycles, row.switches, row.wall, row.name))
+    calls, cycles = sum(row.syscalls for row in rows), sum(row.cycles for row in rows)
+    print(form.format("Total", calls, cycles // calls if calls else 0, cycles, sum(row.switches for row in rows),
+                      sum(row.wall for row in rows), f"{len(rows)} shard{'s' if len(rows) != 1 else ''}"))
+
+
+def print_shares(title, rows, values):
+    """Prints each shard's part of the sum of `values` as a bar and in percent."""
+    total = sum(values)
+    width = max(len(row.name) for row in rows)
+    print(f"\n{title}")
+    for row, value in zip(rows, values):
+        length = (value * BAR_WIDTH + total // 2) // total if total else 0
+        tenths = (value * 1000 + total // 2) // total if total else 0
+        print(f"  {row.name:<{width}}  {'#' * length:<{BAR_WIDTH}} {tenths // 10:>3}.{tenths % 10}%")
+
+
+def print_events(events):
+    """Prints what happened to the shards."""
+    width = max((len(name) for name, _ in events), default=0)
+    print("\nLifecycle")
+    for name, text in events:
+        print(f"  {name:<{width}}  {text}")
+    if not events:
+        print("  nothing was reported")
+
+
+def main():
+    sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stderr.reconfigure(errors="backslashreplace")
+    try:
+        version, rows, before = find_summary(read_lines(sys.stdin.buffer.read()))
+    except NoSummary as problem:
+        sys.exit(f"coconut-prof.py: {problem}")
+    print(f"Profile of a run of coconutOS v{version}\n")
+    print_table(rows)
+    print_shares("Share of wall time (the lives of shards overlap)", rows, [row.wall for row in rows])
+    print_shares("Share of system calls", rows, [row.syscalls for row in rows])
+    print_shares("Share of the cycles spent in system calls", rows, [row.cycles for row in rows])
+    print_events(find_events(before, rows))
+
+
+main()
