@@ -248,16 +248,19 @@ static void reserve_fixed_ranges(void)
 /* ---------------------------------------------------------------------------------------------------------- */
 /* Files */
 
-/* Opens the root folder of the volume that this program was loaded from. */
-static EFI_FILE_HANDLE open_volume(EFI_HANDLE self)
+/* Opens the root folder of the volume that this program was loaded from; *base becomes this program's address. */
+static EFI_FILE_HANDLE open_volume(EFI_HANDLE self, uint64_t *base)
 {
 	EFI_GUID loaded_image_id = LOADED_IMAGE_PROTOCOL, volume_id = SIMPLE_FILE_SYSTEM_PROTOCOL;
 	EFI_LOADED_IMAGE *loaded;
 	EFI_FILE_IO_INTERFACE *volume;
 	EFI_FILE_HANDLE root;
 
-	if (boot_services->HandleProtocol(self, &loaded_image_id, (void **)&loaded) != EFI_SUCCESS ||
-	    boot_services->HandleProtocol(loaded->DeviceHandle, &volume_id, (void **)&volume) != EFI_SUCCESS ||
+	if (boot_services->HandleProtocol(self, &loaded_image_id, (void **)&loaded) == EFI_SUCCESS)
+		*base = (uint64_t)loaded->ImageBase;
+	else
+		give_up("the firmware does not say where this loader came from: use UEFI 2 firmware such as OVMF");
+	if (boot_services->HandleProtocol(loaded->DeviceHandle, &volume_id, (void **)&volume) != EFI_SUCCESS ||
 	    volume->OpenVolume(volume, &root) != EFI_SUCCESS)
 		give_up("the volume this loader came from cannot be read: start it from a FAT volume");
 	return root;
@@ -522,7 +525,8 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
 	check_paging();
 	reserve_fixed_ranges();
 
-	EFI_FILE_HANDLE root = open_volume(self);
+	uint64_t base;
+	EFI_FILE_HANDLE root = open_volume(self, &base);
 	uint64_t entry = load_supervisor(root);
 	struct file ramdisk = load_ramdisk(root);
 	struct bootinfo *info = allocate(sizeof(*info), "the boot information");
@@ -534,7 +538,7 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
 		.rsdp = find_rsdp(system),
 		.command_line = (uint64_t)read_command_line(root),
 	};
-	say("supervisor.elf and ramdisk.img (%u KiB) loaded", ramdisk.size / 1024);
+	say("loader at %x: supervisor.elf and ramdisk.img (%u KiB) loaded", base, ramdisk.size / 1024);
 
 	UINTN capacity, stride;
 	EFI_MEMORY_DESCRIPTOR *map = allocate_map(&capacity, &stride);

@@ -103,7 +103,7 @@ finish_steps() {
 
 # lock_build: lets one build at a time work in out_dir; the end of the script, or unlock_build, releases it.
 lock_build() {
-	mkdir -p "$out_dir"
+	mkdir -p "$out_dir" 2>/dev/null && [[ -w $out_dir ]] || die "cannot write to $(realpath -m "$out_dir")."
 	exec {build_lock}>"$out_dir/.lock"
 	if ! flock -n "$build_lock"; then
 		say "another build works in $out_dir/; waiting for it to end ..."

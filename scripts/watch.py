@@ -173,7 +173,7 @@ define loader
   add-symbol-file "{build}/efi_loader.so" -o $arg0
 end
 document loader
-loader ADDRESS: load the symbols of the UEFI loader; its line "loaded at" on the console of --verbose says where.
+loader ADDRESS: load the symbols of the UEFI loader; its first line on the console says where it lies.
 end
 
 echo Running through the firmware to supervisor_main ...\\n
