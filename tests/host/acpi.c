@@ -63,8 +63,7 @@ static void make_rsdp(int revision)
 	table[15] = (uint8_t)revision;
 	put(16, 0x7FE1000, 4);
 	put(20, 36, 4);
-	put(24, 0x27FE2000, 8);
-	put(28, 1, 1);
+	put(24, 0x127FE20E8, 8);
 	seal(8, 20);
 	seal(32, 36);
 }
@@ -75,7 +74,7 @@ TEST(rsdp)
 	make_rsdp(2);
 	CHECK(acpi_rsdp(exact(36), 36, &rsdp));
 	CHECK_EQ(rsdp.revision, 2);
-	CHECK_EQ(rsdp.root, 0x127FE2000);
+	CHECK_EQ(rsdp.root, 0x127FE20E8);
 	for (size_t len = 0; len < 36; len++)
 		CHECK(!acpi_rsdp(exact(len), len, &rsdp));
 	for (size_t at = 0; at < 36; at++) {
@@ -185,6 +184,7 @@ static void make_fadt(size_t len)
 	begin("FACP", len);
 	put(64, 0x604, 4);
 	put(76, 0x608, 4);
+	put(80, 0x620, 4); /* GPE0_BLK, the neighbour */
 	table[91] = 4;
 	put(112, 1 << 10, 4);
 	put_gas(116, ACPI_SPACE_IO, 0xCF9);
