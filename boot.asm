@@ -47,11 +47,14 @@ section .text.boot progbits alloc exec nowrite align=16
 ; At entry: 32-bit protected mode, paging off, ebx = physical address of the PVH start-info structure.
 ;   1. two temporary tables that map the first GiB with one large page
 ;   2. PAE, long mode, paging
-;   3. on to _start as if the loader had jumped there
+;   3. on to _start as if the loader had jumped there, but with the clock of this entry in r12
 bits 32
 global pvh_start
 pvh_start:
         cld
+        rdtsc
+        mov     esi, eax
+        mov     ebp, edx
         mov     edi, PHYS_PVH_TABLES            ; 1.
         xor     eax, eax
         mov     ecx, 2 * 0x1000 / 4
@@ -74,6 +77,10 @@ pvh_start:
 bits 64
 .long_mode:
         mov     edi, ebx                        ; 3.
+        mov     r12d, ebp
+        shl     r12, 32
+        or      r12, rsi
+        jmp     _start.clock_known
 
 ; void _start(void *bootinfo): the ELF's entry point.
 ; At entry: long mode, the first GiB mapped one to one, rdi = physical address of struct bootinfo.
@@ -83,6 +90,10 @@ bits 64
 ;   4. our own GDT, and a far return into the higher half
 global _start
 _start:
+        rdtsc
+        shl     rdx, 32
+        lea     r12, [rdx + rax]
+.clock_known:
         cli
         cld
         mov     esp, BOOT_STACK_TOP             ; 1.
@@ -138,7 +149,7 @@ boot_gdt_pointer:
 
 section .text
 
-; Continues _start in the higher half. rbx = physical address of struct bootinfo.
+; Continues _start in the higher half. rbx = physical address of struct bootinfo, r12 = time stamp at entry.
 higher_half:
         mov     rsp, HHDM_BASE + BOOT_STACK_TOP
         xor     eax, eax
@@ -148,6 +159,7 @@ higher_half:
         mov     gs, eax
         xor     ebp, ebp                        ; ends the chain of frame pointers
         mov     rdi, rbx
+        mov     rsi, r12
         call    supervisor_main
         ud2
 

@@ -218,6 +218,7 @@ static void panic_begin(void)
 	if (begun)
 		debug_exit(DEBUG_EXIT_PANIC);
 	begun = true;
+	quiet = false;
 	console_panic();
 }
 

@@ -182,9 +182,10 @@ struct shard {
 
 /* ---- main.c ----------------------------------------------------------------------------------------- */
 
-extern bool verbose; /* the word `verbose` stands on the command line */
+extern bool verbose; /* the word `verbose` stands on the command line: print every step */
+extern bool quiet;   /* the word `quiet` does: print nothing but panics and the profile */
 
-void supervisor_main(uint64_t bootinfo_phys) __attribute__((noreturn));
+void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
 const struct manifest *manifest_get(void);
 bool manifest_reap(void);
 void supervisor_finish(void) __attribute__((noreturn));

@@ -14,7 +14,7 @@
 #define MANIFEST_PATH "/etc/coconut.conf"
 #define MANIFEST_MAX 32768 /* bytes */
 
-bool verbose;
+bool verbose, quiet;
 
 static struct manifest manifest;
 static char manifest_text[MANIFEST_MAX + 1];
@@ -151,6 +151,7 @@ void supervisor_finish(void)
 {
 	bool good = profile_all_good() && manifest.shard_count;
 
+	quiet = false;
 	console_flush_all();
 	if (mm_free_frames() != free_frames_at_start)
 		panic("%ld frames were lost over the run", (int64_t)(free_frames_at_start - mm_free_frames()));
@@ -184,15 +185,18 @@ static void supervisor_run(uint64_t argument)
 }
 
 /* The first C function of the kernel. boot.asm calls it in the higher half, on the boot stack, with interrupts
- * off and the physical address of what the loader passed on. */
-void supervisor_main(uint64_t bootinfo_phys)
+ * off, the physical address of what the loader passed on, and the time stamp of its own first instruction. */
+void supervisor_main(uint64_t bootinfo_phys, uint64_t clock)
 {
 	serial_init();
 	provoke(true);
 	const struct bootinfo *info = take_bootinfo(phys_to_virt(bootinfo_phys));
-	if (info->command_line)
+	if (info->command_line) {
 		verbose = has_word(phys_to_virt(info->command_line), "verbose");
+		quiet = has_word(phys_to_virt(info->command_line), "quiet");
+	}
 	print("coconutOS supervisor v%s\n", COCONUT_VERSION);
+	print_verbose("Entered at time stamp %lu\n", clock);
 	idt_init();
 	cpu_init();
 	cpu_report();

@@ -30,6 +30,7 @@ What the inference shards run:
   --seed N              of the random numbers
 How it boots:
   --verbose             every step of initialisation, device tables, every refusal
+  --quiet               the supervisor prints nothing but panics and the profile (benchmarks)
   --timeout SECONDS     default 600; none with -s, -S and --gdb
   --gdb                 start gdb attached, stopped in supervisor_main
   --kernel              start the supervisor without firmware, by QEMU's -kernel (tests and benchmarks)
@@ -45,7 +46,7 @@ END
 build_dir=build
 run_timeout=
 filter=--firmware
-verbose='' debugger='' manifest=''
+words='' debugger='' manifest=''
 shard_dirs=() additions=() model_options=() qemu_options=()
 declare -A replaced_files=()
 
@@ -88,7 +89,7 @@ parse_option() {
 		build_dir=${build_dir#"$PWD/"}
 		[[ -d $build_dir/esp ]] || die "$2 holds no build; make one with: ./build.sh --out DIR"
 		;;
-	--verbose) taken=1 verbose=1 ;;
+	--verbose | --quiet) taken=1 words+=${words:+ }${1#--} ;;
 	--gdb) taken=1 debugger=1 ;;
 	--kernel) taken=1 filter='' ;;
 	--help)
@@ -190,7 +191,7 @@ make_boot_volume() {
 	flock -s "$build_dir/.lock" cp -r "$build_dir/esp" "$build_dir/stage" "$build_dir/supervisor.elf" "$run_dir"
 	make_run_ramdisk "$run_dir/esp/ramdisk.img"
 	rm -r "$run_dir/stage"
-	[[ ! $verbose ]] || printf 'verbose\n' >"$run_dir/esp/cmdline.txt"
+	[[ ! $words ]] || printf '%s\n' "$words" >"$run_dir/esp/cmdline.txt"
 }
 
 trap 'exit 129' HUP

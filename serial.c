@@ -125,8 +125,11 @@ size_t format(char *out, size_t size, const char *template, va_list args)
 static void print_args(const char *template, va_list args)
 {
 	char text[PRINT_MAX];
-	size_t len = format(text, sizeof(text), template, args);
+	size_t len;
 
+	if (quiet)
+		return;
+	len = format(text, sizeof(text), template, args);
 	console_write(CONSOLE_SUPERVISOR, text, len < sizeof(text) ? len : sizeof(text) - 1);
 }
 

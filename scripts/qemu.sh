@@ -94,7 +94,7 @@ choose_machine() {
 		watch_options+=("$filter")
 		choose_firmware
 	else
-		qemu_command+=(-kernel "$run_dir/supervisor.elf" -initrd "$ramdisk" -append "${verbose:+verbose}")
+		qemu_command+=(-kernel "$run_dir/supervisor.elf" -initrd "$ramdisk" -append "$words")
 	fi
 	qemu_command+=(${qemu_options[@]+"${qemu_options[@]}"})
 	[[ ! $debugger ]] || watch_options+=(--gdb)

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# bench.sh: prints the benchmark table: what each operation costs in guest instructions.
+#
+# The benchmark build differs from the product in one bit: ring 3 may read the time stamp counter (CR4.TSD is off).
+# Read next: scripts/bench.py, tests/bench/bench/main.c.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+./build.sh
+./build.sh --out build/variants/bench --define ABLATION=ABLATION_tsd
+for shard in bench peer victim first token; do
+	scripts/build-shard.sh "tests/bench/$shard" build/bench "$shard"
+done
+exec python3 scripts/bench.py

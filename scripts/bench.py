@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""bench.py: runs the benchmark shards under -icount and prints the table. bench.sh has built everything.
+
+Every figure is a number of guest instructions: QEMU counts them exactly, so two runs give the same figures on any
+machine. The figures go to stdout, as `BENCH name value` lines and as a table beside those of other systems
+(scripts/bench_peers.json says how they were measured), and to build/bench.json.
+
+Read next: tests/bench/bench/main.c for what is measured.
+"""
+import json
+import pathlib
+import re
+import struct
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+OUT = ROOT / "build" / "bench"
+VARIANT = "build/variants/bench"
+ICOUNT = ["-icount", "shift=0,align=off,sleep=off", "-m", "128M"]
+ORDER = ["null", "reject", "yield", "rtt8", "rtt256", "mmap1", "fsread4k", "fault", "life", "tick", "boot", "token"]
+# The shape of the checkpoint that `token` runs: dim, hidden, layers, heads, KV heads, vocabulary, context.
+SHAPE = (64, 172, 5, 8, 4, 512, 256)
+
+
+def boot(manifest, programs, *options):
+    """Boots the benchmark build with a manifest and programs of build/bench/; returns the console's text."""
+    path = OUT / "manifest"
+    path.write_text(manifest)
+    command = ["./run.sh", "--kernel", "--build", VARIANT, "--manifest", str(path), "--timeout", "600"]
+    for name in programs:
+        command += ["--add", f"{OUT}/{name}.bin:/shards/{name}"]
+    result = subprocess.run(command + list(options) + ICOUNT, cwd=ROOT, stdout=subprocess.PIPE, check=False)
+    if result.returncode != 0:
+        sys.exit(f"bench: the run failed with status {result.returncode}; its log is build/last.log")
+    return result.stdout.decode(errors="replace")
+
+
+def figures(text):
+    """Returns the figures that a benchmark shard printed."""
+    return {name: int(value) for name, value in re.findall(r"^BENCH (\w+) (\d+)$", text, re.MULTILINE)}
+
+
+def write_checkpoint(path):
+    """Writes a checkpoint of SHAPE with random weights from a fixed seed."""
+    dim, hidden, layers, heads, kv_heads, vocab, seq = SHAPE
+    kv_dim = dim * kv_heads // heads
+    layer = 2 * dim + 2 * dim * dim + 2 * dim * kv_dim + 3 * dim * hidden
+    count = vocab * dim + layers * layer + dim
+    state, values = 1, []
+    for _ in range(count):
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        values.append((state >> 40) / 2**24 * 0.2 - 0.1)
+    rope = [1.0] * (seq * dim // heads // 2) + [0.0] * (seq * dim // heads // 2)
+    path.write_bytes(struct.pack("<7i", *SHAPE) + struct.pack(f"<{count + len(rope)}f", *values, *rope))
+
+
+def measure():
+    """Runs everything; returns the figures by name."""
+    pair = "shard bench /shards/bench spawn=yes\nshard peer /shards/peer\nchannel bench peer\n"
+    found = figures(boot(pair, ["bench", "peer", "victim"], "--quiet"))
+    default = "shard first /shards/first\n"
+    first = figures(boot(default, ["first"]))["first"]
+    entered = re.search(r"^Entered at time stamp (\d+)$", boot(default, ["first"], "--verbose"), re.MULTILINE)
+    found["boot"] = first - int(entered.group(1))
+    write_checkpoint(OUT / "checkpoint")
+    token = 'shard token /shards/token args="model=/checkpoint"\n'
+    found.update(figures(boot(token, ["token"], "--quiet", "--add", f"{OUT}/checkpoint:/checkpoint")))
+    return found
+
+
+def ratio(value, peer):
+    """Returns how our figure compares with a peer's, as text."""
+    return f"{peer:,} ({value / peer:.2f}x)" if peer else "-"
+
+
+def main():
+    found = measure()
+    missing = [name for name in ORDER if name not in found]
+    if missing:
+        sys.exit(f"bench: no figure for {', '.join(missing)}; see build/last.log")
+    peers = json.loads((ROOT / "scripts" / "bench_peers.json").read_text())
+    for name in ORDER:
+        print(f"BENCH {name} {found[name]}")
+    print(f"\n{'operation':10} {'coconutOS':>10} {'goal':>9}", *(f"{peer:>18}" for peer in peers["systems"]))
+    for name in ORDER:
+        row = peers["rows"][name]
+        cells = [ratio(found[name], row.get(peer)) for peer in peers["systems"]]
+        print(f"{name:10} {found[name]:10,} {row['goal']:9,}", *(f"{cell:>18}" for cell in cells))
+    (ROOT / "build" / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+main()
