@@ -166,7 +166,7 @@ def make_ramdisk(image, folder, block_size=4096, space=1 << 20):
     """Makes an ext2 image of a folder, with `space` bytes for what the file system itself needs."""
     size = space
     for where, _, files in os.walk(folder):
-        size += 8192 + sum(2 * 4096 + os.stat(os.path.join(where, name)).st_size for name in files)
+        size += 8192 + sum(2 * 4096 + os.lstat(os.path.join(where, name)).st_size for name in files)
     output_of([find_tool("mke2fs"), "-q", "-t", "ext2", "-b", str(block_size), "-m", "0", "-O", "^resize_inode",
                "-d", folder, image, "%dk" % (size // 1024)], "mke2fs")
 
@@ -236,9 +236,10 @@ class Boot:
 
 def last_words(result):
     """Returns what explains an unexpected end best."""
-    for line in result.lines:
-        if line.startswith("PANIC"):
-            return line
+    for pattern in (r"PANIC", r"\S+\.c:\d+: ", r"Shard .* (killed|cannot start)", r"Deadlock"):
+        for line in result.lines:
+            if re.match(pattern, line):
+                return line
     tail = [line for line in result.stderr.split("\n") + result.lines if line.strip()]
     return tail[-1] if tail else "no output"
 
@@ -404,8 +405,8 @@ class Test:
     def start_guest(self, manifest, files=None, block_size=4096, options=(), **others):
         """Starts the kernel with a small ramdisk of its own: the manifest, the files {path: bytes, or path on the host},
         and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME."""
-        self.boots += 1
-        stage = os.path.join(self.scratch, "stage%d" % self.boots)
+        number = self.boots + 1
+        stage = os.path.join(self.scratch, "stage%d" % number)
         content = dict(files or {})
         content["/etc/coconut.conf"] = (manifest.rstrip("\n") + "\n").encode()
         for name in set(re.findall(r"/t/([A-Za-z0-9_-]+)", manifest)):
@@ -416,8 +417,8 @@ class Test:
             if isinstance(source, bytes):
                 pathlib.Path(to).write_bytes(source)
             else:
-                output_of(["cp", "--sparse=always", source, to], "cp")
-        image = os.path.join(self.scratch, "ramdisk%d.img" % self.boots)
+                output_of(["cp", "-P", "--sparse=always", source, to], "cp")
+        image = os.path.join(self.scratch, "ramdisk%d.img" % number)
         make_ramdisk(image, stage, block_size)
         shutil.rmtree(stage)
         self.log(manifest)

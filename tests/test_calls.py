@@ -1,0 +1,60 @@
+"""System calls: what each one does, and every way in which it refuses. The checks are made by shards; see tests/shards."""
+
+import os
+
+BIG = "".join("%08d" % number for number in range(50000)).encode()
+
+
+def files(t):
+    """Returns the files that the shards `files` and `filemap` describe."""
+    sparse = os.path.join(t.scratch, "sparse")
+    with open(sparse, "wb") as file:
+        file.truncate((1 << 20) - 5)
+        file.seek(0, 2)
+        file.write(b"sales")
+    link = os.path.join(t.scratch, "link")
+    if not os.path.lexists(link):
+        os.symlink("/big", link)
+    return {"/big": BIG, "/empty": b"", "/sparse": sparse, "/a/b/c/deep": b"deep\n", "/link": link}
+
+
+def test_numbers(t):
+    """Unknown numbers are refused, and so are known ones with bits above."""
+    t.guest("shard a /t/numbers", expect=0)
+
+
+def test_pointers(t):
+    """No call takes a buffer that is not wholly the shard's."""
+    t.guest('shard a /t/pointers args="attacker"\nshard b /t/pointers args="peer"\nchannel a b', files={"/big": BIG},
+            expect=0)
+
+
+def test_memory(t):
+    """MMAP and MUNMAP: zeros, quotas, all or nothing, and every range that is no heap."""
+    t.guest("shard a /t/memory frames=200", files={"/big": BIG}, expect=0)
+
+
+def test_files(t):
+    """Files on a ramdisk with blocks of 1, 2 and 4 KiB."""
+    for block_size in (1024, 2048, 4096):
+        t.guest("shard a /t/files", files=files(t), block_size=block_size, expect=0)
+
+
+def test_file_mappings(t):
+    """FS_MAP maps where it can and says so where it cannot."""
+    t.guest('shard a /t/filemap args="pages"', files=files(t), expect=0)
+    t.guest('shard a /t/filemap args="blocks"', files=files(t), block_size=1024, expect=0)
+
+
+def test_pledges(t):
+    """After each of the eight pledges exactly the pledged calls are left."""
+    lines = []
+    for mask in range(8):
+        lines += ['shard s%d /t/pledge args="%d"' % (mask, mask), 'shard p%d /t/pledge args="peer"' % mask,
+                  "channel s%d p%d" % (mask, mask)]
+    t.guest("\n".join(lines), files={"/big": BIG}, expect=0)
+
+
+def test_nomem(t):
+    """A quota larger than the machine ends in E_NOMEM, and the pages that were mapped on the way are free again."""
+    t.guest("shard a /t/nomem frames=4000000", expect=0)

@@ -1,0 +1,43 @@
+"""Capabilities and channels: who may speak where, and that every message arrives once, whole and in order."""
+
+SCENES = ("order", "full", "small", "both", "call", "exit", "death", "late", "stuffed", "stuck", "asked")
+CAP_SCENES = ("alone", "speak", "subset", "revoke", "recv", "call", "send", "half", "busy")
+
+
+def test_channels(t):
+    """Order, full queues, small buffers, both directions, CALL, and a peer that goes away: eleven pairs at once."""
+    lines = []
+    for scene in SCENES:
+        for side in "ab":
+            lines.append('shard %s-%s /t/channels args="%s %s"' % (scene, side, scene, side))
+        lines.append("channel %s-a %s-b" % (scene, scene))
+    result = t.guest("\n".join(lines))
+    wanted = {"%s-%s" % (scene, side): 0 for scene in SCENES for side in "ab"}
+    wanted["death-a"] = "killed"
+    t.equal(result.status, 1, "exit status of run.sh")
+    for name, code in wanted.items():
+        t.equal(result.endings().get(name), code, "end of " + name)
+
+
+def test_capabilities(t):
+    """Grant, subset, restrict, revoke with copies of copies, revoke under a blocked holder, half of the slots, busy."""
+    for scene in CAP_SCENES:
+        lines = ['shard %s /t/caps args="%s %s"' % (who, scene, who) for who in "abcd"]
+        lines += ["channel a b", "channel b c", "channel c d", "channel a c"]
+        t.guest("\n".join(lines), expect=0)
+
+
+def test_integrity(t):
+    """Numbered messages of random sizes under preemption, both directions: none is lost, doubled, reordered or altered."""
+    count = 1000000 if t.full else 20000
+    lines = []
+    for pair, roles in (("x", ("out", "in")), ("y", ("in", "out")), ("z", ("duplex", "duplex"))):
+        for side, role in zip("ab", roles):
+            lines.append('shard %s%s /t/stream args="%s %d %d"' % (pair, side, role, count, ord(pair)))
+        lines.append("channel %sa %sb" % (pair, pair))
+    result = t.guest("\n".join(lines), expect=0, timeout=3600 if t.full else 400)
+    profile = result.profile()
+    t.check(profile["xa"]["syscalls"] >= count, "the sender made fewer calls than messages")
+
+
+test_integrity.heavy = True
