@@ -90,7 +90,10 @@ parse_option() {
 		[[ -d $build_dir/esp ]] || die "$2 holds no build; make one with: ./build.sh --out DIR"
 		;;
 	--verbose | --quiet) taken=1 words+=${words:+ }${1#--} ;;
-	--gdb) taken=1 debugger=1 ;;
+	--gdb)
+		taken=1 debugger=1
+		command -v gdb >/dev/null || die "--gdb needs gdb: sudo apt-get install -y --no-install-recommends gdb"
+		;;
 	--kernel) taken=1 filter='' ;;
 	--help)
 		usage

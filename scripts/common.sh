@@ -105,7 +105,7 @@ finish_steps() {
 lock_build() {
 	mkdir -p "$out_dir" 2>/dev/null && [[ -w $out_dir ]] || die "cannot write to $(realpath -m "$out_dir")."
 	exec {build_lock}>"$out_dir/.lock"
-	if ! flock -n "$build_lock"; then
+	if ! flock -w 3 "$build_lock"; then
 		say "another build works in $out_dir/; waiting for it to end ..."
 		flock "$build_lock"
 	fi

@@ -58,7 +58,7 @@ def split_layers(model):
     try:
         with open(model, "rb") as checkpoint:
             layers = struct.unpack("<7i", checkpoint.read(28))[2]
-    except struct.error:
+    except (OSError, struct.error):
         return None
     if not 2 <= layers <= LAYERS_MAX:
         return None
