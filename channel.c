@@ -301,8 +301,8 @@ static shard_set who_could_wake(const struct shard *shard)
 
 	if (ends[other].state == END_OPEN)
 		set |= 1UL << ends[other].home;
-	if (ends[other].state == END_PENDING && manifest_get()->shard[ends[other].home].after >= 0)
-		set |= 1UL << manifest_get()->shard[ends[other].home].after;
+	if (ends[other].state == END_PENDING)
+		set |= 1UL << manifest_awaited(ends[other].home);
 	if (cap->parent != CAP_NONE)
 		set |= 1UL << cap->parent / COCONUT_CAP_SLOTS;
 	if (shard->parent)

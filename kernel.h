@@ -187,6 +187,7 @@ extern bool quiet;   /* the word `quiet` does: print nothing but panics and the 
 
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
 const struct manifest *manifest_get(void);
+uint32_t manifest_awaited(uint32_t id);
 bool manifest_reap(void);
 void supervisor_finish(void) __attribute__((noreturn));
 void debug_exit(uint32_t code) __attribute__((noreturn));
