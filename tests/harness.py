@@ -374,6 +374,10 @@ class Test:
             output_of(command, "building the variant " + name)
         return out
 
+    def shard(self, name):
+        """Builds the test shard tests/shards/NAME. Returns the path of its flat binary; the ELF file lies beside it."""
+        return build_test_shard(name)
+
     # -- booting --
 
     def start(self, shards=None, manifest=None, add=None, options=(), verbose=False, uefi=False, build=None, timeout=120,
