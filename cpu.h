@@ -116,12 +116,6 @@ static inline void invlpg(uint64_t address)
 	__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
 }
 
-/* The address of the instruction after the caller's call, and the caller's frame pointer: a backtrace's start. */
-static inline uint64_t frame_pointer(void)
-{
-	return (uint64_t)__builtin_frame_address(0);
-}
-
 /* Opens a window of one instruction in which pending interrupts are taken. */
 static inline void interrupt_window(void)
 {
