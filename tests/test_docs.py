@@ -281,13 +281,3 @@ def test_readme_tour(t):
     t.equal(set(named), there, "the files")
     groups = [name for line in re.findall(r"^/\* ---- (.*)", read("kernel.h"), re.M) for name in re.findall(r"\w+\.c\b", line)]
     t.equal([name for name in named if name in groups], groups, "the order of kernel.h")
-
-
-def test_documents_marked(t):
-    """Every code block with commands, in every document, is tried by a test."""
-    for document in documents():
-        for heading, found in blocks(document).items():
-            for block in found:
-                tried = document in DOCUMENTS and block.kind in ("try", "try as", "try in", "output", "file")
-                t.check(tried or block.language not in ("sh", "gdb") or document not in DOCUMENTS,
-                        "%s:%d (%s): nobody tries this block" % (document, block.line, heading))
