@@ -315,6 +315,7 @@ class Test:
         self.own_log = os.path.join(self.scratch, "test.log")
         self.log_path = self.own_log  # of what the test looked at last
         self.boots = 0
+        self.remark = None
         self.log("test " + name)
 
     def log(self, text):
@@ -336,6 +337,10 @@ class Test:
     def equal(self, got, expected, message):
         """Fails the test unless both are equal."""
         self.check(got == expected, "%s: got %s, expected %s" % (message, repr(got)[:100], repr(expected)[:100]))
+
+    def note(self, text):
+        """Shows a figure in the line of the test when it passes."""
+        self.remark = text
 
     def skip(self, reason):
         """Ends the test: it cannot run here."""

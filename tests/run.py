@@ -145,7 +145,7 @@ class Runner:
             test.log_exception()
             self.report("FAIL", name, reason="%s: %s" % (type(problem).__name__, problem), log=test.log_path)
         else:
-            self.report("pass", name, seconds=time.monotonic() - started)
+            self.report("pass", name, seconds=time.monotonic() - started, reason=test.remark)
 
     def run_rows(self, name, function, rows):
         """Runs a Python test that reports its rows itself. Those that it does not reach have failed."""
