@@ -491,6 +491,22 @@ def test_interrupt_early(t):
 # ---- A user's machine ----
 
 
+def test_missing_tools(t):
+    """Without a tool and without leave to install it, build.sh names the tool and says what to type."""
+    tools = os.path.join(t.scratch, "bin")
+    os.mkdir(tools)
+    for name in os.listdir("/usr/bin"):
+        if name not in ("nasm", "qemu-system-x86_64"):
+            os.symlink("/usr/bin/" + name, os.path.join(tools, name))
+    environment = dict(os.environ, PATH=tools, NO_INSTALL="1")
+    for command in ("./build.sh", "./test.sh"):
+        done = t.sh([command], env=environment, expect=1)
+        for words in ("missing: nasm, version 2.15 or newer", "missing: qemu-system-x86_64, version",
+                      "sudo apt-get update && sudo apt-get install -y --no-install-recommends nasm qemu-system-x86"):
+            t.check(words in done.stderr, "%s does not say `%s`: %s" % (command, words, done.stderr))
+    t.check("the build failed" in t.sh(["./run.sh"], env=environment, expect=4).stderr, "run.sh does not say that")
+
+
 def test_clean_clone(t):
     """README's two commands in a new clone, in a folder with spaces and a comma, from elsewhere, and two runs at once."""
     if not os.path.isdir(os.path.join(t.root, ".git")) or not shutil.which("git"):
