@@ -214,6 +214,7 @@ void print_verbose(const char *template, ...) __attribute__((format(printf, 1, 2
 #define CONSOLE_SUPERVISOR MAX_SHARDS /* the supervisor's writer number; a shard's is its slot */
 
 void console_write(uint32_t writer, const char *text, size_t len);
+bool console_would_cut(uint32_t writer, size_t len);
 void console_end(uint32_t writer);
 void console_poll(void);
 void console_flush_all(void);

@@ -25,6 +25,7 @@
 
 #define PLEDGE_ALWAYS 0 /* a call that no pledge takes away */
 #define PLEDGE_NEVER (1UL << 63) /* a call that every pledge takes away */
+#define TURNS_TO_END_LINE 8 /* before a full buffer cuts another shard's line */
 #define REFUSALS_SHOWN 3 /* lines a shard may cause; `verbose` shows all */
 
 typedef int64_t (*call_handler)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
@@ -63,6 +64,9 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len)
 		return refuse(COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
 	for (uint64_t done = 0; done < len;) {
 		uint64_t part = len - done < sizeof(piece) ? len - done : sizeof(piece);
+		/* Whoever is in the middle of a line gets a few turns to end it. */
+		for (int turn = 0; turn < TURNS_TO_END_LINE && console_would_cut(current->id, part); turn++)
+			sched_yield();
 		copy_from_user(piece, buf + done, part);
 		console_write(current->id, piece, part);
 		done += part;
