@@ -411,9 +411,10 @@ class Test:
         """Runs run.sh to its end and returns its Result. The parameters are those of start()."""
         return self.start(*arguments, **options).wait()
 
-    def start_guest(self, manifest, files=None, block_size=4096, options=(), **others):
+    def start_guest(self, manifest, files=None, block_size=4096, edits=(), options=(), **others):
         """Starts the kernel with a small ramdisk of its own: the manifest, the files {path: bytes, or path on the host},
-        and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME."""
+        and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME. edits: commands of
+        debugfs that change the finished image."""
         number = self.boots + 1
         stage = os.path.join(self.scratch, "stage%d" % number)
         content = dict(files or {})
@@ -430,6 +431,8 @@ class Test:
         image = os.path.join(self.scratch, "ramdisk%d.img" % number)
         make_ramdisk(image, stage, block_size)
         shutil.rmtree(stage)
+        for edit in edits:
+            self.sh([find_tool("debugfs"), "-w", "-R", edit, image], expect=0)
         self.log(manifest)
         return self.start(options=["-initrd", image] + list(options), **others)
 
