@@ -23,6 +23,8 @@
  * nested tasks, and AC, which would open user memory under SMAP. */
 #define ENTRY_FLAGS_CLEARED (RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC)
 
+#define CHECK_STEP 0x10000 /* bytes of a buffer that are checked between two looks at the interrupts */
+
 #define PLEDGE_ALWAYS 0 /* a call that no pledge takes away */
 #define PLEDGE_NEVER (1UL << 63) /* a call that every pledge takes away */
 #define TURNS_TO_END_LINE 8 /* before a full buffer cuts another shard's line */
@@ -211,9 +213,12 @@ static __attribute__((noinline)) bool user_mapped(uint64_t address, uint64_t len
 
 	if (!user_range(address, len))
 		return false;
-	for (; page < address + len; page += PAGE_SIZE)
+	for (; page < address + len; page += PAGE_SIZE) {
 		if ((space_lookup(current, page) & bits) != bits)
 			return false;
+		if (page % CHECK_STEP == 0)
+			preempt_point();
+	}
 	*seen = page - PAGE_SIZE;
 	return true;
 }
