@@ -199,11 +199,12 @@ def test_loader_bad_ramdisk(t):
 
 
 def test_loader_little_memory(t):
-    """A ramdisk that does not fit, and a command line that is too long."""
+    """A ramdisk that does not fit, a machine that is too small, and a command line that is too long."""
     build, esp = volume(t, "large")
     os.truncate(os.path.join(esp, "ramdisk.img"), 200 << 20)
     gives_up(t, "too little memory: 204800 KiB below 1 GiB are needed for ramdisk.img: give the machine more", build,
              ["-m", "128M"])
+    gives_up(t, "give the machine more memory", build, ["-m", "44M"])  # OVMF then keeps its own data where we live
     build, esp = volume(t, "command-line")
     with open(os.path.join(esp, "cmdline.txt"), "w", encoding="ascii") as file:
         file.write("verbose " * 1000)
@@ -276,6 +277,12 @@ def run_quota(t, size, used):
 
 for _size in MEMORY:
     globals()["test_memory_" + _size] = memory_test(_size)
+
+
+def test_machine_other_iommu(t):
+    """An IOMMU of another make than the one that the supervisor drives."""
+    result = t.boot(shards=["shards/hello-c"], options=["-device", "virtio-iommu-pci"], expect=0)
+    t.check(HELLO in result.lines, "hello-c did not run")
 
 
 def test_machine_pc(t):
@@ -351,8 +358,8 @@ def test_shards_from_anywhere(t):
     lines = done.stdout.split("\n")
     t.equal(lines.count(HELLO), 3, "greetings")
     t.equal(lines.count("Added from the host."), 3, "lines from the added file")
-    t.equal(re.findall(r"^Shard \d \((\S+)\) ended: code 0", done.stdout, re.M),
-            ["hello-there", "hello-c", "hello-there-2"], "names of the shards")
+    t.equal(sorted(re.findall(r"^Shard \d \((\S+)\) ended: code 0", done.stdout, re.M)),
+            ["hello-c", "hello-there", "hello-there-2"], "names of the shards")
 
 
 def test_manifest_option(t):
@@ -382,6 +389,22 @@ def test_options_pass_through(t):
     t.check(not any("iommu" in word for word in ours), "the machine pc got an IOMMU of q35")
     t.check("-accel" not in ours, "a second accelerator is chosen")
     t.check(not any(word in ("--verbose", "--timeout", "60") for word in got), "QEMU got options of run.sh")
+
+
+def test_silent_firmware(t):
+    """A machine so small that its firmware resets it or hangs before the loader: never status 0, and a hint."""
+    result = t.boot(uefi=True, options=["-m", "24M"], timeout=30)
+    t.check(result.status in (3, 124), "exit status %d" % result.status)
+    t.equal(result.text, "", "console")
+    t.check("The firmware never started the loader" in result.stderr, "there is no hint")
+
+
+def test_large_ramdisk(t):
+    """Files beyond what QEMU's boot volume can hold: one line that says so, status 4."""
+    large = t.file("large", b"")
+    os.truncate(large, 600 << 20)
+    done = t.sh(["./run.sh", "--shard", "shards/hello-c", "--add", large + ":/large"], expect=4)
+    t.check("QEMU serves at most 500" in done.stderr, "the message is: " + done.stderr)
 
 
 def test_stopped_start(t):
