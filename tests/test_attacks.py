@@ -10,8 +10,13 @@ import collections
 import os
 import re
 import secrets
+import sys
 
 import harness
+
+sys.path.insert(0, os.path.join(harness.ROOT, "tests", "attacks"))
+
+import gdbstub  # noqa: E402 (the path must be set first)
 
 ROWS = {
     "A1": "divide by zero", "A2": "idiv overflow", "A3": "ud2", "A4": "lock nop", "A5": "rdfsbase and its kin", "A6": "stac, clac",
@@ -454,8 +459,8 @@ def test_residue(t, wanted=("F1", "F4", "F5"), **options):
 
 FLAGS = collections.OrderedDict([("B2", 0x400), ("B3", 0x40000), ("B4", 0x4000), ("B5", 0x100)])
 CLEARED = 0x47700  # TF, IF, DF, IOPL, NT, AC
-FRAME_FLAGS = 0x98  # of the interrupted shard, in struct trap_frame
-CALL_FLAGS = 72  # of the calling shard (r11), above rsp at the first instruction of syscall_dispatch
+FRAME_FLAGS = 0x98 - 0xB0  # of the interrupted shard, in struct trap_frame, from the top of its kernel stack
+CALL_FLAGS = -16  # of the calling shard (r11), likewise
 ENOUGH = 3  # observations of each flag at each place
 
 
@@ -465,8 +470,10 @@ def kernel_symbols(t, build=None):
 
 
 def watch_flags(stub, symbols, stops):
-    """Looks at RFLAGS in the handlers. Returns (observations {(place, flag): count}, problems {flag: text})."""
-    places = {symbols["syscall_dispatch"]: "system call", symbols["interrupt_dispatch"]: "interrupt"}
+    """Looks at RFLAGS in the handlers. Returns (observations {(place, flag): count}, problems {flag: text}).
+
+    Of interrupts it looks at those that arrive in ring 3: sched_preempt runs for no others."""
+    places = {symbols["syscall_dispatch"]: "system call", symbols["sched_preempt"]: "interrupt"}
     seen, problems = collections.Counter(), {}
     for address in places:
         stub.breakpoint(address)
@@ -474,7 +481,8 @@ def watch_flags(stub, symbols, stops):
         stub.go_on()
         now = stub.registers()
         place = places[now["rip"]]
-        at = now["rsp"] + CALL_FLAGS if place == "system call" else now["rdi"] + FRAME_FLAGS
+        top = int.from_bytes(stub.memory(symbols["current_stack_top"], 8), "little")
+        at = top + (CALL_FLAGS if place == "system call" else FRAME_FLAGS)
         before = int.from_bytes(stub.memory(at, 8), "little")
         for row, flag in FLAGS.items():
             if before & flag:
@@ -493,16 +501,11 @@ def test_flags(t, wanted=("B2", "B3", "B4", "B5"), build=None):
     """Flags that a shard sets reach no handler, neither at a system call nor at a preemption, and harm nobody.
 
     QEMU clears DF at every system call by itself: there the value of SFMASK is compared instead."""
-    sys_path = os.path.join(harness.ROOT, PROGRAMS)
-    import importlib.util
-    spec = importlib.util.spec_from_file_location("gdbstub", os.path.join(sys_path, "gdbstub.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     names = [name for name in sorted(attacks()) if re.match(r"B[234]\.", name)]
     plan = ["start %s /a/attacker %s" % (name, name) for name in names]
     plan += ["rest B2.others 10", "rest B3.others 10", "rest B4.others 10", "stop B4.stop killed"]
     plan += ["run B5.call killed /a/attacker B5.call"]
-    stub = module.GdbStub()
+    stub = gdbstub.GdbStub()
     problems, seen = {}, {}
     try:
         boot, wait = start_battery(t, plan, options=stub.options, build=build)
