@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import sys
+import time
 
 import harness
 
@@ -589,3 +590,100 @@ def bad_return_problem(result):
     if "return to 0x800000000000 refused" not in result.text:
         return "not the kernel refused it: " + harness.last_words(result)
     return None
+
+
+# ---- G7, G8, H1: a busy machine, seen from outside ----
+
+BUSY = ["start G.dirty /a/attacker B10.yield", "start G.flags /a/attacker B4.yield_all"]
+
+
+@rows("G7")
+def test_nmi(t):
+    """NMIs that strike a loop of system calls at any instruction change nothing."""
+    wanted, rounds = (10000, 100000) if t.full else (300, 2000)
+    plan = BUSY + ["start G7.%d /a/canary spin" % n for n in range(2)] + ["rest G7.talk %d" % rounds, "stop G7.stop killed"]
+    log, sent, problem = os.path.join(t.scratch, "interrupts.log"), 0, None
+    with t.guest_monitor() as monitor:
+        boot, wait = start_battery(t, plan, options=monitor.options + ["-d", "int", "-D", log])
+        try:
+            while "CPL=3" not in monitor.hmp("info registers"):
+                time.sleep(0.05)  # there must be a kernel to take them
+            while True:
+                monitor.hmp("nmi")
+                sent += 1
+        except (harness.Failure, OSError) as end:
+            t.log("after %d NMIs: %s" % (sent, end))  # the run is over
+        battery = wait()
+    with open(log, encoding="utf-8", errors="replace") as file:
+        taken = sum(1 for line in file if re.match(r"\s*\d+: v=02 ", line))
+    os.remove(log)
+    bad = [verdict.label + ": " + verdict.problem for verdict in battery.verdicts if verdict.problem]
+    if taken < wanted:
+        problem = "only %d NMIs of %d were taken" % (taken, sent)
+    report(t, "G7", ending_problem(battery) or (bad[0] if bad else problem))
+
+
+@rows("G8")
+def test_tables(t):
+    """In the page tables of a machine under attack no page is writable and executable, and U is where it belongs."""
+    import test_memory_map as memory_map
+    plan = BUSY + ["start G8.spin /a/attacker B1.spin", "rest G8.talk 100000"]
+    problem, looks = None, 0
+    with t.guest_monitor() as monitor:
+        boot, _ = start_battery(t, plan, options=monitor.options)
+        try:
+            elf = memory_map.supervisor(t)
+            deadline = time.monotonic() + 300
+            while looks < (50 if t.full else 6):
+                t.check(time.monotonic() < deadline, "the shards were not ready within 300 seconds")
+                time.sleep(0.3)
+                monitor.hmp("stop")
+                looks += look_at_tables(t, memory_map, memory_map.Machine(t, monitor, elf))
+                monitor.hmp("cont")
+        except harness.Failure as failure:
+            problem = str(failure)
+        finally:
+            boot.stop()
+            boot.wait()
+    report(t, "G8", problem)
+
+
+def look_at_tables(t, memory_map, machine):
+    """Checks every page of the supervisor and of all shards. Returns whether there were at least five shards."""
+    kernel_cr3 = machine.variable("kernel_cr3")
+    if not kernel_cr3:
+        return False
+    tables = {kernel_cr3} | {machine.shard_cr3(number) for number in range(64)} - {0}
+    for cr3 in tables:
+        leaves = memory_map.walk(machine, cr3)
+        memory_map.check_rights(t, leaves)
+        memory_map.check_sealed(t, machine, leaves)
+        if cr3 == kernel_cr3:
+            t.check(not [leaf for leaf in leaves if leaf.start < 1 << 47], "the supervisor's tables have a lower half")
+    return len(tables) > 5
+
+
+SEEDS = (1, 2, 3, 4, 5)
+
+
+@rows("H1")
+def test_random(t):
+    """Random calls with random and boundary arguments harm neither the kernel nor a canary."""
+    count = 1000000 if t.full else 20000
+    cast = Cast()
+    for seed in SEEDS:
+        name = "H1.%d" % seed
+        cast.shard("H1", name, "fuzz", "seed=%d count=%d" % (seed, count), "spawn=yes frames=300")
+        cast.shard("H1", name + ".send", "fuzz", "send")
+        cast.shard("H1", name + ".take", "fuzz", "take")
+        cast.channel(name, name + ".send")
+        cast.channel(name + ".send", name + ".take")
+    plan = ["rest H1.%d 100" % n for n in range(20)]
+    battery = run_battery(t, plan, programs=("fuzz",), manifest="\n".join(cast.lines))
+    endings = battery.result.endings()
+    bad = [name for name in cast.rows["H1"] if endings.get(name) != 0]
+    problem = ending_problem(battery)
+    if bad:
+        problem = "%s ended with %s: %s" % (bad[0], endings.get(bad[0]), harness.last_words(battery.result))
+    bad = [verdict.label + ": " + verdict.problem for verdict in battery.verdicts if verdict.problem]
+    report(t, "H1", problem or (bad[0] if bad else None))
