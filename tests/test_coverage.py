@@ -1,0 +1,203 @@
+"""How much of the supervisor's code the boots of the tests run through, in basic blocks.
+
+The boots are those of other tests, which are called here with QEMU's log of translated code switched on, and some of inputs
+that are here for the sake of a path that is rarely taken. What none of them reaches has its reason in
+coverage_unreached.txt; a function that is not listed there must be reached wholly.
+
+Read next: coverage.py.
+"""
+
+import fnmatch
+import importlib
+import os
+import socket
+import threading
+import time
+
+import coverage
+import harness
+
+NMI = 0x400  # the delivery mode, in the data of a message
+LEAST = 90  # percent
+REASONS = os.path.join("tests", "coverage_unreached.txt")
+
+# Tests whose boots reach the most, for their time.
+BORROWED = ["system.default_run", "system.panic", "system.triple_fault", "attacks.calls", "attacks.channels", "attacks.console",
+            "attacks.exhaustion", "attacks.state", "attacks.residue", "ipc.channels", "ipc.capabilities", "calls.memory", "calls.files",
+            "calls.file_mappings", "calls.damaged_files", "calls.pledges", "calls.pointers", "calls.nomem", "life.restart", "life.after",
+            "life.many_shards", "life.deadlock_of_two", "life.deadlock_of_three", "life.deadlock_through_after",
+            "life.peer_cannot_start", "state.old_shards", "faults.exceptions", "console.pieces", "console.utf8",
+            "system.missing_program", "system.bad_ramdisk", "system.bad_manifest"]
+BORROWED_FULL = ["attacks.kernel", "attacks.exceptions", "attacks.deadlock", "attacks.cycles", "state.flags", "state.fpu", "ipc.integrity",
+                 "console.flood", "system.machine_pc", "system.provoked_uefi", "profile.death"]
+
+# Every kind of mistake that a manifest can have, each in a boot of its own; the first ones differ in code most.
+MISTAKES = [
+    'shard a /t/ok frames=0', 'shard a /t/ok priority=top', 'shard a /t/ok after=z', "shard a /t/ok spawn=no",
+    'shard a /t/ok args="x"y', 'shard a /t/ok args="\\n"', 'shard a /t/ok args="open', "shard a /t/ok frames=1 frames=2",
+    "shard a /t/ok color=red", "shard a /t/ok word", "shard a%b /t/ok", "shard a t/ok", "shard a /t/ok\nshard a /t/ok",
+    "shard a", "gpu a b", "gpu z", "shard a /t/ok\ngpu a\ngpu a", "shard a /t/ok\nchannel a a", "sard a /t/ok",
+    "shard a /t/ok " + "x=" * 1 + " ".join("y" for _ in range(20)), "shard a /t/ok \x01",
+    'shard a /t/ok args="%s"' % ("x" * 4096), "shard a /" + "x" * 300,
+]
+PIPELINES = ["layers=0-1,2-3 ", "layer=0-1,2-3", "layers=0-1,3-3", "layers=1-0,1-3", "layers=0-,1-3", "layers=0-99999,1-3"]
+
+
+def mistakes(t):
+    """A mistake in the manifest, of every kind."""
+    pair = "shard a /t/ok\nshard b /t/ok\n"
+    cases = MISTAKES + [pair + "pipeline a b " + layers for layers in PIPELINES]
+    cases += [pair + "shard c /t/ok\nchannel a b\npipeline a b layers=0-1,2-3\npipeline b c layers=0-1,2-3",
+              "\n".join("shard s%d /t/ok" % i for i in range(65)), pair + "channel a b\n" * 33, pair + "channel a b\n" * 65]
+    for case in cases:
+        t.guest(case)
+
+
+def words(t):
+    """Every word of the manifest, in a form that is right, and a command line that begins with blanks."""
+    t.guest('# a comment\r\n\tshard a /t/ok frames=99 restart=2 spawn=yes priority=low args="a \\"b\\" \\\\ # c" # d\n'
+            'gpu a\nshard b /t/ok after=a\n\nchannel a b\npipeline a b layers=0-2,3-5\n', options=["-append", "  a quiet verbose"])
+
+
+def machines(t):
+    """Machines and processors with more and with less than ours, and with too little memory."""
+    t.guest("shard a /t/ok", options=["-cpu", "qemu64"], verbose=True)
+    t.guest('shard a /t/spin args="20"', options=["-no-acpi"], verbose=True)
+    bridge = ["-device", "pci-bridge,id=b,chassis_nr=1,addr=9", "-device", "pci-testdev,bus=b,addr=1", "-device",
+              "nec-usb-xhci", "-device", "ich9-usb-ehci1,multifunction=on,addr=1d.7", "-device", "ich9-usb-uhci1,multifunction=on,addr=1d.0"]
+    t.guest("shard a /t/ok", options=bridge, verbose=True)
+    t.guest("shard a /t/ok", options=["-machine", "pc"])
+    for size in ("5M", "9M"):
+        t.guest("shard a /t/ok", options=["-m", size])
+
+
+def kin(t):
+    """Shards that are killed by others than their parents, a program with a hole, and files that are damaged."""
+    hole = os.path.join(t.scratch, "hole")
+    with open(t.shard("ok"), "rb") as program, open(hole, "wb") as file:
+        file.write(program.read())
+        file.truncate(30000)
+        file.seek(0, 2)
+        file.write(b"end")
+    lines = ['shard keeper /t/kin args="keeper" spawn=yes priority=low', 'shard hunter /t/kin args="hunter" priority=high',
+             'shard file /t/kin args="file"', "shard hole /hole", "shard directory /t", "shard damaged /damaged", "channel keeper hunter"]
+    t.guest("\n".join(lines), files={"/hole": hole, "/damaged": b"d" * 9000}, edits=["sif /damaged block[1] 0x7FFFFFFF"],
+            verbose=True, timeout=60)
+
+
+def inject(t, messages):
+    """Sends interrupts to a shard that computes, each as the data of a message to the local APIC, through QEMU's port for
+    device tests, and ends the machine."""
+    with t.guest_monitor() as monitor:
+        path = os.path.join(monitor.folder, "qtest")
+        boot = t.start_guest('shard a /t/spin args="1000000"', options=monitor.options + [
+            "-qtest", "unix:%s,server=on,wait=off" % path, "-qtest-log", "/dev/null"])
+        monitor.connect()
+        deadline = time.monotonic() + 60
+        while "CPL=3" not in monitor.hmp("info registers") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with socket.socket(socket.AF_UNIX) as port:
+            port.settimeout(60)
+            port.connect(path)
+            for message in messages:
+                port.sendall(b"writel 0xfee00000 0x%x\n" % message)
+                port.recv(100)
+                time.sleep(0.02)
+        try:
+            monitor.hmp("quit")
+        except (harness.Failure, OSError):
+            pass  # it was quick
+        boot.wait()
+
+
+def stray(t):
+    """Interrupts that nobody has asked for, of every vector and a non-maskable one. The supervisor does not acknowledge
+    them, so that each keeps out those of its sixteen that come later."""
+    for number in range(16):
+        inject(t, [0x20 + number, 0x30 + number] if number else [NMI, 0x30, 0xFF])
+
+
+def provoked(t):
+    """Mistakes of the kernel: functions that are the same in these builds count."""
+    attacks = importlib.import_module("test_attacks")
+    for mistake in ("stack", "data_execute", "smap", "bad_return"):
+        attacks.provoked_boot(t, mistake)
+
+
+OWN = [mistakes, words, machines, kin, stray, provoked]
+
+
+def borrowed(name):
+    """Returns the function of another test, by its name on the command line of test.sh."""
+    group, function = name.split(".")
+    return getattr(importlib.import_module("test_" + group), "test_" + function)
+
+
+def run_all(t, build, image, scenes):
+    """Runs the functions, two at a time. Returns all that they reach. What they check is not of interest here."""
+    reached, lock, failures = set(), threading.Lock(), []
+
+    def work():
+        while True:
+            with lock:
+                if not scenes or harness.stopping():
+                    return
+                name, function = scenes.pop(0)
+            scene = coverage.CoveredTest(t, name, build, image)
+            started = time.monotonic()
+            try:
+                function(scene)
+            except harness.Stopped:
+                return
+            except Exception as problem:  # the test itself reports it under its own name
+                failures.append("%s: %s" % (name, problem))
+            with lock:
+                new = {block for block in image.blocks if block in scene.reached - reached}
+                reached.update(scene.reached)
+                t.log("%s: %d boots, %.1f s, %d blocks that none before has reached"
+                      % (name, scene.boots, time.monotonic() - started, len(new)))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if harness.stopping():
+        raise harness.Stopped
+    t.log("\n".join(["did not end as expected:"] + failures) if failures else "all ended as expected")
+    return reached
+
+
+def reasons(t):
+    """Returns [(pattern of functions, reason)] from the committed list."""
+    found = []
+    with open(os.path.join(t.root, REASONS), encoding="utf-8") as file:
+        for line in file:
+            if line.strip() and not line.startswith("#"):
+                pattern, _, reason = line.partition(":")
+                t.check(reason.strip(), "%s gives no reason for %s" % (REASONS, pattern))
+                found.append((pattern.strip(), reason.strip()))
+    return found
+
+
+def test_blocks(t):
+    """At least 90 % of the supervisor's basic blocks are reached, and the others have a reason."""
+    build = t.variant("coverage")
+    image = coverage.Image(os.path.join(t.root, build, "supervisor.elf"))
+    scenes = [(name, borrowed(name)) for name in BORROWED + (BORROWED_FULL if t.full else [])]
+    reached = run_all(t, build, image, [(scene.__name__, scene) for scene in OWN] + scenes)
+    missing = image.unreached(reached)
+    count = len(image.blocks) - sum(map(len, missing.values()))
+    percent = 100 * count / len(image.blocks)
+    known = reasons(t)
+    for function, blocks in missing.items():
+        t.log("%-24s %3d of %3d unreached: %s" % (function, len(blocks), sum(
+            image.functions[block] == function for block in image.blocks), " ".join("%x" % block for block in blocks)))
+    t.note("reached %d of %d blocks (%.1f %%)" % (count, len(image.blocks), percent))
+    t.log(t.remark)
+    t.check(percent >= LEAST, "%s, less than %d %%" % (t.remark, LEAST))
+    unexplained = [name for name in missing if not any(fnmatch.fnmatch(name, pattern) for pattern, _ in known)]
+    t.check(not unexplained, "%s; %s gives no reason for %s" % (t.remark, REASONS, ", ".join(unexplained)))
+
+
+test_blocks.heavy = True
