@@ -68,7 +68,7 @@ def numbers(letter, first, last):
 
 def report(t, row, problem=None, skip=None):
     """Reports a row of the list, unless the test runs for another purpose (an ablation) and wants some rows only."""
-    t.row("attacks." + row, problem, skip, ROWS[row])
+    t.row("attacks." + row, problem, skip, ROWS.get(row))
 
 
 # ---- Programs ----
@@ -322,8 +322,8 @@ def calls_cast(wanted):
     return cast
 
 
-@rows(*numbers("C", 1, 15))
-def test_calls(t, wanted=numbers("C", 1, 15), **options):
+@rows(*numbers("C", 1, 15), "pledge")
+def test_calls(t, wanted=(*numbers("C", 1, 15), "pledge"), **options):
     """Every wrong argument of every call is refused by its name, and nothing else happens."""
     run_cast(t, calls_cast(wanted), ["calls"], **options)
 
@@ -474,7 +474,7 @@ def watch_flags(stub, symbols, stops):
     """Looks at RFLAGS in the handlers. Returns (observations {(place, flag): count}, problems {flag: text}).
 
     Of interrupts it looks at those that arrive in ring 3: sched_preempt runs for no others."""
-    places = {symbols["syscall_dispatch"]: "system call", symbols["sched_preempt"]: "interrupt"}
+    places = {symbols["syscall_dispatch"]: "a system call", symbols["sched_preempt"]: "an interrupt"}
     seen, problems = collections.Counter(), {}
     for address in places:
         stub.breakpoint(address)
@@ -483,13 +483,13 @@ def watch_flags(stub, symbols, stops):
         now = stub.registers()
         place = places[now["rip"]]
         top = int.from_bytes(stub.memory(symbols["current_stack_top"], 8), "little")
-        at = top + (CALL_FLAGS if place == "system call" else FRAME_FLAGS)
+        at = top + (CALL_FLAGS if place == "a system call" else FRAME_FLAGS)
         before = int.from_bytes(stub.memory(at, 8), "little")
         for row, flag in FLAGS.items():
             if before & flag:
                 seen[place, row] += 1
                 if now["flags"] & CLEARED:
-                    problems.setdefault(row, "at a %s the handler finds RFLAGS %#x" % (place, now["flags"]))
+                    problems.setdefault(row, "at %s the handler finds RFLAGS %#x" % (place, now["flags"]))
         if all(seen[place, row] >= ENOUGH for place in places.values() for row in ("B2", "B3", "B4")):
             break
     for address in places:
@@ -527,7 +527,7 @@ def test_flags(t, wanted=("B2", "B3", "B4", "B5"), build=None):
         problem = problems.get(row)
         for label in steps[row]:
             problem = problem or found.get(label, label + " was not reached: " + harness.last_words(battery.result))
-        if not problem and row != "B5" and min(seen[place, row] for place in ("system call", "interrupt")) < ENOUGH:
+        if not problem and row != "B5" and min(seen[place, row] for place in ("a system call", "an interrupt")) < ENOUGH:
             problem = "no handler was seen to be entered with the flag"
         if not problem and not mask:
             problem = "SFMASK is not 0x47700"
@@ -544,7 +544,7 @@ PROVOKED = {  # row: (mistake, what the panic must say)
     "G4": [("smap", r"read of 0x1000: its page forbids it[^$]*SMAP")],
     "G5": [("stack", r"double fault[^$]*overflowed into its guard page[^$]*overflow_stack")],
 }
-IN_CALL = ("smep", "smap", "bad_return")  # mistakes that are made inside the call TIME
+STACKS_BASE, STACK_SLOT_SIZE = 0xFFFFFFFFA0000000, 0x4000  # layout.h
 
 
 def provoked_boot(t, mistake, ablation=None, part="time"):
@@ -569,18 +569,30 @@ def panic_problem(result, pattern):
 
 
 @rows("G1", "G2", "G3", "G4", "G5", "G6")
-def test_kernel(t, wanted=("G1", "G2", "G3", "G4", "G5", "G6")):
+def test_kernel(t, wanted=("G1", "G2", "G3", "G4", "G5", "G6"), ablation=None):
     """A mistake of the kernel meets the protection against it, and a panic that names it."""
     for row in wanted:
         if row == "G6":
-            report(t, "G6", bad_return_problem(provoked_boot(t, "bad_return")))
+            report(t, "G6", bad_return_problem(provoked_boot(t, "bad_return", ablation)))
             continue
         problem = None
         for mistake, pattern in PROVOKED[row]:
-            problem = problem or panic_problem(provoked_boot(t, mistake), pattern)
+            problem = problem or panic_problem(provoked_boot(t, mistake, ablation), pattern)
+        if row == "G5" and not problem:
+            problem = guard_problem(t)
         if row == "G4":  # and AC, set by the shard at the call, does not open its memory
-            problem = problem or panic_problem(provoked_boot(t, "smap", part="time_ac"), PROVOKED["G4"][0][1])
+            problem = problem or panic_problem(provoked_boot(t, "smap", ablation, "time_ac"), PROVOKED["G4"][0][1])
         report(t, row, problem)
+
+
+def guard_problem(t):
+    """Returns why the stack did not end at the guard of its own slot, the supervisor's, or None."""
+    with open(os.path.join(harness.ROOT, "MEMORY_MAP.md"), encoding="utf-8") as page:
+        slot = int(re.search(r"^\| (\d+) \| the supervisor's own thread", page.read(), re.M).group(1))
+    with open(t.log_path, encoding="utf-8", errors="replace") as log:
+        address = int(re.search(r"^Page walk of 0x([0-9a-f]+)", log.read(), re.M).group(1), 16)
+    got = (address - STACKS_BASE) // STACK_SLOT_SIZE
+    return None if got == slot else "the overflow was noticed in slot %d, not at the guard of slot %d" % (got, slot)
 
 
 def bad_return_problem(result):
@@ -687,3 +699,33 @@ def test_random(t):
         problem = "%s ended with %s: %s" % (bad[0], endings.get(bad[0]), harness.last_words(battery.result))
     bad = [verdict.label + ": " + verdict.problem for verdict in battery.verdicts if verdict.problem]
     report(t, "H1", problem or (bad[0] if bad else None))
+
+
+# ---- H2 ----
+
+
+@rows("H2")
+def test_parsers(t):
+    """Random input to every parser of foreign bytes finds nothing. `./test.sh fuzz` does more, with planted mistakes."""
+    import test_fuzz
+    test_fuzz.need_clang(t)
+    names = ("ext2", "elf", "acpi", "manifest", "checkpoint", "tokenizer")
+    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0", FUZZ_IMAGE=test_fuzz.make_image(t))
+    problem = None
+    for name in names:
+        target = os.path.join("tests", "fuzz", name + ".c")
+        with open(os.path.join(t.root, target), encoding="utf-8") as file:
+            source = test_fuzz.word(file.read(), "SOURCES")
+        binary = os.path.join(t.scratch, name)
+        t.sh(["clang"] + test_fuzz.FLAGS + ["-o", binary, target, source], expect=0)
+        done = test_fuzz.run(t, binary, name, 2000, environment)
+        if done.returncode:
+            problem = problem or "%s: the fuzzer ended with status %d" % (name, done.returncode)
+    report(t, "H2", problem)
+
+
+def test_complete(t):
+    """Every row of the list is reported by exactly one test of this file."""
+    reported = [row[len("attacks."):] for function in globals().values() for row in getattr(function, "rows", [])]
+    t.equal(sorted(set(reported) - {"pledge"}), sorted(ROWS), "the rows that are reported")
+    t.equal(len(reported), len(set(reported)), "rows that are reported once")

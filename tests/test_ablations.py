@@ -1,0 +1,130 @@
+"""Ablations: every protection is left out once, in a build of its own, and the attack on it must then succeed.
+
+An attack that is repelled proves little unless it is known that it would have done harm. So the unchanged tests of
+tests/test_attacks.py run here on a kernel that lacks one protection, and must fail with the symptom that is predicted
+below; a build that does not boot is no such symptom. Each line says what happened and how many protections are done.
+
+Read next: layout.h (the list ABLATION_), docs/security.md.
+"""
+
+import collections
+import os
+import re
+import threading
+
+import harness
+import test_attacks as attacks
+
+# run: which rows of the list are attacked, and how. symptom: what the first row that fails must say.
+Ablation = collections.namedtuple("Ablation", "run rows symptom meaning")
+
+
+def on_variant(function, *rows):
+    """Runs rows of a test on a build without the protection."""
+    def run(t, name):
+        function(t, wanted=rows, build=t.variant("ablation-" + name, ABLATION="ABLATION_" + name))
+
+    return run, rows
+
+
+def provoked(*rows):
+    """Runs rows of attacks.kernel on a build that lacks the protection and makes the mistake that it guards against."""
+    def run(t, name):
+        attacks.test_kernel(t, wanted=rows, ablation=name)
+
+    return run, rows
+
+
+def ablation(how, symptom, meaning):
+    return Ablation(how[0], how[1], symptom, meaning)
+
+
+ABLATIONS = {
+    "cld": ablation(on_variant(attacks.test_flags, "B2"), r"at an interrupt the handler finds RFLAGS|answered wrongly",
+                    "the direction flag of a shard reaches handlers of interrupts, and the kernel copies messages backwards"),
+    "clac": ablation(on_variant(attacks.test_flags, "B3"), r"at an interrupt the handler finds RFLAGS",
+                     "the AC flag of a shard opens user memory to the handler of an interrupt"),
+    "fxsave": ablation(on_variant(attacks.test_state, "B8"), r"ended otherwise|registers .* were changed|answered wrongly",
+                       "shards overwrite each other's FPU registers"),
+    "selectors": ablation(on_variant(attacks.test_state, "B10"), r"B10\.entry: the program ended otherwise \(1[6-9],",
+                          "a new shard finds the selectors of another one"),
+    "sysret_rip": ablation(provoked("G6"), r"not the kernel refused it",
+                           "a non-canonical address reaches sysret; QEMU faults in ring 3, some processors in ring 0"),
+    "nx": ablation(on_variant(attacks.test_exceptions, "A30"), r"ended otherwise \(99,", "a shard executes its stack and heap"),
+    "wp": ablation(provoked("G1"), r"not with a panic", "the kernel writes its own text and nothing stops it"),
+    "smep": ablation(provoked("G3"), r"in ring 0 at rip 0x[0-9a-f]{4} ", "the kernel executes a shard's code"),
+    "smap": ablation(provoked("G4"), r"not with a panic", "the kernel reads a shard's memory by mistake"),
+    "umip": ablation(on_variant(attacks.test_exceptions, "A16"), r"ended otherwise \(99,", "a shard reads the kernel's addresses"),
+    "tsd": ablation(on_variant(attacks.test_exceptions, "A14"), r"ended otherwise \(99,", "a shard has a fine clock"),
+    "sfmask": ablation(on_variant(attacks.test_flags, "B3", "B4"), r"at a system call the handler finds RFLAGS|PANIC: general protection fault",
+                       "flags of a shard reach handlers of system calls, where NT turns the next iretq into a fault"),
+    "user_check": ablation(on_variant(attacks.test_calls, "C3"), r"page fault|PANIC|is -?\d+ \(0x[0-9a-f]+\), expected -2",
+                           "the kernel reads and writes where a shard's pointer says"),
+    "guard": ablation(provoked("G5"), r"was noticed in slot -1,", "a stack that overflows runs through all of its neighbours"),
+    "ist": ablation(provoked("G5"), r"status 3", "a double fault finds no stack: the machine resets"),
+    "zeroing": ablation(on_variant(attacks.test_residue, "F1"), r"F1\.look\w*: the program ended otherwise",
+                        "a shard reads what a dead one has left in memory"),
+    "grant": ablation(on_variant(attacks.test_calls, "C13"), r"C13(\.peer)? ended with \d+", "rights spread that were not given"),
+    "endpoint": ablation(on_variant(attacks.test_calls, "C13"), r"C13(\.peer)? ended with (\d+|killed)",
+                         "a shard sends and receives without the right to"),
+    "invlpg": ablation(on_variant(attacks.test_calls, "C12"), r"C12 ended with \d+", "memory that was given back stays readable"),
+    "quota": ablation(on_variant(attacks.test_exhaustion, "E1"), r"E1 ended with \d+", "a shard takes all memory"),
+    "pledge": ablation(on_variant(attacks.test_calls, "pledge"), r"pledge ended with \d+", "a promise binds nobody"),
+}
+
+_done = []
+_done_lock = threading.Lock()
+
+
+class Recorder:
+    """Stands in for the test: takes the rows instead of reporting them."""
+
+    def __init__(self, test):
+        self.test = test
+        self.found = {}
+        self.rows_left = []
+
+    def __getattr__(self, name):
+        return getattr(self.test, name)
+
+    def row(self, name, problem=None, skip=None, note=None):
+        self.found[name] = problem or skip
+
+
+def judge(recorder, name):
+    """Returns (problem, symptom): what is wrong with the outcome of an ablation, or how the attack succeeded."""
+    rows = ABLATIONS[name].rows
+    for row in rows:
+        outcome = recorder.found.get("attacks." + row, "was not run")
+        if not outcome:
+            return "row %s passes without the protection" % row, None
+        if not re.search(ABLATIONS[name].symptom, outcome):
+            return "row %s fails otherwise than predicted: %s" % (row, outcome), None
+    return None, recorder.found["attacks." + rows[0]]
+
+
+def make(name):
+    """Returns the test of one ablation."""
+    def test(t):
+        recorder = Recorder(t)
+        ABLATIONS[name].run(recorder, name)
+        problem, symptom = judge(recorder, name)
+        with _done_lock:
+            _done.append(name)
+            note = "%s: %s (%d of %d)" % (ABLATIONS[name].meaning, symptom, len(_done), len(ABLATIONS))
+        t.row("ablations." + name, problem, None, note)
+
+    test.__doc__ = "Without %s: %s." % (name, ABLATIONS[name].meaning)
+    test.rows = ["ablations." + name]
+    return test
+
+
+for _name in ABLATIONS:
+    globals()["test_" + _name] = make(_name)
+
+
+def test_complete(t):
+    """Every ablation that layout.h lists is tested."""
+    with open(os.path.join(harness.ROOT, "layout.h"), encoding="utf-8") as layout:
+        listed = set(re.findall(r"^#define ABLATION_(\w+) ", layout.read(), re.M)) - {"none"}
+    t.equal(set(ABLATIONS), listed, "the ablations")
