@@ -17,6 +17,7 @@
 #define PM1_SLEEP_ENABLE 0x2000 /* ACPI 6.4, 4.8.3.2.1; sleep type 0 is soft-off on QEMU's machines */
 
 static struct pci_device pci_devices[PCI_DEVICES];
+static uint32_t pci_count;
 static uint16_t pm1a_port;
 
 /* ---- ACPI ---- */
@@ -112,8 +113,15 @@ static void devices_scan(void)
 	uint32_t count = pci_scan(&access, pci_devices, PCI_DEVICES);
 
 	print_verbose("PCI: %u functions\n", count);
-	for (uint32_t i = 0; i < count && i < PCI_DEVICES; i++)
+	pci_count = count < PCI_DEVICES ? count : PCI_DEVICES;
+	for (uint32_t i = 0; i < pci_count; i++)
 		print_device(&pci_devices[i]);
+}
+
+/* Returns PCI function number `index`, NULL behind the last. */
+const struct pci_device *device_at(uint32_t index)
+{
+	return index < pci_count ? &pci_devices[index] : NULL;
 }
 
 /* Finds out what there is. */

@@ -132,7 +132,7 @@ struct refusal {
 enum shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
 
 /* What a blocked shard waits for. */
-enum wait_kind { WAIT_NONE, WAIT_RECV, WAIT_SEND, WAIT_SHARD };
+enum wait_kind { WAIT_NONE, WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_DMA };
 
 struct shard {
 	/* boot.asm: the offsets stand in layout.h */
@@ -175,6 +175,9 @@ struct shard {
 	uint64_t pledge; /* PLEDGE_ bits, all set until the shard pledges */
 	uint32_t refusals;
 	struct refusal refusal;
+
+	/* gpu.c */
+	uint8_t dma_target; /* the partition that its transfer goes to */
 
 	/* fs.c */
 	struct open_file files[COCONUT_FILES];
@@ -375,6 +378,17 @@ int64_t sys_fs_map(uint64_t fd, uint64_t address);
 
 void devices_init(const struct bootinfo *info);
 void power_off(void);
+struct pci_device;
+const struct pci_device *device_at(uint32_t index);
+
+/* ---- gpu.c: partitions of the GPU's memory ------------------------------------------------------------ */
+
+void gpu_init(const struct manifest *manifest);
+int gpu_attach(struct shard *shard, struct gpu_config *config);
+void gpu_allow(uint32_t id);
+void gpu_release(struct shard *shard);
+int64_t sys_gpu_unveil(uint64_t offset, uint64_t size);
+int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 
 /* ---- provoke.c: failing on purpose, in test builds ---------------------------------------------------- */
 

@@ -77,6 +77,8 @@
 #define ABLATION_invlpg     19
 #define ABLATION_quota      20
 #define ABLATION_pledge     21
+#define ABLATION_dma_check  22
+#define ABLATION_dma_unmap  23
 
 /* Failures that a test build provokes, to prove that run.sh tells them apart. */
 #define PROVOKE_none         0
