@@ -292,6 +292,8 @@ static void collect_holders(void)
  * has not started yet begin. Somebody who could kill it counts too: its parent. */
 static shard_set who_could_wake(const struct shard *shard)
 {
+	if (shard->wait == WAIT_DMA)
+		return ~0UL; /* an engine answers */
 	if (shard->wait == WAIT_SHARD)
 		return 1UL << shard->wait_object;
 

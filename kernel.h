@@ -390,6 +390,12 @@ void gpu_release(struct shard *shard);
 int64_t sys_gpu_unveil(uint64_t offset, uint64_t size);
 int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 
+/* ---- edu.c: the DMA engine that copies between partitions --------------------------------------------- */
+
+int edu_count(void);
+int64_t edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len);
+void edu_abandon(struct shard *shard);
+
 /* ---- provoke.c: failing on purpose, in test builds ---------------------------------------------------- */
 
 void provoke(bool early);

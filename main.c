@@ -103,6 +103,8 @@ static void start_shard(uint32_t id)
 		return;
 	}
 	channels_open(id);
+	if (spec->gpu)
+		gpu_allow(id);
 	if (spec->spawn)
 		spawn_allow(id);
 }
@@ -178,6 +180,7 @@ static void supervisor_run(uint64_t argument)
 	}
 	for (uint32_t i = 0; i < manifest.channel_count; i++)
 		channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
+	gpu_init(&manifest);
 	free_frames_at_start = mm_free_frames();
 	print_verbose("Manifest: %u shards, %u channels; %lu frames free\n", manifest.shard_count,
 		      manifest.channel_count, free_frames_at_start);
