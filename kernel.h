@@ -268,6 +268,11 @@ void panic(const char *template, ...) __attribute__((noreturn, format(printf, 1,
 /* ---- apic.c, timer.c: interrupts and time ------------------------------------------------------------ */
 
 void apic_init(void);
+uint8_t apic_id(void);
+int apic_handle(void (*handler)(void *), void *argument);
+void apic_interrupt(uint64_t vector);
+struct pci_device;
+int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument);
 void timer_init(void);
 void timer_use_acpi(uint16_t port, bool wide);
 void timer_interrupt(void);
@@ -378,8 +383,34 @@ int64_t sys_fs_map(uint64_t fd, uint64_t address);
 
 void devices_init(const struct bootinfo *info);
 void power_off(void);
-struct pci_device;
+struct pci_access;
+extern const struct pci_access pci_ports;
 const struct pci_device *device_at(uint32_t index);
+const uint8_t *device_dmar(uint32_t *len);
+
+/* ---- iommu.c: what devices can reach ------------------------------------------------------------------ */
+
+struct iommu_fault {
+	uint16_t source;  /* bus << 8 | device << 3 | function */
+	uint8_t reason;   /* VT-d appendix A */
+	bool read;        /* else a write */
+	uint64_t address; /* of the page, or the number of the interrupt */
+};
+
+void iommu_init(void);
+bool iommu_present(void);
+int iommu_attach(const struct pci_device *device, uint32_t *domain);
+void iommu_detach(uint32_t domain);
+int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write);
+void iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages);
+void iommu_set_owner(uint32_t domain, int shard_id);
+bool iommu_faulted(uint32_t domain);
+void iommu_report(void);
+bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data);
+struct iommu_fault iommu_decode_fault(uint64_t low, uint64_t high);
+const char *iommu_fault_reason(uint8_t reason);
+int iommu_levels(uint64_t capabilities);
+const char *iommu_problem(uint64_t capabilities, uint64_t extended);
 
 /* ---- gpu.c: partitions of the GPU's memory ------------------------------------------------------------ */
 
@@ -392,9 +423,15 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 
 /* ---- edu.c: the DMA engine that copies between partitions --------------------------------------------- */
 
+#define EDU_NOWHERE UINT64_MAX /* in place of a device address: edu_transfer_raw leaves that half out */
+
+void edu_init(void);
 int edu_count(void);
 int64_t edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len);
 void edu_abandon(struct shard *shard);
+void edu_revoke(uint64_t phys, uint64_t size);
+void edu_watch(void);
+int64_t edu_transfer_raw(int engine, uint64_t iova_source, uint64_t iova_target, uint64_t len);
 
 /* ---- provoke.c: failing on purpose, in test builds ---------------------------------------------------- */
 

@@ -157,6 +157,7 @@ void supervisor_finish(void)
 	console_flush_all();
 	if (mm_free_frames() != free_frames_at_start)
 		panic("%ld frames were lost over the run", (int64_t)(free_frames_at_start - mm_free_frames()));
+	iommu_report();
 	profile_print();
 	print("coconutOS supervisor v%s: all shards completed.\n", COCONUT_VERSION);
 	print("Halting.\n");
