@@ -18,8 +18,7 @@
  * Read next: lib/gpu.h for the partition, then gpu.c for the kernel's side.
  */
 #include "coconut.h"
-#include "gpu.h"
-#include "shardlib.h"
+#include "gpu_shard.h"
 
 /* The configuration page at 0x4000 splits the binary; see shard.ld. */
 __asm__(".globl gpu_shard\n.set gpu_shard, 1");
@@ -62,15 +61,6 @@ static int complain(const char *what, const char *reason)
 }
 
 /* ---- The partition ---- */
-
-/* Returns the largest of the units that measures a size without a rest, and the number of them. */
-static const char *size_unit(uint64_t bytes, uint64_t *number)
-{
-	int mebi = bytes % (1 << 20) == 0, kibi = bytes % 1024 == 0;
-
-	*number = mebi ? bytes >> 20 : kibi ? bytes >> 10 : bytes;
-	return mebi ? "MiB" : kibi ? "KiB" : "bytes";
-}
 
 /* Reads the id register of QEMU's VGA. */
 static int check_registers(const struct hal *hal)
@@ -188,27 +178,6 @@ static int read_options(struct options *options, const char *args)
 	return 1;
 }
 
-/* Takes over the partition and says what it is. */
-static int open_partition(struct hal *hal)
-{
-	struct arena arena;
-	uint64_t size;
-	const char *unit;
-
-	hal->config = coconut_gpu_config();
-	if (!hal->config)
-		return complain("configuration page", "it is not one of a GPU");
-	arena_init(&arena, COCONUT_HEAP_BASE);
-	hal->gpu = arena_take(&arena, sizeof(*hal->gpu));
-	if (!hal->gpu)
-		return complain("heap", "out of memory");
-	gpu_init(hal->gpu, (void *)hal->config->vram_vaddr, hal->config->vram_size, hal->config->cu_count);
-	unit = size_unit(hal->config->vram_size, &size);
-	print("gpu-hal: partition %u, %lu %s VRAM at 0x%lx, %u compute units (simulated)\n", hal->config->partition, size,
-	      unit, hal->config->vram_vaddr, hal->gpu->units);
-	return 1;
-}
-
 /* Checks all that a shard can find out about its partition alone. */
 static int check_partition(const struct hal *hal)
 {
@@ -217,35 +186,18 @@ static int check_partition(const struct hal *hal)
 	return check_registers(hal) && check_product(hal);
 }
 
-/* Returns the first handle with a capability of a type: the manifest's channels come first, then the partitions. */
-static int find_handle(unsigned type, uint64_t *handle)
-{
-	for (*handle = 0; *handle < COCONUT_CAP_SLOTS; (*handle)++) {
-		int64_t capability = coconut_cap_inspect(*handle);
-		if (capability < 0)
-			break;
-		if ((uint64_t)capability >> 48 == type)
-			return 1;
-	}
-	return complain("role", "it needs a channel to another GPU shard");
-}
-
-/* Gives up every right that serving does not need. */
+/* Finds its capabilities, takes the window, and gives up every right that serving does not need. */
 static int confine(struct hal *hal)
 {
-	int64_t window, result;
+	int64_t window;
 
-	if (!find_handle(CAP_CHANNEL, &hal->channel) || !find_handle(CAP_GPU_DMA, &hal->dma))
+	if (!gpu_find_handle("gpu-hal", CAP_CHANNEL, &hal->channel) || !gpu_find_handle("gpu-hal", CAP_GPU_DMA, &hal->dma))
 		return 0;
 	window = vram_alloc(&hal->gpu->vram, VRAM_ACTIVATIONS, WINDOW_SIZE, COCONUT_PAGE_SIZE);
 	if (window < 0)
 		return complain("range for DMA", gpu_error_text(window));
 	hal->window = (uint64_t)window;
-	result = coconut_gpu_pledge(PLEDGE_SERIAL | PLEDGE_CHANNEL | PLEDGE_GPU_DMA);
-	if (result < 0)
-		return complain("pledge", error_text(result));
-	result = coconut_gpu_unveil(hal->window, WINDOW_SIZE);
-	return result < 0 ? complain("unveil", error_text(result)) : 1;
+	return gpu_confine("gpu-hal", hal->window, WINDOW_SIZE);
 }
 
 /* ---- The source ---- */
@@ -352,8 +304,13 @@ static int run_target(struct hal *hal)
 int main(const char *args)
 {
 	struct hal hal;
+	struct arena arena;
 
-	if (!read_options(&hal.options, args) || !open_partition(&hal) || !check_partition(&hal))
+	arena_init(&arena, COCONUT_HEAP_BASE);
+	if (!read_options(&hal.options, args) || !(hal.gpu = gpu_open("gpu-hal", &arena)))
+		return 1;
+	hal.config = coconut_gpu_config();
+	if (!check_partition(&hal))
 		return 1;
 	if (!hal.options.role.len)
 		return 0;
