@@ -499,10 +499,10 @@ bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *addr
 
 /* ---- Set-up ---- */
 
-/* Returns how many levels the tables of a unit shall have, 0 when it supports neither 3 nor 4. */
+/* Returns how many levels the tables of a unit shall have: the most that it supports, 0 when neither 3 nor 4. */
 int iommu_levels(uint64_t capabilities)
 {
-	return capabilities & CAP_3_LEVELS ? 3 : capabilities & CAP_4_LEVELS ? 4 : 0;
+	return capabilities & CAP_4_LEVELS ? 4 : capabilities & CAP_3_LEVELS ? 3 : 0;
 }
 
 /* Returns NULL when this file can drive a unit with these capabilities, or what stands in the way. */
