@@ -198,16 +198,10 @@ void gpu_release(struct shard *shard)
 	edu_abandon(shard);
 	if (!part)
 		return;
-	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
-		struct shard *other = &shards[id];
-		if (other->state == SHARD_BLOCKED && other->wait == WAIT_DMA && other->dma_target == part - partitions) {
-			edu_abandon(other);
-			sched_wake(other, -COCONUT_E_CLOSED);
-		}
-	}
+	part->owner = NULL; /* from here on no copy to it begins; nobody else gets it before this shard's slot is free */
+	edu_revoke(vram_phys + part->offset, part->size);
 	if (!ABLATE(zeroing))
 		clear_vram(part->offset, part->size);
-	part->owner = NULL;
 }
 
 /* ---- The calls ---- */
@@ -282,7 +276,6 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len)
 		return refuse(COCONUT_E_RIGHTS, 3, target_and_len, problem);
 	if (!to->owner)
 		return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
-	current->dma_target = (uint8_t)(to - partitions);
 	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len);
 	if (error == -COCONUT_E_NODEV)
 		return copy_by_cpu(to->offset + target, from->offset + source, len);

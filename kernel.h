@@ -176,9 +176,6 @@ struct shard {
 	uint32_t refusals;
 	struct refusal refusal;
 
-	/* gpu.c */
-	uint8_t dma_target; /* the partition that its transfer goes to */
-
 	/* fs.c */
 	struct open_file files[COCONUT_FILES];
 };
