@@ -15,7 +15,7 @@
  * Before any of that a shard pledges to make only the calls it needs, and unveils one range of its partition: from then
  * on DMA reaches nothing else in it. The exit code is 1 when anything is not as it must be; one line says what.
  *
- * Read next: lib/gpu.h for the partition, then gpu.c for the kernel's side.
+ * Read next: lib/gpu_partition.h, then gpu.c for the kernel's side.
  */
 #include "coconut.h"
 #include "gpu_shard.h"
@@ -26,7 +26,7 @@ __asm__(".globl gpu_shard\n.set gpu_shard, 1");
 #define VBE_ID_REGISTER 0x500  /* BAR2 of QEMU's VGA: the index 0 of the Bochs VBE registers */
 #define VBE_ID          0xB0C0 /* the last digit is a version */
 #define WINDOW_SIZE     65536  /* bytes of the unveiled range */
-#define DEFAULT_BYTES   8192   /* the engine takes a tenth of a second for every 4,095 of them */
+#define DEFAULT_BYTES   8192   /* the engine takes two tenths of a second for every 4,095 of them */
 #define PATTERN_SEED    0xC0C0
 
 struct options {
@@ -191,7 +191,8 @@ static int confine(struct hal *hal)
 {
 	int64_t window;
 
-	if (!gpu_find_handle("gpu-hal", CAP_CHANNEL, &hal->channel) || !gpu_find_handle("gpu-hal", CAP_GPU_DMA, &hal->dma))
+	if (!gpu_find_handle("gpu-hal", CAP_CHANNEL, &hal->channel) ||
+	    !gpu_find_handle("gpu-hal", CAP_GPU_DMA, &hal->dma))
 		return 0;
 	window = vram_alloc(&hal->gpu->vram, VRAM_ACTIVATIONS, WINDOW_SIZE, COCONUT_PAGE_SIZE);
 	if (window < 0)

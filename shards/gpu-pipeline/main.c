@@ -60,8 +60,8 @@ static int layers_fit(const struct stage *s)
 	    (config->stage == 0 ? config->first_layer == 0 && config->last_layer < n_layers - 1
 				: config->first_layer > 0 && config->last_layer == n_layers - 1))
 		return 1;
-	print("%s: layers %u-%u as stage %u of %u do not fit the model's layers 0-%u\n", s->llama.name, config->first_layer,
-	      config->last_layer, config->stage, config->stages, n_layers - 1);
+	print("%s: layers %u-%u as stage %u of %u do not fit the model's layers 0-%u\n", s->llama.name,
+	      config->first_layer, config->last_layer, config->stage, config->stages, n_layers - 1);
 	return 0;
 }
 
@@ -105,7 +105,8 @@ static int start(struct stage *s, const char *args)
 static int meet_last_stage(struct stage *s, uint64_t *target)
 {
 	const struct checkpoint *m = &s->llama.model;
-	struct greeting greeting = { m->dim, m->n_layers, m->vocab_size, m->seq_len, (int32_t)s->config->last_layer + 1 };
+	int32_t next_layer = (int32_t)s->config->last_layer + 1;
+	struct greeting greeting = { m->dim, m->n_layers, m->vocab_size, m->seq_len, next_layer };
 	int64_t result = coconut_channel_call(s->config->channel, &greeting, sizeof(greeting), target, sizeof(*target));
 
 	return result == sizeof(*target) ? 1 : complain(s, "greeting", result);
@@ -165,7 +166,9 @@ static int wait_for_x(struct stage *s, const void *message, size_t len)
 	int32_t pos = -1;
 	int64_t result = coconut_channel_call(s->config->channel, message, len, &pos, sizeof(pos));
 
-	return result == sizeof(pos) && pos == s->llama.generation.pos ? 1 : complain(s, "signal of the other stage", result);
+	if (result == sizeof(pos) && pos == s->llama.generation.pos)
+		return 1;
+	return complain(s, "signal of the other stage", result);
 }
 
 /* Runs the second part of the model, prints the text and tells stage 0 each next token. Returns the exit code. */
@@ -187,7 +190,8 @@ static int run_last_stage(struct stage *s)
 		token = llama_next(l) ? l->generation.token : END_OF_TEXT;
 	} while (token != END_OF_TEXT);
 	/* The time is not known here: asking for it is no call that this shard has pledged to make. */
-	print("\ngpu-pipeline: %d tokens, their activations copied from partition to partition by DMA\n", l->generation.pos);
+	print("\ngpu-pipeline: %d tokens, their activations copied from partition to partition by DMA\n",
+	      l->generation.pos);
 	result = coconut_channel_send(s->config->channel, &token, sizeof(token));
 	return result < 0 ? !complain(s, "last token", result) : 0;
 }

@@ -4,7 +4,7 @@
  * Invariant: a command that is refused has changed nothing. The target lies wholly in a region that commands may write,
  * each source in one that they may read, and the target overlaps no source.
  *
- * Read next: gpu.c, which feeds the units.
+ * Read next: gpu_partition.c, which feeds the units.
  */
 #include "gpu_command.h"
 #include "gpu_error.h"

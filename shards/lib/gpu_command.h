@@ -11,7 +11,7 @@
  * sealed command buffer into the unit's own memory first, and everything in it is checked there, so that what is
  * checked is what is executed.
  *
- * Read next: gpu_command.c, then gpu.h for how a large product becomes many commands.
+ * Read next: gpu_command.c, then gpu_partition.h for how a large product becomes many commands.
  */
 #ifndef GPU_COMMAND_H
 #define GPU_COMMAND_H

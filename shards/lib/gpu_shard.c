@@ -30,8 +30,8 @@ struct gpu *gpu_open(const char *name, struct arena *arena)
 	}
 	gpu_init(gpu, (void *)config->vram_vaddr, config->vram_size, config->cu_count);
 	unit = size_unit(config->vram_size, &size);
-	print("%s: partition %u, %lu %s VRAM at 0x%lx, %u compute units (simulated)\n", name, config->partition, size, unit,
-	      config->vram_vaddr, gpu->units);
+	print("%s: partition %u, %lu %s VRAM at 0x%lx, %u compute units (simulated)\n", name, config->partition, size,
+	      unit, config->vram_vaddr, gpu->units);
 	return gpu;
 }
 

@@ -8,7 +8,7 @@
 #ifndef GPU_SHARD_H
 #define GPU_SHARD_H
 
-#include "gpu.h"
+#include "gpu_partition.h"
 #include "shardlib.h"
 
 struct gpu *gpu_open(const char *name, struct arena *arena);

@@ -203,7 +203,7 @@ int vram_reach(const struct vram *vram, uint64_t offset, uint64_t size, unsigned
 	return 0;
 }
 
-/* Copies the shard's own data into VRAM: weights, inputs, or commands that are not sealed yet. Returns 0 or an error. */
+/* Copies the shard's own data into VRAM: weights, inputs, or commands before they are sealed. Returns 0 or an error. */
 int vram_upload(const struct vram *vram, uint64_t offset, const void *data, uint64_t size)
 {
 	void *memory;

@@ -2,9 +2,9 @@
  * Tests of the command ring, of the commands and of what runs them: fences and back-pressure, refusals that change
  * nothing, products of matrices of many shapes beside a naive one.
  *
- * SOURCES: shards/lib/ring.c shards/lib/vram.c shards/lib/gpu.c shards/lib/gpu_command.c
+ * SOURCES: shards/lib/ring.c shards/lib/vram.c shards/lib/gpu_partition.c shards/lib/gpu_command.c
  */
-#include "gpu.h"
+#include "gpu_partition.h"
 #include "check.h"
 
 #include <math.h>
@@ -175,8 +175,9 @@ static void refused(struct gpu_command command, int error)
 static struct gpu_command whole(enum gpu_operation operation, uint64_t target, uint64_t left, uint64_t right,
 				uint32_t rows, uint32_t inner, uint32_t columns)
 {
-	return (struct gpu_command){ .operation = operation, .value = 2.5f, .target = target, .left = left, .right = right,
-		.rows = rows, .columns = columns, .inner = inner, .tile_rows = rows, .tile_columns = columns };
+	return (struct gpu_command){ .operation = operation, .value = 2.5f, .target = target, .left = left,
+		.right = right, .rows = rows, .columns = columns, .inner = inner,
+		.tile_rows = rows, .tile_columns = columns };
 }
 
 TEST(fill_and_copy_a_tile)
@@ -264,6 +265,8 @@ TEST(impossible_shapes)
 	refused((bad = good, bad.tile_rows = 0, bad), GPU_E_SHAPE);
 	refused((bad = good, bad.tile_columns = 0, bad), GPU_E_SHAPE);
 	refused((bad = good, bad.tile_row = 1, bad), GPU_E_SHAPE);
+	refused((bad = good, bad.tile_row = 1, bad.tile_rows = UINT32_MAX, bad), GPU_E_SHAPE);
+	refused((bad = good, bad.tile_column = 2, bad.tile_columns = UINT32_MAX - 1, bad), GPU_E_SHAPE);
 	refused((bad = good, bad.tile_column = 4, bad), GPU_E_SHAPE);
 	refused((bad = good, bad.rows = bad.columns = bad.inner = GPU_DIMENSION_MAX, bad), GPU_E_RANGE);
 }
@@ -286,6 +289,8 @@ TEST(operands_out_of_bounds)
 	refused((bad = good, bad.left = a + 4, bad), GPU_E_RANGE);
 	refused((bad = good, bad.target = b + 4, bad), GPU_E_RANGE);
 	refused((bad = good, bad.inner = 5, bad), GPU_E_RANGE);
+	/* The left matrix fits with an inner dimension of 8, the right one does not. */
+	refused(whole(GPU_MATMUL, c, a, b, 2, 8, 4), GPU_E_RANGE);
 	refused((bad = good, bad.target = c + 1, bad), GPU_E_ALIGN);
 	refused((bad = good, bad.left = a + 2, bad), GPU_E_ALIGN);
 	refused((bad = good, bad.right = b + 3, bad), GPU_E_ALIGN);
@@ -353,15 +358,17 @@ TEST(only_sealed_buffers_are_submitted)
 
 TEST(a_full_ring_of_commands)
 {
+	struct gpu_command command;
 	uint64_t target, buffer;
 
 	start();
 	target = matrix(VRAM_SCRATCH, 1, 1);
-	buffer = sealed(whole(GPU_FILL, target, 0, 0, 1, 0, 1));
+	command = whole(GPU_FILL, target, 0, 0, 1, 0, 1);
+	buffer = sealed(command);
 	for (int i = 1; i <= GPU_RING; i++)
 		CHECK_EQ(gpu_submit(&gpu, buffer), i);
 	CHECK_EQ(gpu_submit(&gpu, buffer), -GPU_E_FULL);
-	CHECK_EQ(gpu_run(&gpu, &(struct gpu_command){ .operation = GPU_FILL, .target = target, .rows = 1, .columns = 1 }), 0);
+	CHECK_EQ(gpu_run(&gpu, &command), 0);
 	CHECK_EQ(gpu.ring.completed, GPU_RING + 1);
 	for (int i = 0; i < UNITS; i++)
 		CHECK(gpu.executed[i] == GPU_RING / UNITS || gpu.executed[i] == GPU_RING / UNITS + 1);

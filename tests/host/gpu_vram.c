@@ -313,7 +313,9 @@ static void random_seal(void)
 
 	if (number) {
 		offset = allocation[number].offset;
-		wanted = allocation[number].type != VRAM_COMMANDS ? -GPU_E_ACCESS : allocation[number].sealed ? -GPU_E_SEALED : 0;
+		wanted = allocation[number].sealed ? -GPU_E_SEALED : 0;
+		if (allocation[number].type != VRAM_COMMANDS)
+			wanted = -GPU_E_ACCESS;
 	}
 	CHECK_EQ(vram_seal(&vram, offset), wanted);
 	if (!wanted)

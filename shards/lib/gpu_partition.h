@@ -1,5 +1,5 @@
 /*
- * gpu.h: a GPU partition as its shard sees it: video memory, a command ring, compute units.
+ * gpu_partition.h: a GPU partition as its shard sees it: video memory, a command ring, compute units.
  *
  *     gpu_run() --- tiles ---> sealed command buffer in VRAM --- offsets ---> ring ---> units, in turns ---> fences
  *
@@ -8,10 +8,10 @@
  *
  * Nothing here makes a system call or allocates: struct gpu holds all tables and lies in the shard's own memory.
  *
- * Read next: gpu.c, then gpu-hal/main.c.
+ * Read next: gpu_partition.c, then gpu-hal/main.c.
  */
-#ifndef GPU_H
-#define GPU_H
+#ifndef GPU_PARTITION_H
+#define GPU_PARTITION_H
 
 #include "gpu_command.h"
 #include "gpu_error.h"

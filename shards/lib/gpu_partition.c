@@ -1,9 +1,9 @@
 /*
- * gpu.c: submits commands, lets the simulated units take them in turns, and cuts large commands into tiles.
+ * gpu_partition.c: submits commands, lets the simulated units take them in turns, and cuts large commands into tiles.
  *
  * Read next: gpu-hal/main.c.
  */
-#include "gpu.h"
+#include "gpu_partition.h"
 #include "shardlib.h"
 
 /* Starts with a partition of `size` bytes, mapped at `memory`, all of it free. Units beyond GPU_UNITS are not used. */
@@ -15,7 +15,7 @@ void gpu_init(struct gpu *gpu, void *memory, uint64_t size, uint32_t units)
 	ring_init(&gpu->ring, gpu->entries, GPU_RING);
 }
 
-/* Submits the command at an offset in VRAM, which must be in a sealed command buffer. Returns its fence, or an error. */
+/* Submits the command at an offset in VRAM, in a sealed command buffer. Returns its fence, or an error. */
 int64_t gpu_submit(struct gpu *gpu, uint64_t offset)
 {
 	void *memory;
@@ -24,8 +24,8 @@ int64_t gpu_submit(struct gpu *gpu, uint64_t offset)
 	return error ? error : ring_submit(&gpu->ring, offset);
 }
 
-/* Fetches the command at an offset and executes it. The buffer was sealed when it was submitted, but may have been freed
- * since. */
+/* Fetches the command at an offset and executes it. The buffer was sealed when it was submitted, but may have been
+ * freed since. */
 static int fetch_and_execute(const struct gpu *gpu, uint64_t offset)
 {
 	struct gpu_command command;
@@ -100,7 +100,8 @@ static int64_t submit_and_wait(struct gpu *gpu, uint64_t buffer, uint64_t count)
 }
 
 /* Fills a command buffer with `count` tiles from number `first` on, and seals it. Returns 0 or an error. */
-static int64_t write_tiles(struct gpu *gpu, const struct gpu_command *whole, uint64_t first, uint64_t count, uint64_t buffer)
+static int64_t write_tiles(struct gpu *gpu, const struct gpu_command *whole, uint64_t first, uint64_t count,
+			   uint64_t buffer)
 {
 	for (uint64_t i = 0; i < count; i++) {
 		struct gpu_command tile = make_tile(whole, first + i);
