@@ -192,6 +192,8 @@ static int run_last_stage(struct stage *s)
 	/* The time is not known here: asking for it is no call that this shard has pledged to make. */
 	print("\ngpu-pipeline: %d tokens, their activations copied from partition to partition by DMA\n",
 	      l->generation.pos);
+	if (l->options.logits)
+		print("gpu-pipeline: logits %lx\n", l->generation.logits_hash);
 	result = coconut_channel_send(s->config->channel, &token, sizeof(token));
 	return result < 0 ? !complain(s, "last token", result) : 0;
 }
