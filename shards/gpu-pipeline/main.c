@@ -190,8 +190,7 @@ static int run_last_stage(struct stage *s)
 		token = llama_next(l) ? l->generation.token : END_OF_TEXT;
 	} while (token != END_OF_TEXT);
 	/* The time is not known here: asking for it is no call that this shard has pledged to make. */
-	print("\ngpu-pipeline: %d tokens, their activations copied from partition to partition by DMA\n",
-	      l->generation.pos);
+	print("\ngpu-pipeline: %d tokens, their activations handed over by GPU_DMA\n", l->generation.pos);
 	if (l->options.logits)
 		print("gpu-pipeline: logits %lx\n", l->generation.logits_hash);
 	result = coconut_channel_send(s->config->channel, &token, sizeof(token));
