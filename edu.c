@@ -36,10 +36,7 @@
 #define EDU_BUFFER 0x40000UL /* the buffer's address, as the engine sees it */
 #define PIECE_MAX 4095       /* QEMU aborts when a transfer fills all 4,096 bytes of the buffer */
 
-/* Where an engine's domain maps the pages of a piece, two at most of each: below 256 MiB, which is all an edu reaches. */
-#define SOURCE_IOVA 0x10000UL
-#define TARGET_IOVA 0x20000UL
-#define PIECE_PAGES 2
+#define PIECE_PAGES 2 /* at most, at each end */
 
 #define ENGINES 8
 #define ANSWER_MS 30000 /* an engine that takes longer counts as broken */
@@ -157,8 +154,8 @@ static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target,
 /* Makes an engine give up what is mapped for it. */
 static void unmap_piece(struct engine *engine)
 {
-	iommu_unmap(engine->domain, SOURCE_IOVA, PIECE_PAGES);
-	iommu_unmap(engine->domain, TARGET_IOVA, PIECE_PAGES);
+	iommu_unmap(engine->domain, EDU_SOURCE_IOVA, PIECE_PAGES);
+	iommu_unmap(engine->domain, EDU_TARGET_IOVA, PIECE_PAGES);
 }
 
 /* Maps the pages that hold `len` bytes at `phys`, to be read or to be written. Returns 0 or an error. */
@@ -172,7 +169,7 @@ static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64
 /* Copies at most PIECE_MAX bytes. Returns 0 or an error. */
 static int64_t copy_piece(uint64_t source, uint64_t target, uint64_t len)
 {
-	uint64_t from = SOURCE_IOVA + (source & PAGE_MASK), to = TARGET_IOVA + (target & PAGE_MASK);
+	uint64_t from = EDU_SOURCE_IOVA + (source & PAGE_MASK), to = EDU_TARGET_IOVA + (target & PAGE_MASK);
 	int64_t number = take_engine(), error;
 	struct engine *engine = &engines[number];
 
@@ -180,9 +177,9 @@ static int64_t copy_piece(uint64_t source, uint64_t target, uint64_t len)
 		return -COCONUT_E_CLOSED;
 	if (number < 0)
 		return number;
-	error = map_piece(engine, SOURCE_IOVA, source, len, true, ABLATE(dma_write));
+	error = map_piece(engine, EDU_SOURCE_IOVA, source, len, true, ABLATE(dma_write));
 	if (!error)
-		error = map_piece(engine, TARGET_IOVA, target, len, false, true);
+		error = map_piece(engine, EDU_TARGET_IOVA, target, len, false, true);
 	if (!error && PROVOKE == PROVOKE_dma_source)
 		error = transfer(engine, EDU_BUFFER, from, len);
 	if (!error)
@@ -276,6 +273,7 @@ void edu_revoke(uint64_t phys, uint64_t size)
 /* Gives up on engines that have not answered for long. The supervisor's thread calls it now and then. */
 void edu_watch(void)
 {
+	static bool provoked;
 	bool any = false;
 
 	for (uint32_t i = 0; i < engine_count; i++) {
@@ -288,6 +286,10 @@ void edu_watch(void)
 				sched_wake(engine->waiter, 0);
 		}
 		any |= !engine->broken;
+		if (PROVOKE == PROVOKE_dma_kill && engine->running && engine->owner && !provoked) {
+			provoked = true;
+			shard_kill(engine->owner, PRIORITY_CRITICAL);
+		}
 	}
 	if (!any)
 		sched_wake_all(&queue, -COCONUT_E_NODEV);
@@ -312,8 +314,8 @@ static const char *add_engine(const struct pci_device *device)
 	if (msi_allocate(device, engine_interrupt, engine) < 0)
 		return "it gets no interrupt";
 	/* Mapping without rights makes the tables: no copy can fail for want of memory. */
-	if (iommu_map(engine->domain, SOURCE_IOVA, 0, PIECE_PAGES, false, false) ||
-	    iommu_map(engine->domain, TARGET_IOVA, 0, PIECE_PAGES, false, false))
+	if (iommu_map(engine->domain, EDU_SOURCE_IOVA, 0, PIECE_PAGES, false, false) ||
+	    iommu_map(engine->domain, EDU_TARGET_IOVA, 0, PIECE_PAGES, false, false))
 		return "there is no memory for its tables";
 	engine_count++;
 	return NULL;

@@ -420,6 +420,9 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 
 /* ---- edu.c: the DMA engine that copies between partitions --------------------------------------------- */
 
+/* Where an engine's domain maps the pages of a piece: below 256 MiB, which is all that an edu reaches. */
+#define EDU_SOURCE_IOVA 0x10000UL
+#define EDU_TARGET_IOVA 0x20000UL
 #define EDU_NOWHERE UINT64_MAX /* in place of a device address: edu_transfer_raw leaves that half out */
 
 void edu_init(void);

@@ -98,6 +98,8 @@
 #define PROVOKE_smep         11        /* a jump into a shard's page */
 #define PROVOKE_bad_return   12        /* a return address that sysret cannot take */
 #define PROVOKE_dma_source   13        /* a DMA engine writes to the source of its copy */
+#define PROVOKE_dma_kill     14        /* the first shard that copies by DMA is killed meanwhile */
+#define PROVOKE_dma_stray    15        /* a DMA engine goes where nobody has let it */
 
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */
 #define DEBUG_EXIT_PORT     0xF4
