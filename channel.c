@@ -292,8 +292,6 @@ static void collect_holders(void)
  * has not started yet begin. Somebody who could kill it counts too: its parent. */
 static shard_set who_could_wake(const struct shard *shard)
 {
-	if (shard->wait == WAIT_DMA)
-		return ~0UL; /* an engine answers */
 	if (shard->wait == WAIT_SHARD)
 		return 1UL << shard->wait_object;
 
@@ -346,7 +344,7 @@ bool channel_deadlocks(void)
 	shard_set stuck = 0, before;
 
 	for (uint32_t i = 0; i < MAX_SHARDS; i++)
-		if (shards[i].state == SHARD_BLOCKED)
+		if (shards[i].state == SHARD_BLOCKED && shards[i].wait != WAIT_DMA) /* an engine always answers, or edu_watch */
 			stuck |= 1UL << i;
 	if (!stuck)
 		return false;

@@ -171,12 +171,13 @@ static int64_t copy_piece(uint64_t source, uint64_t target, uint64_t len)
 {
 	uint64_t from = EDU_SOURCE_IOVA + (source & PAGE_MASK), to = EDU_TARGET_IOVA + (target & PAGE_MASK);
 	int64_t number = take_engine(), error;
-	struct engine *engine = &engines[number];
+	struct engine *engine;
 
 	if (!copies[current->id].len)
 		return -COCONUT_E_CLOSED;
 	if (number < 0)
 		return number;
+	engine = &engines[number];
 	error = map_piece(engine, EDU_SOURCE_IOVA, source, len, true, ABLATE(dma_write));
 	if (!error)
 		error = map_piece(engine, EDU_TARGET_IOVA, target, len, false, true);

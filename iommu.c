@@ -392,12 +392,15 @@ const char *iommu_fault_reason(uint8_t reason)
 	return reason < ARRAY_LENGTH(memory) && memory[reason] ? memory[reason] : "unknown";
 }
 
-/* Returns whether one more fault may have its line now; those that may not are counted, and mentioned once. */
+/* Returns whether one more fault may have its line now: always under verbose, otherwise a flood of faults cannot fill
+ * the console. Those that get none are counted, and mentioned once. */
 static bool fault_line_allowed(void)
 {
 	static uint64_t period, lines;
 	uint64_t now = timer_ms() / FAULT_PERIOD_MS;
 
+	if (verbose)
+		return true;
 	if (now != period && lines > FAULT_LINES)
 		print("DMA fault: %lu more were not shown\n", lines - FAULT_LINES);
 	lines = now == period ? lines + 1 : 1;
