@@ -267,7 +267,7 @@ interrupt_return:
 ; State at entry: ring 0, rcx = user rip, r11 = user rflags, SFMASK applied (interrupts off), rsp still the
 ; shard's: not to be trusted or used. After step 2 the kernel stack holds, from the top down:
 ;
-;     user rsp  r11  rcx  r10  r9  r8  rdx  rsi  rdi  rax     struct syscall_frame, rsp points at rax
+;     user rsp  r11  rcx  r10  r9  r8  rdx  rsi  rdi     rsp points at rdi
 ;
 ;   1. the kernel stack of this shard
 ;   2. what C may overwrite and the shard must get back
@@ -287,16 +287,14 @@ syscall_entry:
         push    rdx
         push    rsi
         push    rdi
-        push    rax
         mov     rcx, r10                        ; 3.
         mov     r9, rax
         call    syscall_dispatch
-        add     rsp, 8                          ; 4. drops the number
 %if ABLATION != ABLATION_sysret_rip
         cmp     dword [rsp + SYSCALL_FRAME_RIP_HIGH], USER_RIP_HIGH_MAX
         ja      .bad_return
 %endif
-        pop     rdi
+        pop     rdi                             ; 4.
         pop     rsi
         pop     rdx
         pop     r8

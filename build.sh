@@ -26,7 +26,7 @@ END
 
 # The supervisor is compiled with general registers only: FPU state belongs to the shards (boot.asm saves it).
 kernel_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=kernel
-	-mno-red-zone -mgeneral-regs-only -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing)
+	-mno-red-zone -mgeneral-regs-only -mpreferred-stack-boundary=3 -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing)
 
 # The loader is a PE file made from a shared library, which is how gnu-efi does it; without GNU_EFI_USE_MS_ABI every
 # call of the firmware would compile and pass its arguments in the wrong registers. GCC must not turn loops into

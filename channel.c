@@ -25,7 +25,7 @@ enum end_state {
 };
 
 struct message {
-	uint16_t len;
+	uint64_t len; /* bytes */
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 };
 
@@ -125,19 +125,23 @@ static int64_t end_of(uint64_t handle, uint8_t right)
 	return cap->resource;
 }
 
-/* Blocks the current shard at the tail of a list. Returns the error that ended the wait, or 0 to look again. Between
- * being woken and running the shard may have lost its capability or its peer: both are checked again. */
+/* Between being woken and running a shard may have lost its capability or its peer. Returns the error, or 0. */
+static int64_t check_after_wait(uint64_t handle, uint32_t e, uint32_t closings)
+{
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+
+	if (!cap || cap->type != CAP_CHANNEL || cap->resource != e)
+		return -COCONUT_E_BADHANDLE;
+	return ends[e ^ 1].closings == closings || ends[e].count ? 0 : -COCONUT_E_CLOSED;
+}
+
+/* Blocks the current shard at the tail of a list. Returns the error that ended the wait, or 0 to look again. */
 static int64_t wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e)
 {
 	uint32_t closings = ends[e ^ 1].closings;
 	int64_t error = sched_wait(list, kind, (uint16_t)e, handle);
-	const struct capability *cap = cap_find(&caps, current->id, handle);
 
-	if (error)
-		return error;
-	if (!cap || cap->type != CAP_CHANNEL || cap->resource != e)
-		return -COCONUT_E_BADHANDLE;
-	return ends[e ^ 1].closings == closings || ends[e].count ? 0 : -COCONUT_E_CLOSED;
+	return error ? error : check_after_wait(handle, e, closings);
 }
 
 /* Says why a wait ended without success. Returns `error`. */
@@ -147,6 +151,16 @@ static int64_t wait_failed(int64_t error, uint64_t handle)
 		      error == -COCONUT_E_CLOSED ? "the other end closed while waiting"
 		      : error == -COCONUT_E_BUSY ? "another holder of this end began a CALL"
 						 : "the capability was taken away while waiting");
+}
+
+/* Puts a message of the current shard into an inbox that has room. */
+static void put_message(struct end *end, uint64_t buf, uint64_t len)
+{
+	struct message *message = &end->inbox[(end->first + end->count) % INBOX];
+
+	copy_from_user(message->bytes, buf, len);
+	message->len = len;
+	end->count++;
 }
 
 /* Queues the message for the other side of end `e`, waiting for room. Returns 0 or an error. */
@@ -162,10 +176,7 @@ static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len)
 	if (other->state == END_CLOSED)
 		return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 
-	struct message *message = &other->inbox[(other->first + other->count) % INBOX];
-	copy_from_user(message->bytes, buf, len);
-	message->len = (uint16_t)len;
-	other->count++;
+	put_message(other, buf, len);
 	sched_wake_all(&other->receivers, 0);
 	return 0;
 }
@@ -195,11 +206,33 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max)
 	copy_to_user(buf, message->bytes, len);
 	end->first = (end->first + 1) % INBOX;
 	end->count--;
-	sched_wake_all(&end->senders, 0);
+	if (end->senders)
+		sched_wake_all(&end->senders, 0);
 	return (int64_t)len;
 }
 
-static int64_t check_message(int argument, uint64_t buf, uint64_t len)
+/* The fast path of CALL, for two shards that take turns: sends and waits in one switch. It is taken when
+ *   - the peer, and nobody else, waits to receive at the other end, whose inbox is empty;
+ *   - this end's inbox is empty, and nobody waits to send to either end;
+ *   - the peer would be the next to run.
+ * The effect is that of send() and the first round of receive(). Returns whether it was taken, and then in `*error`
+ * what the wait for the answer ended with. */
+static bool call_fast(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len, int64_t *error)
+{
+	struct end *end = &ends[e], *other = &ends[e ^ 1];
+	struct shard *peer = other->receivers;
+	uint32_t closings = other->closings;
+
+	if (!peer || peer->next || other->count | end->count || end->senders || other->senders || !sched_may_hand_over(peer))
+		return false;
+	put_message(other, buf, len);
+	*error = sched_hand_over(peer, &end->receivers, WAIT_RECV, (uint16_t)e, handle);
+	if (!*error)
+		*error = check_after_wait(handle, e, closings);
+	return true;
+}
+
+static inline int64_t check_message(int argument, uint64_t buf, uint64_t len)
 {
 	if (len == 0 || len > COCONUT_MESSAGE_MAX)
 		return refuse(COCONUT_E_INVAL, argument + 1, len, "the length is not 1 to 256 bytes");
@@ -208,7 +241,7 @@ static int64_t check_message(int argument, uint64_t buf, uint64_t len)
 	return 0;
 }
 
-static int64_t check_buffer(int argument, uint64_t buf, uint64_t max)
+static inline int64_t check_buffer(int argument, uint64_t buf, uint64_t max)
 {
 	if (max == 0)
 		return refuse(COCONUT_E_INVAL, argument + 1, max, "the buffer has no room for a message");
@@ -255,8 +288,12 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	if (end->caller)
 		return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 	end->caller = current;
-	sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
-	result = send(handle, (uint32_t)e, buf, len);
+	if (end->receivers)
+		sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
+	if (!call_fast(handle, (uint32_t)e, buf, len, &result))
+		result = send(handle, (uint32_t)e, buf, len);
+	else if (result)
+		wait_failed(result, handle);
 	if (result == 0)
 		result = receive(handle, (uint32_t)e, reply, max);
 	end->caller = NULL;
@@ -301,8 +338,8 @@ static shard_set who_could_wake(const struct shard *shard)
 
 	if (ends[other].state == END_OPEN)
 		set |= 1UL << ends[other].home;
-	if (ends[other].state == END_PENDING && manifest_get()->shard[ends[other].home].after >= 0)
-		set |= 1UL << manifest_get()->shard[ends[other].home].after;
+	if (ends[other].state == END_PENDING)
+		set |= 1UL << manifest_awaited(ends[other].home);
 	if (cap->parent != CAP_NONE)
 		set |= 1UL << cap->parent / COCONUT_CAP_SLOTS;
 	if (shard->parent)

@@ -86,16 +86,14 @@ static void put(uint32_t number, char c)
 		drain_one();
 	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) {
 		cut_line();
-		while (owner == NOBODY && writer->pending_len)
-			drain_one();
+		next_to_drain = number;
+		drain_one();
 	}
 	if (owner == NOBODY || owner == number) {
 		emit(&c, 1);
 		owner = c == '\n' ? NOBODY : number;
 		return;
 	}
-	if (writer->pending_len == PENDING_MAX)
-		return;
 	writers_waiting += writer->pending_len == 0;
 	writer->pending[writer->pending_len++] = c;
 }
@@ -138,6 +136,12 @@ static void put_clean(uint32_t number, uint8_t byte)
 		put(number, (char)byte);
 	else
 		put(number, REPLACEMENT);
+}
+
+/* True when `len` more bytes of the writer would cut the line that another has open. */
+bool console_would_cut(uint32_t number, size_t len)
+{
+	return owner != NOBODY && owner != number && writers[number].pending_len + len > PENDING_MAX;
 }
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */

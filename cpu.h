@@ -124,12 +124,6 @@ static inline void cache_flush(const void *at, uint64_t bytes)
 	__asm__ volatile("mfence" : : : "memory");
 }
 
-/* The address of the instruction after the caller's call, and the caller's frame pointer: a backtrace's start. */
-static inline uint64_t frame_pointer(void)
-{
-	return (uint64_t)__builtin_frame_address(0);
-}
-
 /* Opens a window of one instruction in which pending interrupts are taken. */
 static inline void interrupt_window(void)
 {

@@ -82,6 +82,7 @@ static void load_tables(void)
 	gdt[SEL_TSS / 8 + 1] = base >> 32;
 	__asm__ volatile("lgdt %0" : : "m"(gdtr));
 	__asm__ volatile("lidt %0" : : "m"(idtr));
+	__asm__ volatile("lldt %w0" : : "r"(0)); /* none: a reset leaves one at address 0, in the hands of shards */
 	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
 }
 

@@ -36,6 +36,8 @@
 #define PTE_ADDRESS 0x000FFFFFFFFFF000UL /* bits 51..12 (SDM Vol. 3A table 4-20) */
 #define USER_LIMIT 0x8000000000UL        /* shards live under entry 0 of the PML4: 512 GiB */
 
+#define NO_PAGE ~0UL                     /* an address that no page has */
+
 #define MAX_SHARDS MANIFEST_SHARDS
 #define MAX_CHANNELS MANIFEST_CHANNELS
 #define PRIORITIES 4
@@ -100,6 +102,7 @@ struct capability {
 	bool granted;   /* put here by another shard */
 	uint16_t resource;
 	uint16_t parent, child, sibling; /* indices into the table, or CAP_NONE */
+	uint32_t reserved;               /* 16 bytes: an index is a shift */
 };
 
 /* The capabilities of all shards: slot h of shard s is entry s * COCONUT_CAP_SLOTS + h. */
@@ -162,7 +165,7 @@ struct shard {
 	uint8_t wait_handle;  /* the capability it waits through */
 	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
 	int64_t wait_result; /* 0, or the error that ended the wait */
-	uint64_t kernel_since;
+	uint32_t kernel_since; /* low half of the time stamp when the kernel began to work for it */
 	struct profile *profile;
 
 	/* mm.c */
@@ -173,6 +176,7 @@ struct shard {
 	/* syscall.c */
 	uint64_t call; /* number of the call in progress */
 	uint64_t pledge; /* PLEDGE_ bits, all set until the shard pledges */
+	uint64_t readable_page, writable_page; /* where the last check of a buffer said yes; NO_PAGE: nowhere */
 	uint32_t refusals;
 	struct refusal refusal;
 
@@ -187,6 +191,7 @@ extern bool quiet;   /* the word `quiet` does: print nothing but panics and the 
 
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
 const struct manifest *manifest_get(void);
+uint32_t manifest_awaited(uint32_t id);
 bool manifest_reap(void);
 void supervisor_finish(void) __attribute__((noreturn));
 void debug_exit(uint32_t code) __attribute__((noreturn));
@@ -209,6 +214,7 @@ void print_verbose(const char *template, ...) __attribute__((format(printf, 1, 2
 #define CONSOLE_SUPERVISOR MAX_SHARDS /* the supervisor's writer number; a shard's is its slot */
 
 void console_write(uint32_t writer, const char *text, size_t len);
+bool console_would_cut(uint32_t writer, size_t len);
 void console_end(uint32_t writer);
 void console_poll(void);
 void console_flush_all(void);
@@ -230,6 +236,7 @@ void frame_map_give(struct frame_map *map, uint64_t frame);
 
 void mm_init(const struct bootinfo *info);
 int frame_alloc(struct shard *owner, uint64_t *phys);
+int frame_alloc_raw(uint64_t *phys);
 void frame_free(struct shard *owner, uint64_t phys);
 void frame_free_clean(struct shard *owner, uint64_t phys);
 uint64_t mm_free_frames(void);
@@ -299,6 +306,8 @@ void sched_tick(void);
 void sched_yield(void);
 void sched_preempt(void);
 int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle);
+bool sched_may_hand_over(const struct shard *to);
+int64_t sched_hand_over(struct shard *to, struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle);
 void sched_wake(struct shard *shard, int64_t result);
 void sched_wake_all(struct shard **list, int64_t result);
 void sched_supervise(void);

@@ -50,7 +50,7 @@
 #define SHARD_FPU           32         /* FXSAVE image, 512 bytes, 16-byte aligned */
 #define TRAP_FRAME_CS       144
 #define TRAP_FRAME_SIZE     176
-#define SYSCALL_FRAME_RIP_HIGH 52      /* upper half of the return address, once the number is popped */
+#define SYSCALL_FRAME_RIP_HIGH 52      /* upper half of the return address */
 #define USER_RIP_HIGH_MAX   0x7FFF     /* upper half of the highest lower-half canonical address */
 
 /* Protections that an experiment can leave out, one at a time: ABLATE(name) is true in a build made with

@@ -89,6 +89,16 @@ static bool manifest_load(void)
 	return true;
 }
 
+/* Returns the shard that runs now and whose end will let shard `id` start, which has not yet: the first one of the
+ * chain of `after`s that has. */
+uint32_t manifest_awaited(uint32_t id)
+{
+	while (lives[id] == LIFE_WAITING && manifest.shard[id].after >= 0)
+		id = (uint32_t)manifest.shard[id].after;
+	return id;
+}
+
+/* Starts a shard of the manifest. One that cannot start counts as killed, and its peers find its ends closed. */
 static void start_shard(uint32_t id)
 {
 	const struct manifest_shard *spec = &manifest.shard[id];
@@ -100,6 +110,7 @@ static void start_shard(uint32_t id)
 	if (problem) {
 		profile->exit_code = COCONUT_KILLED;
 		print("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path, problem);
+		channels_close(&shards[id]);
 		return;
 	}
 	channels_open(id);

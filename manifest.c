@@ -18,7 +18,7 @@ void *memset(void *to, int byte, size_t len); /* the supervisor's own; libc's in
 int memcmp(const void *a, const void *b, size_t len);
 size_t strlen(const char *s);
 
-#define MAX_WORDS 16 /* of a line; no correct one has more than 8 */
+#define MAX_WORDS 16 /* of a line; no correct one has more than 9 */
 
 /* What the functions share. It lives on the stack of manifest_parse, so there is no state from one call to the next. */
 struct parser {

@@ -1,14 +1,16 @@
 /*
  * manifest.h: the boot manifest, /etc/coconut.conf, as data.
  *
- *     shard    NAME PATH [priority=critical|high|normal|low] [frames=N] [restart=N] [after=NAME] [spawn=yes] [args="..."]
+ *     shard    NAME PATH [priority=critical|high|normal|low] [frames=N] [restart=N] [after=NAME] [spawn=yes]
+ *              [args="..."]
  *     channel  SHARD_A SHARD_B
  *     gpu      SHARD
  *     pipeline SHARD_A SHARD_B layers=A-B,C-D
  *
- * One statement a line; `#` at the start of a word begins a comment. Quotes make blanks and # part of a word; inside
- * them \" and \\ stand for a quote and a backslash, and other backslashes are mistakes. A line may only name shards of
- * earlier lines, so `after` can form no circle, and a pipeline needs an earlier channel between its two shards.
+ * One statement a line, which cannot be continued on the next; `#` at the start of a word begins a comment. Quotes
+ * make blanks and # part of a word; inside them \" and \\ stand for a quote and a backslash, and other backslashes are
+ * mistakes. A line may only name shards of earlier lines, so `after` can form no circle, and a pipeline needs an
+ * earlier channel between its two shards.
  *
  * Read next: manifest.c, then main.c, which starts what the manifest asks for.
  */

@@ -49,27 +49,50 @@ void frame_map_give(struct frame_map *map, uint64_t frame)
 	map->free_count++;
 }
 
+/* Returns how many bits are set: adds neighbours in pairs, fours and eights, then the eight bytes at once. */
+static uint64_t count_bits(uint64_t word)
+{
+	word -= word >> 1 & 0x5555555555555555;
+	word = (word & 0x3333333333333333) + (word >> 2 & 0x3333333333333333);
+	word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0F;
+	return word * 0x0101010101010101 >> 56;
+}
+
+/* Makes `count` frames from `frame` on free or not free, as far as the map reaches, a word of 64 at a time. */
+static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, bool free)
+{
+	uint64_t end = count < map->frames - frame ? frame + count : map->frames;
+
+	while (frame < end) {
+		uint64_t word = frame / BITS, first = frame % BITS;
+		uint64_t here = end - frame < BITS - first ? end - frame : BITS - first;
+		uint64_t mask = (here == BITS ? ~0UL : (1UL << here) - 1) << first;
+		uint64_t before = map->free[word], after = free ? before | mask : before & ~mask;
+
+		map->free[word] = after;
+		map->free_count += count_bits(after) - count_bits(before);
+		if (after)
+			map->summary[word / BITS] |= 1UL << word % BITS;
+		else
+			map->summary[word / BITS] &= ~(1UL << word % BITS);
+		if (after && map->hint > word / BITS)
+			map->hint = word / BITS;
+		frame += here;
+	}
+}
+
 /* Marks `count` frames from `frame` on free, as far as the map reaches. Those that are free stay so. */
 void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count)
 {
-	for (; count && frame < map->frames; frame++, count--)
-		if (!(map->free[frame / BITS] >> frame % BITS & 1))
-			frame_map_give(map, frame);
+	if (frame < map->frames)
+		set_range(map, frame, count, true);
 }
 
 /* Takes `count` frames from `frame` on out of use, free or not, as far as the map reaches. */
 void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count)
 {
-	for (; count && frame < map->frames; frame++, count--) {
-		uint64_t word = frame / BITS, bit = 1UL << frame % BITS;
-
-		if (!(map->free[word] & bit))
-			continue;
-		map->free[word] &= ~bit;
-		if (!map->free[word])
-			map->summary[word / BITS] &= ~(1UL << word % BITS);
-		map->free_count--;
-	}
+	if (frame < map->frames)
+		set_range(map, frame, count, false);
 }
 
 /* Takes the lowest free frame. Returns its number, or -1 when there is none; `*clean` says whether it is known
@@ -172,6 +195,16 @@ int frame_alloc(struct shard *owner, uint64_t *phys)
 			owner->frames_peak = owner->frames;
 	}
 	return 0;
+}
+
+/* Hands out one frame of whatever contents, to the supervisor, which will fill it. Returns 0 or -COCONUT_E_NOMEM. */
+int frame_alloc_raw(uint64_t *phys)
+{
+	bool clean;
+	int64_t frame = frame_map_take(&frame_map, &clean);
+
+	*phys = (uint64_t)frame * PAGE_SIZE;
+	return frame < 0 ? -COCONUT_E_NOMEM : 0;
 }
 
 /* Takes back a frame that contains zeros, which the caller vouches for. */

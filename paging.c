@@ -138,7 +138,7 @@ static void map_stacks(void)
 	for (uint32_t slot = 0; slot < STACK_SLOTS; slot++) {
 		for (uint64_t offset = mapped; offset; offset -= PAGE_SIZE) {
 			uint64_t phys;
-			if (frame_alloc(NULL, &phys))
+			if (frame_alloc_raw(&phys))
 				panic("no memory for kernel stacks: give the machine more memory");
 			kernel_map(stack_slot_top(slot) - offset, phys, PAGE_SIZE, PTE_WRITE | PTE_NX);
 		}
@@ -290,6 +290,7 @@ void space_unmap(struct shard *shard, uint64_t address)
 	uint64_t leaf = *path.entry[LEVEL_PT];
 	*path.entry[LEVEL_PT] = 0;
 	*path.entry[LEVEL_PT + 1] -= COUNT_ONE;
+	shard->readable_page = shard->writable_page = NO_PAGE;
 	if (!ABLATE(invlpg))
 		invlpg(address);
 	if (!(leaf & PTE_BORROWED))

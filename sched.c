@@ -83,10 +83,12 @@ static void leave_call(void)
 {
 	struct shard *self = current, *next = pick();
 
-	self->profile->cycles += rdtsc() - self->kernel_since;
+	self->profile->cycles += (uint32_t)rdtsc() - self->kernel_since;
 	mark_running(next);
 	context_switch_fpu(self, next);
-	self->kernel_since = rdtsc();
+	self->kernel_since = (uint32_t)rdtsc();
+	if (self->killed)
+		need_resched = true; /* so that the end of its call looks */
 }
 
 /* Makes a shard ready to run. It preempts the current one at the next return to ring 3 if it comes first. */
@@ -143,6 +145,38 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, ui
 	self->wait_handle = (uint8_t)handle;
 	self->state = SHARD_BLOCKED;
 	leave_call();
+	if (self->killed)
+		handle_sys_exit(COCONUT_KILLED);
+	return self->wait_result;
+}
+
+/* True when sched_hand_over may be used: waking `to` and blocking would make it the next to run. */
+bool sched_may_hand_over(const struct shard *to)
+{
+	return !supervisor_wanted && !need_resched && !(ready_mask & ((2u << to->priority) - 1));
+}
+
+/* Wakes `to`, which is the only one on its list, waits like sched_wait on a list that is empty, and lets `to` run at
+ * once: the same as sched_wake and sched_wait, without the way through the ready queue. */
+int64_t sched_hand_over(struct shard *to, struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle)
+{
+	struct shard *self = current;
+
+	*to->wait_list = NULL;
+	to->wait = WAIT_NONE;
+	to->wait_result = 0;
+	to->state = SHARD_RUNNING;
+	to->profile->switches++;
+	*list = self;
+	self->wait_list = list;
+	self->next = NULL;
+	self->wait = kind;
+	self->wait_object = object;
+	self->wait_handle = (uint8_t)handle;
+	self->state = SHARD_BLOCKED;
+	self->profile->cycles += (uint32_t)rdtsc() - self->kernel_since;
+	context_switch_fpu(self, to);
+	self->kernel_since = (uint32_t)rdtsc();
 	if (self->killed)
 		handle_sys_exit(COCONUT_KILLED);
 	return self->wait_result;

@@ -181,6 +181,8 @@ const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct 
 		.parent = parent,
 		.parent_cap = CAP_NONE,
 		.pledge = ~0UL,
+		.readable_page = NO_PAGE,
+		.writable_page = NO_PAGE,
 		.started_ms = timer_ms(),
 	};
 	const char *problem = build(shard, spec);
@@ -224,7 +226,7 @@ void handle_sys_exit(uint64_t code)
 
 	self->dying = true;
 	self->killed = false; /* it is on its way: nothing may end it a second time */
-	self->kernel_since = rdtsc();
+	self->kernel_since = (uint32_t)rdtsc();
 	self->exit_code = self->profile->exit_code = code;
 	self->profile->wall_ms += wall_ms;
 	console_end(self->id);

@@ -6,7 +6,8 @@
  * they change; each returns 0 or more, or passes its refusal through refuse().
  *
  * Invariant: no handler touches user memory before user_readable or user_writable has said yes. Only the
- * shard itself can change its mappings, so what was checked stays true until the call returns.
+ * shard itself can change its mappings, so what was checked stays true until the shard unmaps something, which
+ * makes it forget.
  *
  * Read next: sched.c. SDM Vol. 3A 5.8.8 describes SYSCALL and SYSRET.
  */
@@ -22,8 +23,11 @@
  * nested tasks, and AC, which would open user memory under SMAP. */
 #define ENTRY_FLAGS_CLEARED (RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC)
 
+#define CHECK_STEP 0x10000 /* bytes of a buffer that are checked between two looks at the interrupts */
+
 #define PLEDGE_ALWAYS 0 /* a call that no pledge takes away */
 #define PLEDGE_NEVER (1UL << 63) /* a call that every pledge takes away */
+#define TURNS_TO_END_LINE 8 /* before a full buffer cuts another shard's line */
 #define REFUSALS_SHOWN 3 /* lines a shard may cause; `verbose` shows all */
 
 typedef int64_t (*call_handler)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
@@ -56,6 +60,9 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len)
 		return refuse(COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
 	for (uint64_t done = 0; done < len;) {
 		uint64_t part = len - done < sizeof(piece) ? len - done : sizeof(piece);
+		/* Whoever is in the middle of a line gets a few turns to end it. */
+		for (int turn = 0; turn < TURNS_TO_END_LINE && console_would_cut(current->id, part); turn++)
+			sched_yield();
 		copy_from_user(piece, buf + done, part);
 		console_write(current->id, piece, part);
 		done += part;
@@ -115,24 +122,32 @@ void syscall_init(void)
 	wrmsr(MSR_SFMASK, ABLATE(sfmask) ? RFLAGS_IF : ENTRY_FLAGS_CLEARED);
 }
 
-/* Remembers and, for the first few of a shard, prints why a call of the current shard is refused. `argument`
- * counts from 1; 0 when no single argument is to blame. Returns -error. */
-int64_t refuse(int error, int argument, uint64_t value, const char *reason)
+/* Prints the refusal that the current shard has just met. */
+static __attribute__((noinline)) void print_refusal(int error)
 {
 	static const char *const error_names[] = {
 		"",         "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE",    "E_RIGHTS",
 		"E_CLOSED", "E_BUSY",  "E_TOOSMALL", "E_NOMEM", "E_QUOTA",  "E_FULL",    "E_EXISTS",
 		"E_NOENT",  "E_NOTFILE", "E_IO",  "E_NOMAP", "E_NODEV",     "E_PLEDGE",  "E_DEADLOCK"};
+	const struct shard *self = current;
+	const struct refusal *refusal = &self->refusal;
+	const char *name = refusal->call < SYS_LIMIT ? calls[refusal->call].name : NULL;
+
+	print("Shard %u (%s): %s refused: ", self->id, self->profile->name, name ? name : "unknown call");
+	if (refusal->argument)
+		print("argument %d = 0x%lx, ", refusal->argument, refusal->value);
+	print("%s (%s)\n", refusal->reason, error_names[error]);
+}
+
+/* Remembers and, for the first few of a shard, prints why a call of the current shard is refused. `argument`
+ * counts from 1; 0 when no single argument is to blame. Returns -error. */
+int64_t refuse(int error, int argument, uint64_t value, const char *reason)
+{
 	struct shard *self = current;
 
 	self->refusal = (struct refusal){self->call, argument, value, reason};
-	if (self->refusals++ < REFUSALS_SHOWN || verbose) {
-		const char *name = self->call < SYS_LIMIT ? calls[self->call].name : NULL;
-		print("Shard %u (%s): %s refused: ", self->id, self->profile->name, name ? name : "unknown call");
-		if (argument)
-			print("argument %d = 0x%lx, ", argument, value);
-		print("%s (%s)\n", reason, error_names[error]);
-	}
+	if (self->refusals++ < REFUSALS_SHOWN || verbose)
+		print_refusal(error);
 	return -error;
 }
 
@@ -146,20 +161,26 @@ static int64_t invoke(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64
 	return ((call_handler)calls[number].handler)(a0, a1, a2, a3, a4);
 }
 
+/* Does what has come up during a call: others are to run first, or the shard has been killed. */
+static __attribute__((noinline)) void attend(void)
+{
+	sched_yield();
+	if (current->killed)
+		handle_sys_exit(COCONUT_KILLED);
+}
+
 /* Called by syscall_entry: the arguments, then the number. Returns what the shard finds in rax. */
 int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number)
 {
 	struct shard *self = current;
 
-	self->kernel_since = rdtsc();
+	self->kernel_since = (uint32_t)rdtsc();
 	self->call = number;
 	self->profile->syscalls++;
 	int64_t result = invoke(a0, a1, a2, a3, a4, number);
 	if (need_resched)
-		sched_yield();
-	if (self->killed)
-		handle_sys_exit(COCONUT_KILLED);
-	self->profile->cycles += rdtsc() - self->kernel_since;
+		attend();
+	self->profile->cycles += (uint32_t)rdtsc() - self->kernel_since;
 	return result;
 }
 
@@ -179,29 +200,41 @@ bool user_range(uint64_t address, uint64_t len)
 	return address < USER_LIMIT && len <= USER_LIMIT - address;
 }
 
-/* True when every page of the range is mapped with all the given PTE bits. */
-static bool user_mapped(uint64_t address, uint64_t len, uint64_t bits)
+/* True when every page of the range is mapped with all the given PTE bits. Remembers the last page in `*seen`. */
+static __attribute__((noinline)) bool user_mapped(uint64_t address, uint64_t len, uint64_t bits, uint64_t *seen)
 {
-	if (ABLATE(user_check))
-		return true;
+	uint64_t page = address & ~PAGE_MASK;
+
 	if (!user_range(address, len))
 		return false;
-	for (uint64_t page = address & ~PAGE_MASK; page < address + len; page += PAGE_SIZE)
+	for (; page < address + len; page += PAGE_SIZE) {
 		if ((space_lookup(current, page) & bits) != bits)
 			return false;
+		if (page % CHECK_STEP == 0)
+			preempt_point();
+	}
+	*seen = page - PAGE_SIZE;
 	return true;
+}
+
+/* True when the range lies in the one page that is known to be good already. */
+static inline bool in_page(uint64_t page, uint64_t address, uint64_t len)
+{
+	return page == (address & ~PAGE_MASK) && len <= PAGE_SIZE - (address & PAGE_MASK);
 }
 
 /* True when the current shard may read all `len` bytes at `address`. */
 bool user_readable(uint64_t address, uint64_t len)
 {
-	return user_mapped(address, len, PTE_PRESENT | PTE_USER);
+	return ABLATE(user_check) || in_page(current->readable_page, address, len) ||
+	       user_mapped(address, len, PTE_PRESENT | PTE_USER, &current->readable_page);
 }
 
 /* True when the current shard may write all `len` bytes at `address`. */
 bool user_writable(uint64_t address, uint64_t len)
 {
-	return user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE);
+	return ABLATE(user_check) || in_page(current->writable_page, address, len) ||
+	       user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE, &current->writable_page);
 }
 
 /* Copies from the current shard; user_readable has said yes. */

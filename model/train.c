@@ -33,7 +33,7 @@ enum {
     STRIP = 2 * LANES,          /* columns that one matrix kernel call computes: a divisor of every width below */
     ROWS = 8,                   /* rows that one matrix kernel call computes */
     K_BLOCK = 256,              /* inner length after which a strip of b would leave the first-level cache */
-    BATCH_TOKENS = 4096,
+    BATCH_TOKENS = 2048,
     MAX_STORIES = 256,          /* stories in one batch: the shortest has well over 16 tokens */
 };
 
@@ -522,7 +522,7 @@ static void backward(struct trainer *t)
 
 /* ---------------------------------------------------------------- optimiser */
 
-static const double PEAK_RATE = 3e-3, FINAL_SHARE = 0.02, BETA1 = 0.9, BETA2 = 0.99, DECAY = 0.05, CLIP = 1.0;
+static const double PEAK_RATE = 2.5e-3, FINAL_SHARE = 0.02, BETA1 = 0.9, BETA2 = 0.99, DECAY = 0.05, CLIP = 1.0;
 enum { WARM_UP = 200 };
 
 /* The learning rate of this step: a straight line up, then half a cosine down to FINAL_SHARE of the peak. */

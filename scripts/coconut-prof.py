@@ -23,6 +23,7 @@ CAUSE = re.compile(r"  Likely cause: .*")
 DEADLOCK = re.compile(r"Deadlock: .*")
 
 BAR_WIDTH = 40
+SPAWNED = 64  # rows from this number on stand for programs that shards have started (MANIFEST_SHARDS in manifest.h)
 
 
 class NoSummary(Exception):
@@ -71,12 +72,13 @@ def find_summary(lines):
 
 def find_events(lines, rows):
     """Returns (name, text) for every lifecycle line about a shard of the summary, in their order."""
-    known = {(row.id, row.name) for row in rows}
+    known = {(row.id, row.name) for row in rows if row.id < SPAWNED}
+    spawned = {row.name for row in rows if row.id >= SPAWNED}
     events = []
     in_kill = False
     for line in lines:
         match = EVENT.fullmatch(line)
-        if match and (int(match[1]), match[2]) in known:
+        if match and ((int(match[1]), match[2]) in known or match[2] in spawned):
             events.append((match[2], match[3].lstrip(": ")))
         elif in_kill and CAUSE.fullmatch(line):
             events.append(("", line.strip()))

@@ -3,6 +3,9 @@
 #
 # Needs common.sh, tools.sh (firmware paths) and the variables of run.sh. Read next: scripts/watch.py.
 
+# The MiB that fit into the FAT volume that QEMU makes of a folder.
+boot_volume_max=500
+
 # option_given PATTERN: true when one of the user's QEMU options is an option that matches, with one dash or two.
 option_given() {
 	local option
@@ -72,7 +75,10 @@ choose_devices() {
 
 # choose_firmware: the boot volume, and UEFI firmware unless the user brings some.
 choose_firmware() {
-	local image
+	local image size
+	size=$(du -sm --apparent-size "$run_dir/esp" | cut -f 1)
+	((size <= boot_volume_max)) || die "the boot volume has $size MiB, and QEMU serves at most $boot_volume_max: use" \
+		"a smaller model, or start without firmware: ./run.sh --kernel"
 	qemu_command+=(-drive "format=raw,file.driver=vvfat,file.rw=on,file.dir=$(quote_commas "$PWD/$run_dir/esp")")
 	! option_given -bios && ! option_given -pflash && ! value_given -drive '*if=pflash*' || return 0
 	if image=$(first_file "${bios_images[@]}"); then

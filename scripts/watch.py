@@ -23,6 +23,7 @@ PATIENCE = 5  # seconds without a word from the guest until we say what we wait 
 GRACE = 10  # seconds that QEMU gets to end after its console has closed
 LAST_LINE = b"Halting."
 LOADER_MARK = b"[BOOT]"
+NO_LOADER = "The firmware never started the loader: does the machine have at least 64 MiB (-m 64M)?"
 TIMED_OUT = 124
 OTHER_END = 3
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -204,7 +205,7 @@ def judge(status, console, codes, log, under_gdb):
     else:
         end = f"QEMU ended with status {status}, which the guest never reports."
     if console.waiting:
-        end += " The loader had not started."
+        end += " " + NO_LOADER
         log = log.replace("serial.log", "firmware.log")
     say(f"{end} The log is {log}")
     return OTHER_END
@@ -235,6 +236,8 @@ def run(options, command):
         status = judge(qemu.wait(GRACE), console, read_debug_exit_codes(), log, options.gdb)
     except (TimedOut, subprocess.TimeoutExpired):
         say(f"no end after {options.timeout} seconds (--timeout sets the limit). The log is {log}")
+        if console.waiting:
+            say(NO_LOADER)
         status = TIMED_OUT
     except (Interrupted, BrokenPipeError) as stopped:
         status = 128 + getattr(stopped, "number", signal.SIGPIPE)

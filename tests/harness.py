@@ -315,6 +315,7 @@ class Test:
         self.own_log = os.path.join(self.scratch, "test.log")
         self.log_path = self.own_log  # of what the test looked at last
         self.boots = 0
+        self.remark = None
         self.log("test " + name)
 
     def log(self, text):
@@ -336,6 +337,10 @@ class Test:
     def equal(self, got, expected, message):
         """Fails the test unless both are equal."""
         self.check(got == expected, "%s: got %s, expected %s" % (message, repr(got)[:100], repr(expected)[:100]))
+
+    def note(self, text):
+        """Shows a figure in the line of the test when it passes."""
+        self.remark = text
 
     def skip(self, reason):
         """Ends the test: it cannot run here."""
@@ -374,6 +379,10 @@ class Test:
             output_of(command, "building the variant " + name)
         return out
 
+    def shard(self, name):
+        """Builds the test shard tests/shards/NAME. Returns the path of its flat binary; the ELF file lies beside it."""
+        return build_test_shard(name)
+
     # -- booting --
 
     def start(self, shards=None, manifest=None, add=None, options=(), verbose=False, uefi=False, build=None, timeout=120,
@@ -402,9 +411,10 @@ class Test:
         """Runs run.sh to its end and returns its Result. The parameters are those of start()."""
         return self.start(*arguments, **options).wait()
 
-    def start_guest(self, manifest, files=None, block_size=4096, options=(), **others):
+    def start_guest(self, manifest, files=None, block_size=4096, edits=(), options=(), **others):
         """Starts the kernel with a small ramdisk of its own: the manifest, the files {path: bytes, or path on the host},
-        and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME."""
+        and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME. edits: commands of
+        debugfs that change the finished image."""
         number = self.boots + 1
         stage = os.path.join(self.scratch, "stage%d" % number)
         content = dict(files or {})
@@ -421,6 +431,8 @@ class Test:
         image = os.path.join(self.scratch, "ramdisk%d.img" % number)
         make_ramdisk(image, stage, block_size)
         shutil.rmtree(stage)
+        for edit in edits:
+            self.sh([find_tool("debugfs"), "-w", "-R", edit, image], expect=0)
         self.log(manifest)
         return self.start(options=["-initrd", image] + list(options), **others)
 

@@ -39,19 +39,55 @@ def python_jobs():
     jobs = []
     for path in sorted(glob.glob(os.path.join(harness.ROOT, "tests", "test_*.py"))):
         group = os.path.basename(path)[len("test_"):-len(".py")]
-        module = importlib.import_module("test_" + group)
+        try:
+            module = importlib.import_module("test_" + group)
+        except Exception as problem:  # which fails as a test, so that the other files still run
+            jobs.append(python_job(group + ".import", broken(problem)))
+            continue
         for key, function in vars(module).items():
             if key.startswith("test_") and callable(function):
                 jobs.append(python_job(group + "." + key[len("test_"):], function))
     return jobs
 
 
-def python_job(name, function):
-    def run(job, runner):
-        runner.run_function(name, function)
+def broken(problem):
+    """Returns a test function that fails with the problem."""
 
-    return Job([name], run, (function.__doc__ or "").strip().split("\n")[0],
+    def function(_test):
+        raise problem
+
+    function.__doc__ = "The file of this group can be read."
+    return function
+
+
+def python_job(name, function):
+    """Returns the job of one function. One with the attribute `rows`, a list of names, reports each of them by itself."""
+    rows = getattr(function, "rows", None)
+
+    def run(job, runner):
+        if rows:
+            runner.run_rows(name, function, rows)
+        else:
+            runner.run_function(name, function)
+
+    return Job(rows or [name], run, (function.__doc__ or "").strip().split("\n")[0],
                getattr(function, "heavy", False), getattr(function, "full_only", False))
+
+
+class RowTest(harness.Test):
+    """A test that gives many verdicts, one a row."""
+
+    def __init__(self, name, full, runner, rows):
+        super().__init__(name, full)
+        self.runner = runner
+        self.rows_left = list(rows)
+
+    def row(self, name, problem=None, skip=None, note=None):
+        """Reports one row: passed unless there is a problem or a reason to skip it. `note` says what it is about."""
+        self.rows_left.remove(name)
+        verdict = "FAIL" if problem else "skip" if skip else "pass"
+        self.log("row %s: %s %s" % (name, verdict, problem or skip or ""))
+        self.runner.report(verdict, name, reason=problem or skip or note, log=self.log_path if problem else None)
 
 
 def host_jobs():
@@ -109,7 +145,26 @@ class Runner:
             test.log_exception()
             self.report("FAIL", name, reason="%s: %s" % (type(problem).__name__, problem), log=test.log_path)
         else:
-            self.report("pass", name, seconds=time.monotonic() - started)
+            self.report("pass", name, seconds=time.monotonic() - started, reason=test.remark)
+
+    def run_rows(self, name, function, rows):
+        """Runs a Python test that reports its rows itself. Those that it does not reach have failed."""
+        test = RowTest(name, self.full, self, rows)
+        reason = None
+        try:
+            function(test)
+        except harness.Skip as skip:
+            for row in list(test.rows_left):
+                test.row(row, skip=str(skip))
+        except harness.Stopped:
+            return
+        except harness.Failure as failure:
+            reason = str(failure)
+        except Exception as problem:  # see run_function
+            test.log_exception()
+            reason = "%s: %s" % (type(problem).__name__, problem)
+        for row in list(test.rows_left):
+            test.row(row, problem=reason or "the test did not come to this row")
 
     def work(self):
         """Takes one job after another until none is left. One thread."""

@@ -46,6 +46,12 @@ def test_file_mappings(t):
     t.guest('shard a /t/filemap args="blocks"', files=files(t), block_size=1024, expect=0)
 
 
+def test_damaged_files(t):
+    """Files and directories whose blocks lie outside the ramdisk give E_IO, and nothing is mapped."""
+    t.guest('shard a /t/filemap args="damaged"', files=files(t), expect=0,
+            edits=["sif /big block[1] 0x7FFFFFFF", "sif /a/b block[0] 0x7FFFFFFF"])
+
+
 def test_pledges(t):
     """After each of the eight pledges exactly the pledged calls are left."""
     lines = []

@@ -448,6 +448,11 @@ TEST(pointed_damage)
 	CHECK_EQ(lookup(&fs, "/./hello.txt"), -COCONUT_E_IO);
 	memcpy(entry, saved, 8);
 	CHECK_EQ(lookup(&fs, "/./hello.txt"), 0);
+
+	/* The last inode of all is good, when something is in it; "." becomes another name of the file. */
+	memcpy(inode_of(&fs, fs.inodes), inode, fs.inode_size);
+	memcpy(entry, &fs.inodes, 4);
+	CHECK_EQ(lookup(&fs, "/."), 0);
 }
 
 /* A single indirect block that points to itself as data, and a directory in which ".." leads down again, end. */

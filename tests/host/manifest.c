@@ -180,7 +180,8 @@ TEST(options)
 	refused("shard a /a colour=red", 1, "no such option", "colour");
 	refused("shard a /a =1", 1, "no such option", "");
 	refused("shard a /a Frames=1", 1, "no such option", "Frames");
-	static const char *const twice[] = {"priority=low", "frames=1", "restart=1", "args=x", "after=z"};
+	static const char *const twice[] = {"priority=low", "frames=1", "restart=1", "args=x", "after=z",
+		"spawn=yes"};
 	for (size_t i = 0; i < sizeof(twice) / sizeof(twice[0]); i++) {
 		char line[100], name[20];
 		snprintf(line, sizeof(line), "shard z /z\nshard a /a %s %s", twice[i], twice[i]);
@@ -199,6 +200,9 @@ TEST(options)
 	refused("shard a /a frames=1k", 1, "no number", "1k");
 	refused("shard a /a restart=1000001", 1, "out of range", "1000001");
 	CHECK_EQ(parse("shard a /a restart=0 frames=1"), 0);
+	refused("shard a /a spawn=no", 1, "can only be yes", "no");
+	CHECK_EQ(parse("shard a /a spawn=yes\nshard b /b"), 0);
+	CHECK(m.shard[0].spawn && !m.shard[1].spawn);
 	refused("shard a /a after=a", 1, "no earlier line", "a");
 	refused("shard a /a after=b\nshard b /b", 1, "no earlier line", "b");
 	refused("shard a /a\nshard b /b after=", 2, "no earlier line", "");

@@ -23,7 +23,7 @@ int main(const struct registers *at_entry, const uint8_t *fxsave)
 	CHECK_EQ(*(const uint32_t *)(fxsave + 24), 0x1F80);
 	for (int i = 32; i < 416; i++)
 		CHECK_EQ(fxsave[i], 0);
-	for (const uint8_t *byte = (const uint8_t *)COCONUT_STACK_TOP - PAGE; byte < fxsave - 1024; byte++)
-		CHECK_EQ(*byte, 0);
+	for (uint64_t at = COCONUT_STACK_TOP - PAGE; at < (uint64_t)fxsave - 1024; at++)
+		CHECK_EQ(*BYTES(at), 0);
 	return 0;
 }

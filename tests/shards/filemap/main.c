@@ -1,6 +1,7 @@
 /*
  * filemap: FS_MAP. args "pages": the ramdisk has blocks of 4 KiB; args "blocks": smaller ones, where nothing can be
- * mapped. The files are those of the shard `files`.
+ * mapped; args "damaged": the second block of /big and the first of the directory /a/b lie nowhere. The files are those of
+ * the shard `files`.
  */
 #include "../expect.h"
 
@@ -45,10 +46,29 @@ static void mapped(uint64_t fd)
 		CHECK_EQ(BYTES(AT)[i], 0); /* the rest of the last block */
 }
 
+/* What is whole can still be read; what is not gives an error each time and moves nothing. */
+static void damaged(uint64_t fd)
+{
+	char buf[16];
+
+	REFUSED(IO, coconut_fs_open("/a/b/c/deep", 11));
+	CHECK_EQ(coconut_mmap(COCONUT_HEAP_BASE, 2), 0);
+	CHECK_EQ(coconut_fs_stat(fd), BIG_SIZE);
+	REFUSED(IO, coconut_fs_read(fd, (void *)(uint64_t)COCONUT_HEAP_BASE, 2 * PAGE));
+	CHECK_EQ(coconut_fs_read(fd, buf, sizeof(buf)), 16);
+	CHECK(!memcmp(buf, "0000000000000001", 16));
+	REFUSED(NOMAP, coconut_fs_map(fd, AT));
+	CHECK_EQ(coconut_mmap(AT, 98), 0);
+}
+
 int main(const char *args)
 {
 	uint64_t big = open("/big");
 
+	if (same(args, "damaged")) {
+		damaged(big);
+		return 0;
+	}
 	addresses(big);
 	if (same(args, "pages"))
 		mapped(big);

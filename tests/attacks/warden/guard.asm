@@ -1,0 +1,2 @@
+; guard.asm: see guard.inc.
+%include "tests/attacks/guard.inc"

@@ -1,0 +1,29 @@
+/*
+ * lock: waits that may never end. args: what to do on the handles, in order:
+ *
+ *   r0 s1  receive on handle 0, send on handle 1      f0  send until the queue is full and beyond      w  work for 700 ms
+ *   c0     CALL on handle 0                           x   exit with 0 at once
+ */
+#include "../expect.h"
+
+int main(const char *args)
+{
+	char buf[COCONUT_MESSAGE_MAX];
+
+	for (; *args; args++) {
+		uint64_t handle = (uint64_t)(args[1] - '0');
+		if (*args == 'r')
+			CHECK(coconut_channel_recv(handle, buf, sizeof(buf)) > 0);
+		else if (*args == 's')
+			CHECK_EQ(coconut_channel_send(handle, "m", 1), 0);
+		else if (*args == 'c')
+			CHECK(coconut_channel_call(handle, "m", 1, buf, sizeof(buf)) > 0);
+		else if (*args == 'w')
+			busy_wait(700);
+		else if (*args == 'x')
+			return 0;
+		while (*args == 'f')
+			CHECK_EQ(coconut_channel_send(handle, "m", 1), 0);
+	}
+	return 0;
+}

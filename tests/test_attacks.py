@@ -1,0 +1,450 @@
+"""Attacks: every row of the list in docs/security.md, A1 to H2, one line each.
+
+A warden in the guest starts hostile programs one after the other, as a plan says, and judges how they end; see
+tests/attacks/warden/main.c. A verdict is a line of the warden with a random number that only its args contain, and the
+run's exit status; no text that an attacker can print decides anything. For the rows that must kill, the supervisor's own
+line is compared as well: vector, address of the instruction, likely cause.
+"""
+
+import collections
+import os
+import re
+import secrets
+
+import harness
+
+ROWS = {
+    "A1": "divide by zero", "A2": "idiv overflow", "A3": "ud2", "A4": "lock nop", "A5": "rdfsbase and its kin", "A6": "stac, clac",
+    "A7": "monitor, mwait, xgetbv, xsetbv", "A8": "hlt", "A9": "cli, sti", "A10": "in, out, ins, outs",
+    "A11": "control registers", "A12": "debug registers", "A13": "rdmsr, wrmsr", "A14": "rdtsc, rdtscp", "A15": "rdpmc",
+    "A16": "sgdt, sidt, sldt, str, smsw", "A17": "lgdt, lidt, lldt, ltr, invlpg, invd, wbinvd",
+    "A18": "swapgs, sysret, sysexit, sysenter", "A19": "a bad SS", "A20": "DS = TSS selector",
+    "A21": "an over-long instruction", "A22": "int n for all 256 n", "A23": "int3", "A24": "icebp", "A25": "TF set",
+    "A26": "NULL", "A27": "read the kernel", "A28": "write the kernel", "A29": "jump into the kernel",
+    "A30": "execute stack and heap", "A31": "write own code", "A32": "overflow the stack", "A33": "non-canonical access",
+    "A34": "non-canonical push", "A35": "jump to a non-canonical address", "A36": "iretq to ring 0", "A37": "x87 #MF",
+    "A38": "SSE #XM", "A39": "#AC", "A40": "AVX, AVX-512, AMX", "A41": "far jump and call through every selector",
+    "B1": "an endless loop", "B2": "DF", "B3": "AC", "B4": "NT", "B5": "TF", "B6": "popf with IOPL 3",
+    "B7": "a lost stack pointer", "B8": "FPU state survives switches", "B9": "every register is defined",
+    "B10": "registers of one shard are not seen by the next",
+    "C1": "unknown call numbers", "C2": "NULL pointers", "C3": "kernel pointers", "C4": "non-canonical pointers",
+    "C5": "pointer + length wraps", "C6": "a range that crosses into unmapped memory", "C7": "a hole between two mmaps",
+    "C8": "a read-only page as buffer", "C9": "lengths 0, max + 1, 2^63", "C10": "handles and descriptors that are not ours",
+    "C11": "mmap of what cannot be", "C12": "munmap of what is not there", "C13": "grants without the right",
+    "C14": "revoke while the holder is blocked", "C15": "a peer fills at most half of the slots",
+    "D1": "a peer that ends", "D2": "two sends without a receive", "D3": "both directions at once",
+    "D4": "a buffer smaller than the message", "D5": "numbered messages under preemption", "D6": "deadlock",
+    "D7": "two holders of one end", "D8": "the console",
+    "E1": "frames", "E2": "page-table frames in the middle of an mmap", "E3": "capability slots", "E4": "descriptors",
+    "E5": "messages", "E6": "shards", "E7": "create, fault, destroy and restart cycles", "E8": "a spinner at high priority",
+    "F1": "memory", "F2": "VRAM", "F3": "messages", "F4": "registers", "F5": "descriptors and capabilities",
+    "G1": "write kernel text", "G2": "execute kernel data", "G3": "SMEP", "G4": "SMAP", "G5": "kernel stack overflow",
+    "G6": "a non-canonical return address", "G7": "NMIs", "G8": "the live page tables",
+    "H1": "random system calls", "H2": "random input to the parsers",
+}
+PROGRAMS = os.path.join("tests", "attacks")
+VECTOR_CAUSES = {0: "division by zero", 1: "trap flag", 6: "does not have", 13: "", 14: "", 16: "floating-point", 12: "stack pointer"}
+SURVIVED, HARMLESS = 99, 7
+
+
+def rows(*names):
+    """Marks a test that reports these rows of the list."""
+    def mark(function):
+        function.rows = ["attacks." + name for name in names]
+        return function
+
+    return mark
+
+
+def numbers(letter, first, last):
+    return ["%s%d" % (letter, number) for number in range(first, last + 1)]
+
+
+def report(t, row, problem=None, skip=None):
+    """Reports a row of the list, unless the test runs for another purpose (an ablation) and wants some rows only."""
+    t.row("attacks." + row, problem, skip, ROWS[row])
+
+
+# ---- Programs ----
+
+
+def program(name):
+    """Builds tests/attacks/NAME. Returns the path of the flat binary; the ELF file lies beside it."""
+    folder = os.path.join(harness.SCRATCH, "attacks")
+    with harness.locked(os.path.join(folder, ".lock." + name)):
+        harness.output_of(["scripts/build-shard.sh", os.path.join(PROGRAMS, name), folder, name], "building " + name)
+    return os.path.join(folder, name + ".bin")
+
+
+Fault = collections.namedtuple("Fault", "vectors address")  # address: None where it cannot be known
+
+
+def attacks():
+    """Returns the attacks of the program `attacker` as {name: Fault or None}, from its symbols."""
+    symbols = harness.output_of(["nm", program("attacker").replace(".bin", ".elf")], "nm")
+    found = {name: None for name in re.findall(r" [tT] attack\.(\S+)", symbols)}
+    for address, kind, name, vectors in re.findall(r"([0-9a-f]+) [tT] (fault|elsewhere)\.(\S+)\.v([0-9_]+)\n", symbols):
+        found[name] = Fault([int(v) for v in vectors.split("_")], int(address, 16) if kind == "fault" else None)
+    return found
+
+
+def by_number(name):
+    """Sorts A2 before A10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def row_of(label):
+    return label.split(".")[0]
+
+
+# ---- A boot with a warden ----
+
+Verdict = collections.namedtuple("Verdict", "label problem kills")  # kills: what the supervisor said meanwhile
+
+
+class Battery:
+    """What a warden said in one boot."""
+
+    def __init__(self, result, nonce):
+        self.result = result
+        self.verdicts = []
+        self.done = False
+        kills = []
+        for line in result.lines:
+            kill = re.match(r"Shard \d+ \(attacker\) killed: (.*)$", line)
+            verdict = re.match(r"row (\S+) (ok|bad) %s(?: (.*))?$" % nonce, line)
+            if kill:
+                kills.append(kill.group(1))
+            elif verdict:
+                problem = None if verdict.group(2) == "ok" else verdict.group(3)
+                self.verdicts.append(Verdict(verdict.group(1), problem, kills))
+                kills = []
+            elif line == "plan done " + nonce:
+                self.done = True
+
+
+def start_battery(t, plan, programs=("attacker",), manifest="", files=None, frames=150, **options):
+    """Starts a warden with a plan. `manifest`: further lines. Returns a function that waits and returns the Battery."""
+    nonce = secrets.token_hex(8)
+    content = {"/plan": ("\n".join(plan) + "\n").encode()}
+    for name in {"warden", "canary", *programs}:
+        content["/a/" + name] = program(name)
+    content.update(files or {})
+    lines = ['shard warden /a/warden spawn=yes frames=%d args="nonce=%s"' % (frames, nonce), "shard canary /a/canary",
+             "channel warden canary", manifest]
+    boot = t.start_guest("\n".join(lines), files=content, timeout=900, **options)
+    return boot, lambda: Battery(boot.wait(), nonce)
+
+
+def run_battery(t, plan, **options):
+    return start_battery(t, plan, **options)[1]()
+
+
+def problem_with(verdict, fault):
+    """Returns what is wrong with the outcome of an attack that had to be killed, or None."""
+    if verdict.problem:
+        return verdict.problem
+    if len(verdict.kills) != 1:
+        return "the supervisor reports %d kills" % len(verdict.kills)
+    text = verdict.kills[0]
+    vector, rip = re.search(r"vector (\d+)", text), re.search(r"rip 0x([0-9a-f]+)", text)
+    if not vector or int(vector.group(1)) not in fault.vectors:
+        return "killed otherwise: " + text
+    if fault.address is not None and int(rip.group(1), 16) != fault.address:
+        return "killed elsewhere than at %#x: %s" % (fault.address, text)
+    return None
+
+
+def judge(t, battery, wanted, faults=None, skips=None):
+    """Reports each wanted row from the verdicts of a battery; `wanted` maps rows to the labels of their steps.
+
+    A row that failed comes with its step. When the run ended badly, the steps that were not reached have failed."""
+    found = {verdict.label: verdict for verdict in battery.verdicts}
+    for row, labels in wanted.items():
+        problem = None
+        for label in labels:
+            verdict = found.get(label)
+            if verdict is None:
+                problem = "%s was not reached: %s" % (label, harness.last_words(battery.result))
+            elif faults and faults.get(label):
+                problem = problem_with(verdict, faults[label])
+            else:
+                problem = verdict.problem
+            if problem:
+                problem = problem if label in problem else label + ": " + problem
+                break
+        if not problem and (skips or {}).get(row):
+            report(t, row, skip=skips[row])
+        else:
+            report(t, row, problem or ending_problem(battery))
+
+
+def ending_problem(battery):
+    """Returns why the end of a run speaks against all of its rows, or None."""
+    if any(verdict.problem for verdict in battery.verdicts) and battery.result.status == 1:
+        return None  # the row that failed says so itself
+    if battery.result.status != 0 or not battery.done:
+        return "the run ended with status %d: %s" % (battery.result.status, harness.last_words(battery.result))
+    return None
+
+
+def labels_of(plan):
+    """Returns {row: labels of its steps}."""
+    found = collections.OrderedDict()
+    for line in plan:
+        label = line.split()[1]
+        found.setdefault(row_of(label), []).append(label)
+    return found
+
+
+# ---- A: exceptions ----
+
+TCG_RAISES_NOT = {"A38": "TCG raises no #XM", "A39": "TCG raises no #AC"}
+OWN_CODE = range(0x20, 0x24)  # selectors of a shard's own code segment: what goes there goes nowhere
+
+
+def exception_plan(faults, wanted):
+    """Returns the steps of the A rows, and the faults that they must end in."""
+    plan, expected = [], {}
+    for name in sorted(faults, key=by_number):
+        if row_of(name) not in wanted:
+            continue
+        selector = re.match(r"A41\.\w+_(\d+)$", name)
+        harmless = (selector and int(selector.group(1)) in OWN_CODE)
+        expect = str(HARMLESS) if harmless else "killed"
+        if row_of(name) in TCG_RAISES_NOT:
+            expect = "killed|%d" % HARMLESS
+        elif not harmless:
+            expected[name] = faults[name]
+        plan.append("run %s %s /a/attacker %s" % (name, expect, name))
+    return plan, expected
+
+
+@rows(*numbers("A", 1, 41))
+def test_exceptions(t, wanted=numbers("A", 1, 41), **options):
+    """Every exception that ring 3 can raise ends the shard that raised it, and nothing else."""
+    plan, expected = exception_plan(attacks(), wanted)
+    battery = run_battery(t, plan, **options)
+    skips = {row: reason for row, reason in TCG_RAISES_NOT.items() if not any(
+        verdict.kills for verdict in battery.verdicts if row_of(verdict.label) == row)}
+    judge(t, battery, {row: labels for row, labels in labels_of(plan).items()}, expected, skips)
+
+
+# ---- B: flags and registers ----
+
+
+@rows("B1", "B6", "B7", "B8", "B9", "B10")
+def test_state(t, wanted=("B1", "B6", "B7", "B8", "B9", "B10"), **options):
+    """What a shard has in its registers reaches neither the kernel nor another shard, and comes back to itself."""
+    rounds = 25000 if t.full else 500
+    plan = {
+        "B1": ["start B1.spin /a/attacker B1.spin", "start B1.spin2 /a/attacker B1.spin", "rest B1.others 30", "stop B1.stop killed"],
+        "B6": ["run B6.popf 7 /a/attacker B6.popf"],
+        "B7": ["run %s 7|killed /a/attacker %s" % (name, name) for name in sorted(attacks()) if row_of(name) == "B7"],
+        "B8": ["start B8.%d /a/canary %d" % (n, rounds + n) for n in range(4)] + ["rest B8.blocked 50", "join B8.join 0"],
+        "B9": ["run B9.entry 0 /a/entry x", "run B9.calls 0 /a/calls B9"],
+        "B10": ["start B10.yield /a/attacker B10.yield", "start B10.spin /a/attacker B10.spin"] +
+               ["run B10.die%d killed /a/attacker B10.die" % n for n in range(3)] +
+               ["cycle B10.entry 20 0 /a/entry x", "stop B10.stop killed"],
+    }
+    steps = [line for row in wanted for line in plan[row]]
+    battery = run_battery(t, steps, programs=("attacker", "entry", "calls"), **options)
+    judge(t, battery, labels_of(steps))
+
+
+# ---- C to F: shards of the manifest, each of which judges itself by its exit code ----
+
+
+class Cast:
+    """The lines of a manifest, and which shards must end with 0 for a row to pass."""
+
+    def __init__(self):
+        self.lines = []
+        self.rows = collections.OrderedDict()
+
+    def shard(self, row, name, program_name, args, options=""):
+        self.lines.append('shard %s /a/%s args="%s" %s' % (name, program_name, args, options))
+        self.rows.setdefault(row, []).append(name)
+
+    def channel(self, a, b):
+        self.lines.append("channel %s %s" % (a, b))
+
+
+def run_cast(t, cast, programs, wanted=None, expect=0, **options):
+    """Boots the shards of a cast and reports its rows. Returns the Result.
+
+    The exit status of the run says that all codes were 0; which one was not, the supervisor's lines say."""
+    files = {"/a/" + name: program(name) for name in programs}
+    boot = t.start_guest("\n".join(cast.lines), files=files, timeout=900, **options)
+    result = boot.wait()
+    endings = result.endings()
+    for row, names in cast.rows.items():
+        if wanted and row not in wanted:
+            continue
+        bad = [name for name in names if endings.get(name) != 0]
+        problem = None
+        if bad:
+            problem = "%s ended with %s: %s" % (bad[0], endings.get(bad[0]), why(result, bad[0], endings.get(bad[0])))
+        elif result.status != expect and all(code == 0 for code in endings.values()):
+            problem = "the run ended with status %d: %s" % (result.status, harness.last_words(result))
+        report(t, row, problem)
+    return result
+
+
+def why(result, name, code):
+    """Returns the line that explains how a shard ended: its own, or the supervisor's."""
+    for line in result.lines:
+        if re.search(r"\.c:%s: " % code, line) or re.match(r"Shard \d+ \(%s\) killed" % re.escape(name), line):
+            return line
+    return harness.last_words(result)
+
+
+def calls_cast(wanted):
+    cast = Cast()
+    for row in wanted:
+        cast.shard(row, row, "calls", row, "spawn=yes frames=120")
+        cast.shard(row, row + ".peer", "calls", row + ".peer" if row in ("C13", "C14", "C15") else "peer")
+        cast.channel(row, row + ".peer")
+    if "C13" in wanted:
+        cast.shard("C13", "C13.end", "calls", "end")
+        cast.channel("C13", "C13.end")
+        cast.shard("C13", "C13.third", "calls", "peer")
+        cast.channel("C13", "C13.third")
+    if "C14" in wanted:
+        cast.shard("C14", "C14.third", "calls", "peer")
+        cast.channel("C14", "C14.third")
+    return cast
+
+
+@rows(*numbers("C", 1, 15))
+def test_calls(t, wanted=numbers("C", 1, 15), **options):
+    """Every wrong argument of every call is refused by its name, and nothing else happens."""
+    run_cast(t, calls_cast(wanted), ["calls"], **options)
+
+
+def pair(cast, row, name, first, second, options=""):
+    """Adds two shards of the program talk with a channel between them."""
+    cast.shard(row, name, "talk", first)
+    cast.shard(row, name + ".peer", "talk", second, options)
+    cast.channel(name, name + ".peer")
+
+
+@rows("D1", "D2", "D3", "D4", "D5", "D7", "E5", "F3")
+def test_channels(t, **options):
+    """Messages arrive once, whole and in order, whatever the other side does."""
+    cast, messages = Cast(), 1000000 if t.full else 3000
+    pair(cast, "D1", "D1", "ends=30", "ends.peer", "restart=100")
+    pair(cast, "D2", "D2", "two", "two.peer")
+    pair(cast, "D3", "D3", "both", "both")
+    pair(cast, "D4", "D4", "small", "small.peer")
+    pair(cast, "D5", "D5", "numbered=%d" % messages, "numbered.peer=%d" % messages)
+    pair(cast, "D5", "D5.b", "numbered=%d" % messages, "numbered.peer=%d" % messages)
+    cast.shard("D5", "D5.spin", "talk", "spin=100")
+    pair(cast, "D7", "D7", "holders", "holders.peer")
+    cast.shard("D7", "D7.second", "talk", "holders.second")
+    cast.channel("D7", "D7.second")
+    cast.channel("D7", "D7.peer")
+    pair(cast, "E5", "E5", "full", "full.peer")
+    pair(cast, "F3", "F3", "residue", "residue.peer", "restart=1")
+    run_cast(t, cast, ["talk"], **options)
+
+
+@rows("D6")
+def test_deadlock(t):
+    """A circle of waiting shards is found and named, also while an unrelated shard runs."""
+    names = ["D6.a", "D6.b", "D6.c"]
+    cast = Cast()
+    for name in names:
+        cast.shard("D6", name, "talk", "circle")
+    cast.shard("D6", "D6.busy", "talk", "spin=1500")
+    for first, second in zip(names, names[1:] + names[:1]):
+        cast.channel(first, second)
+    boot = t.start_guest("\n".join(cast.lines), files={"/a/talk": program("talk")}, timeout=600)
+    result = boot.wait()
+    found = [i for i, line in enumerate(result.lines) if line.startswith("Deadlock: ")]
+    problem = None
+    if result.status != 1 or len(found) != 1:
+        problem = "status %d, %d reports of a deadlock: %s" % (result.status, len(found), harness.last_words(result))
+    else:
+        line = result.lines[found[0]]
+        busy = [i for i, text in enumerate(result.lines) if "(D6.busy) ended: code 0" in text]
+        if not all(name in line for name in names) or not re.search(r"on channel \d", line):
+            problem = "the circle is not named: " + line
+        elif not busy or busy[0] < found[0]:
+            problem = "the deadlock was not found while another shard ran"
+        elif "D6.a" not in result.profile() or {result.endings().get(name) for name in names} != {"killed"}:
+            problem = "the profile is missing, or somebody survived"
+    report(t, "D6", problem)
+
+
+@rows("D8")
+def test_console(t):
+    """No text of a shard deceives the exit status, drives the terminal, or swallows the lines of others."""
+    cast = Cast()
+    for part in ("forge", "flood", "endless", "lines"):
+        cast.shard("D8", "D8." + part, "talk", part)
+    result = t.start_guest("\n".join(cast.lines), files={"/a/talk": program("talk")}, timeout=600).wait()
+    problem = None
+    controls = set(result.raw) - set(range(0x20, 0x7F)) - {9, 10}
+    missing = [n for n in range(200) if result.lines.count("line %d of 200 is whole" % n) != 1]
+    if result.status != 1:
+        problem = "a forged end gave the run the status %d" % result.status
+    elif controls:
+        problem = "control bytes reached the terminal: %s" % sorted(controls)
+    elif missing:
+        problem = "%d lines of another shard are missing, the first is %d" % (len(missing), missing[0])
+    report(t, "D8", problem)
+
+
+# ---- E and F ----
+
+
+@rows("E1", "E2", "E3", "E4", "E6", "E8")
+def test_exhaustion(t, wanted=("E1", "E2", "E3", "E4", "E6", "E8"), **options):
+    """What runs out is refused by name, nothing stays behind, and the kernel counts its frames at the end."""
+    cast = Cast()
+    if "E1" in wanted:
+        cast.shard("E1", "E1", "calls", "E1", "frames=100")
+    if "E2" in wanted:
+        for frames in range(12, 32):
+            cast.shard("E2", "E2.%d" % frames, "calls", "E2", "spawn=yes frames=%d" % frames)
+    if "E3" in wanted:
+        cast.shard("E3", "E3", "calls", "E3", "spawn=yes after=%s" % ("E2.31" if "E2" in wanted else "E1"))
+        cast.shard("E3", "E3.peer", "calls", "peer", "after=%s" % ("E2.31" if "E2" in wanted else "E1"))
+        cast.channel("E3", "E3.peer")
+    if "E4" in wanted:
+        cast.shard("E4", "E4", "calls", "E4")
+    if "E6" in wanted:
+        for number in range(5):
+            cast.shard("E6", "E6.%d" % number, "calls", "E6", "spawn=yes after=E3")
+    if "E8" in wanted:
+        cast.shard("E8", "E8.high", "talk", "spin=200", "priority=critical")
+        cast.shard("E8", "E8.low", "talk", "spin=1", "priority=low")
+    run_cast(t, cast, ["calls", "talk", "entry"], **options)
+
+
+@rows("E7")
+def test_cycles(t):
+    """A thousand shards that fault, and a thousand restarts, leave every count as it was."""
+    count = 1000 if t.full else 150
+    cast = Cast()
+    pair(cast, "E7", "E7", "ends=%d" % count, "ends.peer", "restart=%d" % (count + 1))
+    plan = ["cycle E7.cycle %d killed /a/attacker A3.ud2" % count, "cycle E7.start %d 0 /a/calls end" % count]
+    battery = run_battery(t, plan, programs=("attacker", "calls", "talk"), manifest="\n".join(cast.lines))
+    judge(t, battery, labels_of(plan))
+
+
+@rows("F1", "F2", "F4", "F5")
+def test_residue(t, wanted=("F1", "F4", "F5"), **options):
+    """Nothing of a dead shard can be read or used by a later one."""
+    plan = {
+        "F1": ["run F1.fill 0 /a/calls F1.fill", "run F1.look 0 /a/calls F1.look", "run F1.die killed /a/calls F1.die",
+               "run F1.look2 0 /a/calls F1.look"],
+        "F4": ["run F4.die killed /a/attacker B10.die", "run F4.look 0 /a/entry x"],
+        "F5": ["run F5.fill 0 /a/calls F1.fill", "run F5.look 0 /a/calls F5.look"],
+    }
+    steps = [line for row in wanted for line in plan[row]]
+    battery = run_battery(t, steps, programs=("attacker", "calls", "entry"), **options)
+    judge(t, battery, labels_of(steps))
+    if "attacks.F2" in t.rows_left:
+        report(t, "F2", skip="no shard has VRAM: the kernel hands out no partitions yet")

@@ -1,0 +1,285 @@
+"""What the documents say: their links, their citations of the source, their commands, and what these print.
+
+A document carries its expectations in HTML comments, which a reader does not see. In front of a code block stands one of
+
+    <!-- try                 run the block, as bash commands in the project's folder
+    status: 1                exit status of the last command, 0 when not given
+    expect: REGEX            some line of the output matches; `expect: !REGEX`: none does
+    -->
+    <!-- try as: NAME -->    start the block in the background; it waits for gdb
+    <!-- try in: NAME        give the block to that gdb; `expect:` looks at what the block prints
+    <!-- output -->          these lines, in this order, are in the output of the block before; numbers may differ,
+                             `...` stands for any text
+    <!-- file: PATH -->      write the block into a file
+
+Paths under /tmp are moved to a folder of the test, and `-s` with `:1234` to a socket there, so that tests can run side
+by side. A block in a document without such a comment is a failure: it would not be tried.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+
+import harness
+
+DOCUMENTS = ["README.md", "docs/debugging.md"]  # those with commands
+COMMENT = re.compile(r"<!-- *(.*?) *-->", re.S)
+CITATION = re.compile(r"`([\w./-]+):/(.+?)/`")
+NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|\d+")
+
+
+def read(path):
+    with open(os.path.join(harness.ROOT, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def documents():
+    """Returns the paths of all Markdown files of the project."""
+    found = []
+    for where, folders, files in os.walk(harness.ROOT):
+        folders[:] = [name for name in folders if not name.startswith(".") and
+                      os.path.join(where, name) != os.path.join(harness.ROOT, "build")]
+        found += [os.path.relpath(os.path.join(where, name), harness.ROOT) for name in files if name.endswith(".md")]
+    return sorted(found)
+
+
+def without_code(text):
+    """Returns a document without code blocks and comments."""
+    return COMMENT.sub("", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+
+
+def section(text, heading):
+    """Returns the part of a document below a heading."""
+    return re.search(r"^##+ %s\n(.*?)(?=^## |\Z)" % re.escape(heading), text, re.M | re.S).group(1)
+
+
+def rows(text):
+    """Returns the cells of all table rows, heads and rulers left out."""
+    found = re.findall(r"^\|(?!---)(.*)\|\n(?!\|---)", text + "\n", re.M)
+    return [[cell.strip() for cell in row.split(" | ")] for row in found]
+
+
+# ---- Blocks of code ----
+
+
+class Block:
+    """A code block with the comment in front of it."""
+
+    def __init__(self, line, language, text, comment):
+        self.line, self.language, self.text = line, language, text
+        fields = [field.split(":", 1) for field in comment.split("\n")]
+        self.kind = fields[0][0].strip()  # try, try as, try in, output, file
+        self.name = fields[0][1].strip() if len(fields[0]) > 1 else ""
+        self.status = 0
+        self.expectations = []
+        for key, value in (field for field in fields[1:] if len(field) == 2):
+            if key.strip() == "status":
+                self.status = int(value)
+            else:
+                self.expectations.append(value.strip())
+
+
+def blocks(document):
+    """Returns the blocks of a document as {heading: [Block]}, by the headings of the second level."""
+    result, heading = {}, ""
+    text = read(document)
+    pattern = re.compile(r"^## ([^\n]*)$|(?:^<!-- *((?:(?!-->).)*?) *-->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
+    for match in pattern.finditer(text):
+        if match.group(1):
+            heading = match.group(1)
+            continue
+        line = text.count("\n", 0, match.start()) + 1
+        result.setdefault(heading, []).append(Block(line, match.group(3), match.group(4), match.group(2) or ""))
+    return result
+
+
+class Reader:
+    """Somebody who types what a section says, and looks at what comes."""
+
+    def __init__(self, t, document):
+        self.t, self.document = t, document
+        self.folder = tempfile.mkdtemp(prefix="coconut-")
+        self.output = ""
+        self.sessions = {}
+
+    def place(self, text):
+        return text.replace("/tmp/", self.folder + "/")
+
+    def follow(self, section_blocks):
+        for block in section_blocks:
+            where = "%s:%d: " % (self.document, block.line)
+            if block.kind == "try":
+                self.run(block, where)
+            elif block.kind == "output":
+                self.compare(block, where)
+            elif block.kind == "file":
+                path = self.place(block.name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(block.text)
+            elif block.kind == "try as":
+                self.sessions[block.name] = [block]
+            elif block.kind == "try in":
+                self.sessions[block.name].append(block)
+            else:
+                self.t.check(False, where + "this block has no comment that says how to try it")
+        for starter, *commands in self.sessions.values():
+            self.debug(starter, commands)
+
+    def run(self, block, where):
+        done = self.t.sh(self.place(block.text))
+        self.output = done.stdout + done.stderr
+        self.t.equal(done.returncode, block.status, where + "exit status")
+        self.expect(block, self.output, where)
+
+    def expect(self, block, output, where):
+        for wanted in block.expectations:
+            found = re.search(wanted.lstrip("!"), output, re.M)
+            self.t.check(bool(found) != wanted.startswith("!"), where + "the output does not fit `%s`" % wanted)
+
+    def compare(self, block, where):
+        """Looks for the lines of a transcript in the last output."""
+        left = [NUMBER.sub("N", " ".join(line.split())) for line in self.output.split("\n")]
+        for line in block.text.rstrip("\n").split("\n"):
+            parts = NUMBER.sub("N", " ".join(line.split())).split("...")
+            wanted = re.compile(".*".join(re.escape(part) for part in parts))
+            while left and not wanted.fullmatch(left[0]):
+                left.pop(0)
+            self.t.check(left, where + "the output lacks this line (or has it elsewhere): " + line)
+            left.pop(0)
+
+    def debug(self, starter, commands):
+        """Runs a machine and gdb with the blocks of a session, each after a mark by which its output is found."""
+        script = "".join("echo @@%d@@\\n\n%s" % (i, self.place(block.text)) for i, block in enumerate(commands))
+        if "--gdb" in starter.text:
+            output = self.debug_by_run(starter, script)
+        else:
+            output = self.debug_by_hand(starter, script)
+        for i, block in enumerate(commands):
+            where = "%s:%d: " % (self.document, block.line)
+            self.t.check("@@%d@@" % i in output, where + "gdb did not get here")
+            self.expect(block, output.split("@@%d@@" % i)[1].split("@@%d@@" % (i + 1))[0], where)
+
+    def debug_by_run(self, starter, script):
+        path = self.t.file("commands", script)
+        done = self.t.sh("exec < '%s'\n%s" % (path, starter.text))
+        return done.stdout + done.stderr
+
+    def debug_by_hand(self, starter, script):
+        socket = os.path.join(self.folder, "gdb")
+        command = starter.text.replace(" -s", " -gdb unix:%s,server=on,wait=off" % socket)
+        path = self.t.file("commands", script.replace(":1234", socket))
+        machine = harness.start(["bash", "-c", command], cwd=harness.ROOT, stdout=-1, stderr=-1)
+        try:
+            deadline = time.monotonic() + 300
+            while not os.path.exists(socket) and machine.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.2)
+            done = self.t.sh(["gdb", "-nx", "-q", "-batch", "-iex", "set pagination off", "-x", path], timeout=300)
+        finally:
+            harness.end_group(machine, 15)
+            harness.finish(machine, 60)
+        return done.stdout + done.stderr
+
+    def leave(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def make_test(document, heading, section_blocks):
+    """Returns a test that tries the commands of a section."""
+    def test(t):
+        if any("gdb" in block.text and block.kind.startswith("try") for block in section_blocks) and not shutil.which("gdb"):
+            t.skip("there is no gdb")
+        reader = Reader(t, document)
+        try:
+            reader.follow(section_blocks)
+        finally:
+            reader.leave()
+
+    test.__doc__ = "The commands of %s, \"%s\", do what it says." % (document, heading)
+    test.heavy = True
+    return test
+
+
+for _document in DOCUMENTS:
+    for _heading, _blocks in blocks(_document).items():
+        _name = os.path.basename(_document)[:-len(".md")] + "_" + re.sub(r"\W+", "_", _heading)
+        globals()["test_" + _name.lower()] = make_test(_document, _heading, _blocks)
+
+
+# ---- Links and citations ----
+
+
+def anchor(heading):
+    """Returns the name by which a heading can be linked to."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_links(t):
+    """Every relative link of every document leads to a file, and to a heading in it."""
+    count = 0
+    for document in documents():
+        for target in re.findall(r"\]\(([^)\s]+)\)", without_code(read(document))):
+            if re.match(r"\w+:", target):
+                continue
+            path, _, fragment = target.partition("#")
+            path = os.path.normpath(os.path.join(os.path.dirname(document), path)) if path else document
+            t.check(os.path.exists(os.path.join(t.root, path)), "%s links to %s" % (document, target))
+            headings = re.findall(r"^#+ (.*)$", without_code(read(path)), re.M) if fragment else []
+            t.check(not fragment or fragment in map(anchor, headings), "%s links to %s" % (document, target))
+            count += 1
+    t.check(count > 3, "no links were found")
+
+
+def test_citations(t):
+    """Every citation `file:/regex/` matches exactly one line of its file."""
+    count = 0
+    for document in documents():
+        for path, pattern in CITATION.findall(COMMENT.sub("", read(document))):
+            if path == "file":
+                continue  # an explanation of what citations look like
+            where = "%s cites %s:/%s/" % (document, path, pattern)
+            t.check(os.path.isfile(os.path.join(t.root, path)), where + ", but there is no such file")
+            matches = len(re.findall("^.*(?:%s).*$" % pattern if not pattern.startswith("^") else pattern, read(path), re.M))
+            t.equal(matches, 1, where + ": matching lines")
+            count += 1
+    t.check(count > 30, "no citations were found")
+
+
+# ---- README.md against the system ----
+
+
+def test_readme_options(t):
+    """README.md lists exactly the options of `run.sh --help`, and its exit statuses."""
+    shown = t.sh(["./run.sh", "--help"], expect=0).stdout
+    described = section(read("README.md"), "Options of run.sh")
+    own = {word for row in rows(described) for word in re.findall(r"`(--\w+)", row[0])}
+    t.equal(own, set(re.findall(r"--[a-z]\w+", shown.split("Everything else")[0])) - {"--out"}, "the options")
+    statuses = {number for row in rows(described) if row[0][0].isdigit() for number in row[0].split(", ")}
+    listed = shown.split("exit status:")[1].replace("exited 0", "").replace("non-zero", "")
+    t.equal(statuses, set(re.findall(r"\b\d+\b", listed)), "the exit statuses")
+
+
+def test_readme_calls(t):
+    """README.md lists every system call with its number, and says "not yet" exactly of those without a handler."""
+    numbers = {name: int(number) for name, number in re.findall(r"^#define SYS_(\w+) +(\d+)$", read("coconut.h"), re.M)}
+    numbers.pop("LIMIT", None)
+    listed = {row[1]: (int(row[0]), row[2]) for row in rows(section(read("README.md"), "System calls")) if row[0].isdigit()}
+    t.equal({name: number for name, (number, _) in listed.items()}, numbers, "the system calls")
+    handlers = dict(re.findall(r"^\t\[SYS_(\w+)\] = CALL\((\w+),", read("syscall.c"), re.M))
+    for name, (_, where) in listed.items():
+        t.equal(where == "not yet", name not in handlers, "README.md says \"not yet\" of " + name)
+        t.check(name not in handlers or " " + handlers[name] + "\\(" in where,
+                "%s is handled by %s" % (name, handlers.get(name)))
+
+
+def test_readme_tour(t):
+    """The tour of README.md names every source file of the top level, in the order of kernel.h."""
+    tour = rows(section(read("README.md"), "A tour in reading order"))
+    named = [name for row in tour for name in re.findall(r"`(\S+)`", row[0])]
+    there = {name for name in os.listdir(t.root) if name.endswith((".c", ".h", ".asm", ".ld"))}
+    t.equal(set(named), there, "the files")
+    heads = re.findall(r"^/\* ---- (.*)", read("kernel.h"), re.M)
+    groups = [name for line in heads for name in re.findall(r"\w+\.c\b", line)]
+    t.equal([name for name in named if name in groups], groups, "the order of kernel.h")

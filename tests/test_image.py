@@ -1,0 +1,95 @@
+"""What the files are made of: the supervisor's instructions, segments and size, the shards' sections, the lines of source."""
+
+import glob
+import os
+import re
+
+ELF = "build/supervisor.elf"
+LINES = 5000  # of the supervisor, neither blank nor comment
+FILE_LINES = 420
+IMAGE_SIZE = 1 << 20
+LOADER = {"efi_loader.c", "elf.c", "elf.h"}
+FPU = re.compile(r"%(?:[xyz]?mm\d+|st\b|k\d)|^(?:f(?!x(?:save|rstor))\w+|v[a-z]{3,}\w*|emms|ldmxcsr|stmxcsr|xsave\w*|xrstor\w*)$")
+
+
+def instructions(t, elf):
+    """Yields (mnemonic, operands) of every instruction in the file."""
+    for line in t.sh(["objdump", "-d", "--no-show-raw-insn", elf], expect=0).stdout.split("\n"):
+        match = re.match(r"^\s*[0-9a-f]+:\t(\S+)\s*(.*)$", line)
+        if match:
+            yield match.groups()
+
+
+def test_general_registers_only(t):
+    """The supervisor has no SSE, x87 or MMX instruction but FXSAVE and FXRSTOR."""
+    count, saves, wrong = 0, 0, []
+    for mnemonic, operands in instructions(t, ELF):
+        count += 1
+        saves += mnemonic in ("fxsave64", "fxrstor64")
+        if FPU.search(mnemonic) or FPU.search(operands):
+            wrong.append(mnemonic + " " + operands)
+    t.check(count > 3000 and saves >= 4, "only %d instructions and %d saves found: the test is blind" % (count, saves))
+    t.check(not wrong, "%d instructions, the first of them: %s" % (len(wrong), wrong[:1]))
+
+
+def test_segments(t):
+    """No segment of the supervisor is writable and executable, and the image ends before the boot stack."""
+    table = t.sh(["readelf", "-lW", ELF], expect=0).stdout
+    loads = re.findall(r"^\s+LOAD\s+\S+\s+(\S+)\s+(\S+)\s+\S+\s+(\S+)\s+(.*?)\s+0x\S+$", table, re.M)
+    t.check(len(loads) >= 4, "only %d segments found" % len(loads))
+    end = 0
+    for _virtual, physical, size, flags in loads:
+        t.check(not ("W" in flags and "E" in flags), "a segment with the flags " + flags)
+        t.check(int(physical, 16) >= 0x200000, "a segment at " + physical)
+        end = max(end, int(physical, 16) + int(size, 16))
+    t.check(end - 0x200000 < IMAGE_SIZE, "the image has %d bytes" % (end - 0x200000))
+    t.note("%d KiB" % ((end - 0x200000) // 1024))
+
+
+def test_shards_are_flat(t):
+    """No shard of the system has writable static data, and all begin at 0x1000."""
+    elves = glob.glob(os.path.join(t.root, "build", "shards", "*.elf"))
+    t.check(len(elves) >= 3, "only %d shards found" % len(elves))
+    for elf in elves:
+        table = t.sh(["readelf", "-SW", elf], expect=0).stdout
+        for name, size in re.findall(r"\] \.(data|bss|got)\s+\S+\s+\S+\s+\S+\s+(\S+)", table):
+            t.equal(int(size, 16), 0, "size of .%s of %s" % (name, elf))
+        t.check(re.search(r"\] \.text\s+PROGBITS\s+0*1000 ", table), "%s does not begin at 0x1000" % elf)
+
+
+def test_data_in_a_shard(t):
+    """A shard with .data or .bss is refused when it is linked, in words that say what to do."""
+    for name, line in (("data", "int x = 1;"), ("bss", "int x;")):
+        folder = os.path.join(t.scratch, name)
+        t.file(name + "/main.c", "%s\nint main(void) { return x++; }\n" % line)
+        done = t.sh(["scripts/build-shard.sh", folder, os.path.join(t.scratch, "out")])
+        t.check(done.returncode != 0, "a shard with .%s was linked" % name)
+        t.check("coconut_mmap" in done.stderr and "." + name in done.stderr, "the message does not help: " + done.stderr)
+
+
+def code_lines(path):
+    """Returns the number of lines of a C or assembler file that are neither blank nor comment. The functions in coconut.h
+    are for shards only, so they do not count."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read().split("#ifndef COCONUT_NO_CALLS")[0]
+    if path.endswith(".asm"):
+        lines = [line.split(";")[0] for line in text.split("\n")]
+    else:
+        keep_strings = r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|/\*.*?\*/|//[^\n]*'
+        text = re.sub(keep_strings, lambda m: m.group(0) if m.group(0)[0] in "\"'" else re.sub(r"[^\n]", "", m.group(0)),
+                      text, flags=re.S)
+        lines = text.split("\n")
+    return sum(1 for line in lines if line.strip())
+
+
+def test_size_of_source(t):
+    """The supervisor's source stays small: all of it, and each file."""
+    total = 0
+    for path in sorted(glob.glob(os.path.join(t.root, "*.[ch]")) + glob.glob(os.path.join(t.root, "*.asm"))):
+        lines = code_lines(path)
+        t.log("%5d %s" % (lines, os.path.basename(path)))
+        if os.path.basename(path) not in LOADER:
+            t.check(lines <= FILE_LINES, "%s has %d lines of code" % (os.path.basename(path), lines))
+            total += lines
+    t.check(total < LINES, "the supervisor has %d lines of code" % total)
+    t.note("%d lines of code" % total)

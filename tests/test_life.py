@@ -1,0 +1,154 @@
+"""The life of shards: memory that is zeroed, restarts, order, priorities, and waits that can never end."""
+
+import re
+
+from test_calls import BIG
+
+
+def test_zeroing(t):
+    """What a shard leaves in memory, by exit or by death, is zeros for the next; no frame is lost."""
+    quota = "frames=30000"
+    lines = ['shard w1 /t/fill args="exit" ' + quota, 'shard r1 /t/fill args="zeros" after=w1 ' + quota,
+             'shard w2 /t/fill args="die" after=r1 ' + quota, 'shard r2 /t/fill args="zeros" after=w2 ' + quota]
+    result = t.guest("\n".join(lines), expect=1)
+    t.equal(result.endings(), {"w1": 0, "r1": 0, "w2": "killed", "r2": 0}, "ends")
+
+
+def test_zeroing_control(t):
+    """The same battery fails on a kernel that does not zero what it frees."""
+    build = t.variant("no-zeroing", ABLATION="ABLATION_zeroing")
+    quota = "frames=30000"
+    lines = ['shard w1 /t/fill args="exit" ' + quota, 'shard r1 /t/fill args="zeros" after=w1 ' + quota]
+    result = t.guest("\n".join(lines), build=build)
+    t.check(result.endings().get("r1") != 0, "the memory was zero although nobody had zeroed it")
+
+
+def test_restart(t):
+    """restart=3 gives a killed shard three more lives with a clean slate, and its peer's handle is good again."""
+    lines = ['shard a /t/relive args="victim" restart=3', 'shard b /t/relive args="witness"', "channel a b"]
+    result = t.guest("\n".join(lines), files={"/big": BIG}, expect=1)
+    t.equal(result.endings(), {"a": "killed", "b": 0}, "ends")
+    t.equal(re.findall(r"^Shard 0 \(a\) restarts: (\d of \d)$", result.text, re.M), ["1 of 3", "2 of 3", "3 of 3"], "lives")
+    t.equal(result.text.count("Shard 0 (a) killed"), 4, "deaths")
+
+
+def test_many_lives(t):
+    """A shard that dies a thousand times (10,000 with --full) leaves nothing behind: the kernel counts its frames."""
+    lives = 10000 if t.full else 1000
+    result = t.guest('shard a /t/faults args="ud2" restart=%d\nshard b /t/ok' % (lives - 1), expect=1, timeout=1200)
+    t.equal(result.text.count("Shard 0 (a) killed"), lives, "deaths")
+    t.equal(result.endings(), {"a": "killed", "b": 0}, "ends")
+
+
+def test_after(t):
+    """after=NAME starts a shard when the named one has ended, whether it exits or is killed, and in chains."""
+    lines = ['shard first /t/spin args="20"', 'shard second /t/spin args="1" after=first',
+             'shard dies /t/faults args="ud2" after=second', 'shard last /t/spin args="1" after=dies',
+             "shard none /t/missing after=last", "shard beyond /t/ok after=none"]
+    lines[4] = "shard none /no/such/program after=last"
+    result = t.guest("\n".join(lines), expect=1)
+    order = re.findall(r"^Shard \d+ \((\w+)\) ended", result.text, re.M)
+    t.equal(order, ["first", "second", "dies", "last", "beyond"], "order of the ends")
+    words = [line for line in result.lines if line in ("begins", "ends")]
+    t.equal(words, ["begins", "ends"] * 3, "order of the lines")
+    t.check("Shard 4 (none) cannot start from /no/such/program" in result.text, "nobody says why `none` does not start")
+
+
+def test_priorities(t):
+    """Shards of a higher priority run first, whoever spins below them."""
+    lines = ['shard low /t/spin args="10" priority=low', 'shard normal /t/spin args="10"',
+             'shard high /t/spin args="10" priority=high', 'shard critical /t/spin args="10" priority=critical',
+             'shard trigger /t/ok priority=critical', 'shard late /t/spin args="10" priority=high after=trigger']
+    result = t.guest("\n".join(lines), expect=0)
+    order = re.findall(r"^Shard \d+ \((\w+)\) ended", result.text, re.M)
+    t.equal(order[-2:], ["normal", "low"], "the last two ends")
+    t.check(order.index("critical") < order.index("high"), "high ended before critical")
+
+
+def test_preemption(t):
+    """A high shard that starts while a normal one spins without a system call is not kept waiting."""
+    lines = ['shard spinner /t/spin args="2000"', 'shard peer /t/lock args="s0r0" priority=high',
+             'shard other /t/lock args="r0s0" priority=high', "channel peer other"]
+    result = t.guest("\n".join(lines), expect=0, timeout=400)
+    order = re.findall(r"^Shard \d+ \((\w+)\) ended", result.text, re.M)
+    t.equal(order[-1], "spinner", "last end")
+    t.check(result.profile()["spinner"]["switches"] >= 1, "the spinner never ran")
+
+
+def test_round_robin(t):
+    """Equals take turns, although none of them makes a system call: all begin before the first one ends."""
+    result = t.guest("\n".join('shard s%d /t/spin args="150"' % i for i in range(4)), expect=0)
+    words = [line for line in result.lines if line in ("begins", "ends")]
+    t.equal(words, ["begins"] * 4 + ["ends"] * 4, "order of the lines")
+    for name, row in result.profile().items():
+        t.check(row["switches"] >= 20, "%s was switched to only %d times" % (name, row["switches"]))
+
+
+def test_many_shards(t):
+    """64 shards live at once."""
+    lines = ['shard s%d /t/lock args="w"' % i for i in range(64)]
+    result = t.guest("\n".join(lines), verbose=True, expect=0)
+    t.equal(len(result.endings()), 64, "ends")
+    steps = re.findall(r"^Shard \d+ \(\w+\) (started|ended)", result.text, re.M)
+    t.equal(steps, ["started"] * 64 + ["ended"] * 64, "order of starts and ends")
+
+
+def deadlock(t, lines, killed, alive=(), timeout=60):
+    """Boots a manifest of `lock` shards and checks who is named and killed, and who ends well."""
+    result = t.guest("\n".join(lines), expect=1, timeout=timeout)
+    named = [line for line in result.lines if line.startswith("Deadlock:")]
+    t.check(named, "no deadlock is reported")
+    for name in killed:
+        t.check(any(re.search(r"\b%s\b" % name, line) for line in named), "%s is not named in: %s" % (name, named))
+    expected = dict([(name, "killed") for name in killed] + [(name, 0) for name in alive])
+    t.equal(result.endings(), expected, "ends")
+    t.equal(set(result.profile()), set(expected), "rows of the profile")
+    t.equal(result.text.split("\n")[-2:], ["Halting.", ""], "last line")
+    return result
+
+
+def test_deadlock_of_two(t):
+    """Two that wait for each other: by receiving, by CALL and by sending into full queues."""
+    for words in ("r0", "c0r0r0", "f0"):
+        deadlock(t, ['shard ann /t/lock args="%s"' % words, 'shard bob /t/lock args="%s"' % words, "channel ann bob"],
+                 ["ann", "bob"])
+
+
+def test_deadlock_of_three(t):
+    """Three in a circle, one of which would send first to the wrong side."""
+    lines = ['shard ann /t/lock args="r0s1"', 'shard bob /t/lock args="r1s0"', 'shard cid /t/lock args="r0s1"',
+             "channel ann bob", "channel bob cid", "channel cid ann"]
+    deadlock(t, lines, ["ann", "bob", "cid"])
+
+
+def test_deadlock_beside_others(t):
+    """Two that wait for each other while an unrelated shard works on, and a third that depends on them."""
+    lines = ['shard ann /t/lock args="r0"', 'shard bob /t/lock args="r0"', 'shard worker /t/lock args="w"',
+             'shard next /t/ok after=ann', "channel ann bob"]
+    deadlock(t, lines, ["ann", "bob"], ["worker", "next"])
+
+
+def test_no_deadlock(t):
+    """Waits that somebody can still end are left alone, also over a long time and a shard that has yet to start."""
+    lines = ['shard ann /t/lock args="r0"', 'shard worker /t/lock args="w"', 'shard bob /t/lock args="s0" after=worker',
+             "channel ann bob"]
+    result = t.guest("\n".join(lines), expect=0)
+    t.check("Deadlock" not in result.text, "a deadlock is reported where there is none")
+
+
+def test_deadlock_through_after(t):
+    """A circle that leads through shards which start only after one of those that wait: nobody can ever go on."""
+    lines = ['shard ann /t/lock args="r0"', "shard mid /t/ok after=ann", 'shard bob /t/lock args="s0" after=mid',
+             "channel ann bob"]
+    result = t.guest("\n".join(lines), timeout=40)
+    t.equal(result.status, 1, "exit status (124 is a system that idles for ever)")
+    t.check("Deadlock" in result.text, "no deadlock is reported")
+
+
+def test_peer_cannot_start(t):
+    """Whoever waits for a shard that turns out not to start gets an error, now or after its turn has come."""
+    for after in ("", " after=other"):
+        lines = ["shard other /t/ok", "shard bob /no/such/program" + after, 'shard ann /t/lock args="r0"', "channel ann bob"]
+        result = t.guest("\n".join(lines), timeout=40)
+        t.equal(result.status, 1, "exit status (124 is a system that idles for ever)")
+        t.check(result.endings().get("ann"), "ann ended well although bob never started")
