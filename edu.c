@@ -17,10 +17,8 @@
 
 #define EDU_VENDOR 0x1234
 #define EDU_DEVICE 0x11E8
-#define EDU_BAR 0
 
-/* Registers; those from 0x80 on have 64 bits. */
-#define EDU_LIVENESS 0x04 /* reads back what was written, inverted */
+/* Registers in BAR0; those from 0x80 on have 64 bits. */
 #define EDU_INTERRUPTS 0x24
 #define EDU_ACKNOWLEDGE 0x64
 #define EDU_SOURCE 0x80
@@ -35,8 +33,7 @@
 
 #define EDU_BUFFER 0x40000UL /* the buffer's address, as the engine sees it */
 #define PIECE_MAX 4095       /* QEMU aborts when a transfer fills all 4,096 bytes of the buffer */
-
-#define PIECE_PAGES 2 /* at most, at each end */
+#define PIECE_PAGES 2        /* at most, at each end */
 
 #define ENGINES 8
 #define ANSWER_MS 30000 /* an engine that takes longer counts as broken */
@@ -57,24 +54,12 @@ static uint32_t engine_count;
 static struct shard *queue; /* shards that wait for an engine */
 
 /* The copy that each shard is in, the supervisor's thread included. Length 0: none, or it has been ended. */
-static struct {
+static struct copy {
 	uint64_t source, target, len;
 } copies[MAX_SHARDS + 1];
 
-static uint32_t read32(const struct engine *engine, uint32_t offset)
-{
-	return *(volatile uint32_t *)(engine->registers + offset);
-}
-
-static void write32(struct engine *engine, uint32_t offset, uint32_t value)
-{
-	*(volatile uint32_t *)(engine->registers + offset) = value;
-}
-
-static void write64(struct engine *engine, uint32_t offset, uint64_t value)
-{
-	*(volatile uint64_t *)(engine->registers + offset) = value;
-}
+#define REG32(engine, offset) (*(volatile uint32_t *)((engine)->registers + (offset)))
+#define REG64(engine, offset) (*(volatile uint64_t *)((engine)->registers + (offset)))
 
 /* ---- Who has which engine ---- */
 
@@ -87,11 +72,9 @@ static void set_owner(struct engine *engine, struct shard *owner)
 /* Gives an engine that does not run to whoever has waited longest, or makes it free. */
 static void pass_on(struct engine *engine)
 {
-	struct shard *next = engine->broken ? NULL : queue;
-
-	set_owner(engine, next);
-	if (next)
-		sched_wake(next, engine - engines);
+	set_owner(engine, engine->broken ? NULL : queue);
+	if (engine->owner)
+		sched_wake(engine->owner, engine - engines);
 }
 
 /* Takes an engine for the current shard, waiting for one if need be. Returns its number, or -COCONUT_E_NODEV. */
@@ -109,6 +92,24 @@ static int64_t take_engine(void)
 	return any ? sched_wait(&queue, WAIT_DMA, 0, COCONUT_CAP_SLOTS) : -COCONUT_E_NODEV;
 }
 
+/* Takes away what is mapped for an engine. */
+static void unmap_piece(struct engine *engine)
+{
+	iommu_unmap(engine->domain, EDU_SOURCE_IOVA, PIECE_PAGES);
+	iommu_unmap(engine->domain, EDU_TARGET_IOVA, PIECE_PAGES);
+}
+
+/* Gives back the engine of the current shard after work that ended with `error`, unless the copy has been ended: then
+ * the engine is the shard's no more. Returns `error`. */
+static int64_t give_back(struct engine *engine, int64_t error)
+{
+	if (error != -COCONUT_E_CLOSED) {
+		unmap_piece(engine);
+		pass_on(engine);
+	}
+	return error;
+}
+
 /* ---- Transfers ---- */
 
 /* The engine's interrupt: a transfer has ended. */
@@ -116,7 +117,7 @@ static void engine_interrupt(void *argument)
 {
 	struct engine *engine = argument;
 
-	write32(engine, EDU_ACKNOWLEDGE, read32(engine, EDU_INTERRUPTS));
+	REG32(engine, EDU_ACKNOWLEDGE) = REG32(engine, EDU_INTERRUPTS);
 	if (!engine->running)
 		return;
 	engine->running = false;
@@ -128,34 +129,33 @@ static void engine_interrupt(void *argument)
 }
 
 /* Has the current shard's engine move bytes from one device address to another, of which one is its buffer, and waits
- * for the end. Returns 0, -COCONUT_E_IO, or -COCONUT_E_CLOSED when the copy has been ended: then the engine is no longer
- * the shard's. */
+ * for the end. Returns 0, -COCONUT_E_IO, or -COCONUT_E_CLOSED when the copy has been ended. */
 static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target, uint64_t len)
 {
 	ASSERT(len > 0 && len <= PIECE_MAX && engine->owner == current && !engine->running);
 	iommu_faulted(engine->domain); /* forgets what was before */
 	engine->running = true;
 	engine->started_ms = timer_ms();
-	write64(engine, EDU_SOURCE, source);
-	write64(engine, EDU_TARGET, target);
-	write64(engine, EDU_COUNT, len);
-	write64(engine, EDU_COMMAND, COMMAND_START | COMMAND_INTERRUPT | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0));
+	REG64(engine, EDU_SOURCE) = source;
+	REG64(engine, EDU_TARGET) = target;
+	REG64(engine, EDU_COUNT) = len;
+	REG64(engine, EDU_COMMAND) = COMMAND_START | COMMAND_INTERRUPT | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0);
 	if (current != &supervisor_thread)
 		sched_wait(&engine->waiter, WAIT_DMA, 0, COCONUT_CAP_SLOTS);
-	while (current == &supervisor_thread && engine->running) {
+	while (current == &supervisor_thread && engine->running)
 		interrupt_window();
-		edu_watch();
-	}
 	if (!copies[current->id].len)
 		return -COCONUT_E_CLOSED;
 	return engine->failed ? -COCONUT_E_IO : 0;
 }
 
-/* Makes an engine give up what is mapped for it. */
-static void unmap_piece(struct engine *engine)
+/* Has the engine read from one device address and write to another; EDU_NOWHERE leaves that half out. What could not be
+ * read is not written: the buffer may hold what an earlier copy left. Returns as transfer does. */
+static int64_t move(struct engine *engine, uint64_t from, uint64_t to, uint64_t len)
 {
-	iommu_unmap(engine->domain, EDU_SOURCE_IOVA, PIECE_PAGES);
-	iommu_unmap(engine->domain, EDU_TARGET_IOVA, PIECE_PAGES);
+	int64_t error = from == EDU_NOWHERE ? 0 : transfer(engine, from, EDU_BUFFER, len);
+
+	return error || to == EDU_NOWHERE ? error : transfer(engine, EDU_BUFFER, to, len);
 }
 
 /* Maps the pages that hold `len` bytes at `phys`, to be read or to be written. Returns 0 or an error. */
@@ -182,16 +182,8 @@ static int64_t copy_piece(uint64_t source, uint64_t target, uint64_t len)
 	if (!error)
 		error = map_piece(engine, EDU_TARGET_IOVA, target, len, false, true);
 	if (!error && PROVOKE == PROVOKE_dma_source)
-		error = transfer(engine, EDU_BUFFER, from, len);
-	if (!error)
-		error = transfer(engine, from, EDU_BUFFER, len);
-	if (!error)
-		error = transfer(engine, EDU_BUFFER, to, len);
-	if (error == -COCONUT_E_CLOSED)
-		return error;
-	unmap_piece(engine);
-	pass_on(engine);
-	return error;
+		error = move(engine, EDU_NOWHERE, from, len);
+	return give_back(engine, error ? error : move(engine, from, to, len));
 }
 
 /* Copies `len` bytes of memory by DMA; the current shard sleeps until they are there. Returns 0, -COCONUT_E_NODEV
@@ -201,41 +193,29 @@ int64_t edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len)
 {
 	int64_t error = 0;
 
-	copies[current->id].source = source_phys;
-	copies[current->id].target = target_phys;
-	copies[current->id].len = len;
-	for (uint64_t done = 0, piece; done < len && !error; done += piece) {
-		piece = len - done < PIECE_MAX ? len - done : PIECE_MAX;
-		error = copy_piece(source_phys + done, target_phys + done, piece);
-	}
+	copies[current->id] = (struct copy){source_phys, target_phys, len};
+	for (uint64_t done = 0; done < len && !error; done += PIECE_MAX)
+		error = copy_piece(source_phys + done, target_phys + done, len - done < PIECE_MAX ? len - done : PIECE_MAX);
 	copies[current->id].len = 0;
 	return error;
 }
 
-/* For tests: has an engine that is free read `len` bytes at one device address into its buffer and write them to
- * another; EDU_NOWHERE leaves either out. Maps nothing: only what the engine's domain maps already can be reached.
- * Returns 0, -COCONUT_E_NODEV, -COCONUT_E_INVAL, -COCONUT_E_BUSY, or -COCONUT_E_IO when the IOMMU refused. */
-int64_t edu_transfer_raw(int engine, uint64_t iova_source, uint64_t iova_target, uint64_t len)
+/* For tests: has an engine that nobody uses move `len` bytes, at most PIECE_MAX, between device addresses. Maps nothing:
+ * only what the engine's domain maps already can be reached. Returns 0, -COCONUT_E_NODEV, -COCONUT_E_BUSY, or
+ * -COCONUT_E_IO when the IOMMU refused. */
+int64_t edu_transfer_raw(int number, uint64_t iova_source, uint64_t iova_target, uint64_t len)
 {
-	struct engine *raw = &engines[engine];
-	int64_t error = 0;
+	struct engine *engine = &engines[number];
+	int64_t error;
 
-	if (engine < 0 || (uint32_t)engine >= engine_count || raw->broken)
+	if ((uint32_t)number >= engine_count || engine->broken)
 		return -COCONUT_E_NODEV;
-	if (len == 0 || len > PIECE_MAX)
-		return -COCONUT_E_INVAL;
-	if (raw->owner || raw->running)
+	if (engine->owner || engine->running)
 		return -COCONUT_E_BUSY;
-	set_owner(raw, current);
-	copies[current->id].source = copies[current->id].target = 0;
-	copies[current->id].len = len;
-	if (iova_source != EDU_NOWHERE)
-		error = transfer(raw, iova_source, EDU_BUFFER, len);
-	if (!error && iova_target != EDU_NOWHERE)
-		error = transfer(raw, EDU_BUFFER, iova_target, len);
+	set_owner(engine, current);
+	copies[current->id] = (struct copy){0, 0, len};
+	error = give_back(engine, move(engine, iova_source, iova_target, len));
 	copies[current->id].len = 0;
-	if (error != -COCONUT_E_CLOSED)
-		pass_on(raw);
 	return error;
 }
 
@@ -246,8 +226,7 @@ int64_t edu_transfer_raw(int engine, uint64_t iova_source, uint64_t iova_target,
 void edu_abandon(struct shard *shard)
 {
 	copies[shard->id].len = 0;
-	for (uint32_t i = 0; i < engine_count; i++) {
-		struct engine *engine = &engines[i];
+	for (struct engine *engine = engines; engine < engines + engine_count; engine++) {
 		if (engine->owner != shard)
 			continue;
 		unmap_piece(engine);
@@ -257,13 +236,17 @@ void edu_abandon(struct shard *shard)
 	}
 }
 
+static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+	return a < b + b_size && b < a + a_size;
+}
+
 /* Ends every copy from or to the given memory: it will belong to somebody else. Its shards get -COCONUT_E_CLOSED. */
 void edu_revoke(uint64_t phys, uint64_t size)
 {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
-		uint64_t len = copies[id].len;
-		if (!len || ((copies[id].source >= phys + size || copies[id].source + len <= phys) &&
-			     (copies[id].target >= phys + size || copies[id].target + len <= phys)))
+		const struct copy *copy = &copies[id];
+		if (!copy->len || (!overlap(copy->source, copy->len, phys, size) && !overlap(copy->target, copy->len, phys, size)))
 			continue;
 		edu_abandon(&shards[id]);
 		if (shards[id].state == SHARD_BLOCKED && shards[id].wait == WAIT_DMA)
@@ -277,14 +260,12 @@ void edu_watch(void)
 	static bool provoked;
 	bool any = false;
 
-	for (uint32_t i = 0; i < engine_count; i++) {
-		struct engine *engine = &engines[i];
+	for (struct engine *engine = engines; engine < engines + engine_count; engine++) {
 		if (engine->running && timer_ms() - engine->started_ms > ANSWER_MS) {
-			print("DMA engine %u does not answer: it is not used any more\n", i);
+			print("A DMA engine does not answer: it is not used any more\n");
 			engine->broken = engine->failed = true;
 			engine->running = false;
-			if (engine->waiter)
-				sched_wake(engine->waiter, 0);
+			sched_wake_all(&engine->waiter, 0);
 		}
 		any |= !engine->broken;
 		if (PROVOKE == PROVOKE_dma_kill && engine->running && engine->owner && !provoked) {
@@ -298,42 +279,29 @@ void edu_watch(void)
 
 /* ---- Set-up ---- */
 
-/* Makes an engine of a device. Returns NULL, or why it cannot be used. */
-static const char *add_engine(const struct pci_device *device)
+/* Takes a device into service. Returns whether that worked. */
+static bool add_engine(const struct pci_device *device)
 {
 	struct engine *engine = &engines[engine_count];
 
-	if (!device->bars[EDU_BAR].base)
-		return "it has no registers";
-	if (iommu_attach(device, &engine->domain))
-		return "it has no domain of the IOMMU";
+	if (!device->bars[0].base || iommu_attach(device, &engine->domain))
+		return false;
 	pci_command(&pci_ports, device, 0, PCI_COMMAND_MEMORY);
-	engine->registers = paging_map_device(device->bars[EDU_BAR].base, EDU_REGISTERS);
-	write32(engine, EDU_LIVENESS, EDU_DEVICE);
-	if (read32(engine, EDU_LIVENESS) != ~(uint32_t)EDU_DEVICE)
-		return "it does not answer";
-	if (msi_allocate(device, engine_interrupt, engine) < 0)
-		return "it gets no interrupt";
+	engine->registers = paging_map_device(device->bars[0].base, EDU_REGISTERS);
 	/* Mapping without rights makes the tables: no copy can fail for want of memory. */
-	if (iommu_map(engine->domain, EDU_SOURCE_IOVA, 0, PIECE_PAGES, false, false) ||
-	    iommu_map(engine->domain, EDU_TARGET_IOVA, 0, PIECE_PAGES, false, false))
-		return "there is no memory for its tables";
-	engine_count++;
-	return NULL;
+	return msi_allocate(device, engine_interrupt, engine) > 0 &&
+	       !iommu_map(engine->domain, EDU_SOURCE_IOVA, 0, PIECE_PAGES, false, false) &&
+	       !iommu_map(engine->domain, EDU_TARGET_IOVA, 0, PIECE_PAGES, false, false);
 }
 
-/* Takes all edu devices into service. */
+/* Takes all edu devices into service, where there is an IOMMU. */
 void edu_init(void)
 {
 	const struct pci_device *device;
 
-	for (uint32_t i = 0; (device = device_at(i)) && engine_count < ENGINES; i++) {
-		if (device->vendor != EDU_VENDOR || device->device != EDU_DEVICE || !iommu_present())
-			continue;
-		const char *problem = add_engine(device);
-		if (problem)
-			print("DMA engine %02x:%02x.%u is not used: %s\n", device->bus, device->dev, device->fn, problem);
-	}
+	for (uint32_t i = 0; iommu_present() && (device = device_at(i)) && engine_count < ENGINES; i++)
+		if (device->vendor == EDU_VENDOR && device->device == EDU_DEVICE)
+			engine_count += add_engine(device);
 	if (engine_count)
 		print_verbose("DMA engines: %u, each in a domain of its own\n", engine_count);
 	else

@@ -415,8 +415,6 @@ void iommu_report(void);
 bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data);
 struct iommu_fault iommu_decode_fault(uint64_t low, uint64_t high);
 const char *iommu_fault_reason(uint8_t reason);
-int iommu_levels(uint64_t capabilities);
-const char *iommu_problem(uint64_t capabilities, uint64_t extended);
 
 /* ---- gpu.c: partitions of the GPU's memory ------------------------------------------------------------ */
 
@@ -440,7 +438,7 @@ int64_t edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len);
 void edu_abandon(struct shard *shard);
 void edu_revoke(uint64_t phys, uint64_t size);
 void edu_watch(void);
-int64_t edu_transfer_raw(int engine, uint64_t iova_source, uint64_t iova_target, uint64_t len);
+int64_t edu_transfer_raw(int number, uint64_t iova_source, uint64_t iova_target, uint64_t len);
 
 /* ---- provoke.c: failing on purpose, in test builds ---------------------------------------------------- */
 

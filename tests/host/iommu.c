@@ -1,6 +1,6 @@
 /*
  * Tests of iommu.c: tables of 3 and 4 levels, walked as the hardware would; what is mapped when memory runs out; the
- * descriptors of the invalidation queue; capabilities and fault records in words.
+ * descriptors of the invalidation queue; fault records in words.
  *
  * The file is included, so that physical memory can be an array: HHDM_BASE becomes its address. Nothing plays the
  * hardware's part, so every invalidation ends in the panic that says so, and from there the test goes on.
@@ -86,13 +86,12 @@ static void reset(int table_levels)
 	domains[0].device = &device;
 }
 
-/* Unmaps; the invalidation is not answered. */
+/* Unmaps page by page; no invalidation is answered. */
 static void unmap(uint64_t iova, uint64_t pages)
 {
-	if (!setjmp(unanswered)) {
-		iommu_unmap(0, iova, pages);
-		CHECK(pages == 0);
-	}
+	for (volatile uint64_t i = 0; i < pages; i++)
+		if (!setjmp(unanswered))
+			iommu_unmap(0, iova + i * PAGE_SIZE, 1);
 }
 
 /* Maps; when that fails, what was mapped before is taken away, which needs an invalidation too. Returns its result. */
@@ -216,46 +215,33 @@ TEST(no_memory)
 TEST(descriptors)
 {
 	reset(3);
-	unmap(0x12345000, 2);
+	CHECK_EQ(map(0x12345000, 0x9000, 1, true, true), 0);
+	unmap(0x12345000, 1);
 	CHECK_EQ(queue[0], 2 | 3 << 4 | 1UL << 16); /* IOTLB, one page, domain 1 (6.5.2.3) */
 	CHECK_EQ(queue[1], 0x12345000);
-	CHECK_EQ(queue[3], 0x12346000);
-	CHECK_EQ(queue[4], 5 | 1 << 5 | 1UL << 32); /* wait, write 1 (6.5.2.8) */
-	CHECK_EQ(queue[5] + IMAGE_BASE, (uint64_t)&queue_done);
-	CHECK_EQ(fake_registers[REG_QUEUE_TAIL / 4], 3 * 16);
+	CHECK_EQ(queue[2], 5 | 1 << 5 | 1UL << 32); /* wait, write 1 (6.5.2.8) */
+	CHECK_EQ(queue[3] + IMAGE_BASE, (uint64_t)&queue_done);
+	CHECK_EQ(fake_registers[REG_QUEUE_TAIL / 4], 2 * 16);
+	unmap(0x12345000, 1); /* nothing there: nothing to forget */
+	CHECK_EQ(fake_registers[REG_QUEUE_TAIL / 4], 2 * 16);
 
 	cap |= 3UL << 54; /* draining */
-	unmap(0x10000, PAGES_SELECTIVE + 1);
-	CHECK_EQ(queue[6], 2 | 2 << 4 | 3 << 6 | 1UL << 16); /* IOTLB, the whole domain */
-	CHECK_EQ(queue[8] & 15, 5);
+	CHECK_EQ(map(0x10000, 0x9000, 1, true, true), 0);
+	unmap(0x10000, 1);
+	CHECK_EQ(queue[4], 2 | 3 << 4 | 3 << 6 | 1UL << 16);
 
 	if (!setjmp(unanswered))
 		invalidate_domain(0);
-	CHECK_EQ(queue[10], 1 | 3 << 4 | 1UL << 16 | 0x19UL << 32); /* context of the device 00:03.1 (6.5.2.1) */
-	CHECK_EQ(queue[12] & 0xFF, 2 | 2 << 4 | 3 << 6);
+	CHECK_EQ(queue[8], 1 | 3 << 4 | 1UL << 16 | 0x19UL << 32); /* context of the device 00:03.1 (6.5.2.1) */
+	if (!setjmp(unanswered))
+		invalidate_translations(DROP_DOMAIN, 0, 0);
+	CHECK_EQ(queue[12], 2 | 2 << 4 | 3 << 6 | 1UL << 16); /* IOTLB, the whole domain */
 
 	for (int i = 0; i < 300; i++) { /* the tail wraps */
+		CHECK_EQ(map(0x10000, 0x9000, 1, true, true), 0);
 		unmap(0x10000, 1);
 		CHECK(fake_registers[REG_QUEUE_TAIL / 4] < 4096);
 	}
-}
-
-TEST(capabilities)
-{
-	const uint64_t qemu = 0xd2008c22260206, extended = 0xf00f4a; /* what QEMU 7.2 says */
-
-	CHECK(iommu_problem(qemu, extended) == NULL);
-	CHECK_EQ(iommu_levels(qemu), 3);
-	CHECK_EQ(iommu_levels(0xd2008c222f0606), 4); /* with aw-bits=48 */
-	CHECK_EQ(iommu_levels(0), 0);
-	CHECK_EQ(CAP_FAULT_OFFSET(qemu), 0x220);
-	CHECK_EQ(CAP_FAULT_RECORDS(qemu), 1);
-	CHECK_EQ(CAP_ADDRESS_BITS(qemu), 39);
-	CHECK(strstr(iommu_problem(qemu, extended & ~2UL), "queue") != NULL);
-	CHECK(strstr(iommu_problem(qemu & ~0x200UL, extended), "levels") != NULL);
-	CHECK(strstr(iommu_problem(qemu & ~(1UL << 39), extended), "single pages") != NULL);
-	CHECK(strstr(iommu_problem(qemu | 0x10, extended), "write buffers") != NULL);
-	CHECK(strstr(iommu_problem(qemu | 0xFFUL << 40 | 0x3FFUL << 24, extended), "fault records") != NULL);
 }
 
 TEST(faults)
@@ -275,10 +261,9 @@ TEST(faults)
 
 	fault = iommu_decode_fault(0x0031UL << 48, 1UL << 63 | 0x26UL << 32 | 0x10); /* an interrupt */
 	CHECK_EQ(fault.address, 0x31);
-	CHECK(strstr(iommu_fault_reason(0x26), "another device") != NULL);
 	for (int reason = 0; reason < 256; reason++)
 		CHECK(strlen(iommu_fault_reason((uint8_t)reason)) > 0);
-	CHECK(strcmp(iommu_fault_reason(0), "unknown") == 0 && strcmp(iommu_fault_reason(0x27), "unknown") == 0);
+	CHECK(strcmp(iommu_fault_reason(0x26), iommu_fault_reason(0xC)) != 0);
 }
 
 int main(void)
@@ -288,7 +273,6 @@ int main(void)
 	RUN(mapping_refused);
 	RUN(no_memory);
 	RUN(descriptors);
-	RUN(capabilities);
 	RUN(faults);
 	return check_result();
 }
