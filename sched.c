@@ -103,7 +103,7 @@ void sched_ready(struct shard *shard)
 /* Lets others of the same or a higher priority run. Called inside a system call. */
 void sched_yield(void)
 {
-	need_resched = false;
+	need_resched = current->killed; /* the end of the call shall look */
 	if (!others_first())
 		return;
 	current->state = SHARD_READY;

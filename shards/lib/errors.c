@@ -29,7 +29,6 @@ const char *error_text(int64_t result)
 	case COCONUT_E_NOMAP:     return "file cannot be mapped";
 	case COCONUT_E_NODEV:     return "no such device";
 	case COCONUT_E_PLEDGE:    return "pledged not to";
-	case COCONUT_E_DEADLOCK:  return "would wait for ever";
 	default:                  return "unknown error";
 	}
 }

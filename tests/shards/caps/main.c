@@ -229,7 +229,8 @@ static void taken_a(void)
 {
 	CHECK_EQ(coconut_cap_grant(0, 1, ALL), 3); /* to c, who will wait on it */
 	tell(1, 'g');
-	busy_wait(40);
+	hear(1, 'b');
+	busy_wait(40); /* c is about to wait, and has time to */
 	CHECK_EQ(coconut_cap_revoke(0), 0);
 	hear(1, 'r');
 }
@@ -248,6 +249,7 @@ static void taken_c(const char *how)
 	hear(2, 'g');
 	holds(3, 0, ALL);
 	start = coconut_time();
+	tell(2, 'b');
 	if (how[0] == 'r')
 		result = coconut_channel_recv(3, buf, sizeof(buf));
 	else if (how[0] == 'c')
@@ -256,7 +258,7 @@ static void taken_c(const char *how)
 		while (result == 0)
 			result = coconut_channel_send(3, "m", 1);
 	CHECK_EQ(result, -COCONUT_E_BADHANDLE);
-	CHECK(coconut_time() >= start + 10); /* so it was blocked */
+	CHECK(coconut_time() >= start + 40); /* so it was blocked */
 	gone(3);
 	tell(2, 'r');
 	tell(0, 'e');

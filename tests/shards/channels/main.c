@@ -60,8 +60,9 @@ static void full_a(void)
 
 static void full_b(void)
 {
+	expect(0, 8);
 	busy_wait(150);
-	for (int i = 0; i < 10 * QUEUE; i++)
+	for (int i = 1; i < 10 * QUEUE; i++)
 		expect((uint8_t)i, 8);
 }
 
@@ -181,6 +182,8 @@ static void late_b(void)
 
 static void stuffed_a(void)
 {
+	while (coconut_cap_inspect(1) < 0) /* b grants something when it has filled the queue */
+		coconut_yield();
 	busy_wait(50);
 }
 
@@ -190,6 +193,7 @@ static void stuffed_b(int call)
 
 	for (int i = 0; i < QUEUE; i++)
 		CHECK_EQ(send(1, 256), 0);
+	CHECK_EQ(coconut_cap_grant(0, 0, CAP_RIGHT_SEND), 1);
 	if (call)
 		REFUSED(CLOSED, coconut_channel_call(0, "x", 1, bytes, sizeof(bytes)));
 	else
