@@ -30,13 +30,10 @@ int memcmp(const void *a, const void *b, size_t len); /* the supervisor's own; l
 #define PM_TMR_BLK          76
 #define PM_TMR_LEN          91
 #define FADT_FLAGS          112
-#define FADT_RESET_REG      116
-#define FADT_RESET_VALUE    128
 #define X_PM1A_CNT_BLK      172
 #define X_PM_TMR_BLK        208
 #define FADT_V1_SIZE        116
 #define FLAG_TMR_VAL_EXT    (1 << 8)  /* the timer has 32 bits, not 24 */
-#define FLAG_RESET_REG_SUP  (1 << 10)
 #define PM_TIMER_BYTES      4  /* the only PM_TMR_LEN of a timer that exists */
 
 /* Generic address structure, 5.2.3.2. */
@@ -160,12 +157,6 @@ bool acpi_fadt(const uint8_t *table, size_t len, struct acpi_fadt *fadt)
 		fadt->pm_timer_port = port_of(table, length, PM_TMR_BLK, X_PM_TMR_BLK);
 	fadt->pm_timer_32bit = (flags & FLAG_TMR_VAL_EXT) != 0;
 	fadt->pm1a_control_port = port_of(table, length, PM1A_CNT_BLK, X_PM1A_CNT_BLK);
-	if ((flags & FLAG_RESET_REG_SUP) != 0 && length > FADT_RESET_VALUE) {
-		fadt->reset_supported = true;
-		fadt->reset_space = table[FADT_RESET_REG + GAS_SPACE];
-		fadt->reset_address = le(table + FADT_RESET_REG + GAS_ADDRESS, 8);
-		fadt->reset_value = table[FADT_RESET_VALUE];
-	}
 	return true;
 }
 

@@ -29,10 +29,6 @@ struct acpi_fadt {
 	uint16_t pm_timer_port;     /* 0: there is none that is reached by ports */
 	uint16_t pm1a_control_port; /* 0: likewise */
 	bool pm_timer_32bit;        /* the timer counts 3.579545 MHz in 32 bits, otherwise in 24 */
-	bool reset_supported;       /* the three fields below are meant to be used */
-	uint8_t reset_space;        /* ACPI_SPACE_... of reset_address */
-	uint8_t reset_value;        /* what to write there */
-	uint64_t reset_address;
 };
 
 struct acpi_dmar {

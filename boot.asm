@@ -163,6 +163,20 @@ higher_half:
         call    supervisor_main
         ud2
 
+; PUSH a, b, c pushes from left to right; POP pops from left to right, so its list is PUSH's backwards.
+%macro PUSH 1-*
+%rep %0
+        push    %1
+%rotate 1
+%endrep
+%endmacro
+%macro POP 1-*
+%rep %0
+        pop     %1
+%rotate 1
+%endrep
+%endmacro
+
 ; ---------------------------------------------------------------------------------------------------------
 ; Interrupts and exceptions
 ; ---------------------------------------------------------------------------------------------------------
@@ -197,21 +211,7 @@ isr_%1:
 ;   3. from ring 3: the FPU state, before anything can replace it
 ;   4. C
 isr_common:
-        push    rax                             ; 1.
-        push    rbx
-        push    rcx
-        push    rdx
-        push    rsi
-        push    rdi
-        push    rbp
-        push    r8
-        push    r9
-        push    r10
-        push    r11
-        push    r12
-        push    r13
-        push    r14
-        push    r15
+        PUSH    rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15  ; 1.
 %if ABLATION != ABLATION_cld
         cld                                     ; 2.
 %endif
@@ -241,21 +241,7 @@ interrupt_return:
         fxrstor64 [rax + SHARD_FPU]
 %endif
 .to_kernel:
-        pop     r15
-        pop     r14
-        pop     r13
-        pop     r12
-        pop     r11
-        pop     r10
-        pop     r9
-        pop     r8
-        pop     rbp
-        pop     rdi
-        pop     rsi
-        pop     rdx
-        pop     rcx
-        pop     rbx
-        pop     rax
+        POP     r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
         add     rsp, 16                         ; vector and error code
         iretq
 
@@ -279,14 +265,7 @@ syscall_entry:
         mov     [rel user_rsp], rsp             ; 1.
         mov     rsp, [rel current_stack_top]
         push    qword [rel user_rsp]            ; 2.
-        push    r11
-        push    rcx
-        push    r10
-        push    r9
-        push    r8
-        push    rdx
-        push    rsi
-        push    rdi
+        PUSH    r11, rcx, r10, r9, r8, rdx, rsi, rdi
         mov     rcx, r10                        ; 3.
         mov     r9, rax
         call    syscall_dispatch
@@ -294,15 +273,7 @@ syscall_entry:
         cmp     dword [rsp + SYSCALL_FRAME_RIP_HIGH], USER_RIP_HIGH_MAX
         ja      .bad_return
 %endif
-        pop     rdi                             ; 4.
-        pop     rsi
-        pop     rdx
-        pop     r8
-        pop     r9
-        pop     r10
-        pop     rcx
-        pop     r11
-        pop     rsp
+        POP     rdi, rsi, rdx, r8, r9, r10, rcx, r11, rsp  ; 4.
         o64     sysret
 .bad_return:
         mov     rdi, [rsp + SYSCALL_FRAME_RIP_HIGH - 4]
@@ -321,12 +292,7 @@ syscall_entry:
 ;   4. selectors that `from` may have loaded
 global context_switch
 context_switch:
-        push    rbx                             ; 1.
-        push    rbp
-        push    r12
-        push    r13
-        push    r14
-        push    r15
+        PUSH    rbx, rbp, r12, r13, r14, r15    ; 1.
         mov     [rdi + SHARD_KERNEL_RSP], rsp
         mov     rsp, [rsi + SHARD_KERNEL_RSP]   ; 2.
         mov     rax, [rsi + SHARD_CR3]
@@ -342,12 +308,7 @@ context_switch:
         mov     fs, eax
         mov     gs, eax
 %endif
-        pop     r15
-        pop     r14
-        pop     r13
-        pop     r12
-        pop     rbp
-        pop     rbx
+        POP     r15, r14, r13, r12, rbp, rbx
         ret
 
 ; void context_switch_fpu(struct shard *from, struct shard *to)

@@ -9,34 +9,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-static inline void outb(uint16_t port, uint8_t value)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
+/* inb() .. outl(): the I/O ports, by bytes, words and double words. */
+#define PORT_ACCESS(suffix, type)                                                     \
+	static inline type in##suffix(uint16_t port)                                  \
+	{                                                                             \
+		type value;                                                           \
+		__asm__ volatile("in" #suffix " %1, %0" : "=a"(value) : "Nd"(port));  \
+		return value;                                                         \
+	}                                                                             \
+	static inline void out##suffix(uint16_t port, type value)                     \
+	{                                                                             \
+		__asm__ volatile("out" #suffix " %0, %1" : : "a"(value), "Nd"(port)); \
+	}
 
-static inline uint8_t inb(uint16_t port)
-{
-	uint8_t value;
-	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
-static inline void outw(uint16_t port, uint16_t value)
-{
-	__asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline void outl(uint16_t port, uint32_t value)
-{
-	__asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline uint32_t inl(uint16_t port)
-{
-	uint32_t value;
-	__asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
+PORT_ACCESS(b, uint8_t)
+PORT_ACCESS(w, uint16_t)
+PORT_ACCESS(l, uint32_t)
 
 static inline uint64_t rdmsr(uint32_t msr)
 {
@@ -68,48 +56,23 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 	return r;
 }
 
-static inline uint64_t read_cr0(void)
-{
-	uint64_t value;
-	__asm__ volatile("mov %%cr0, %0" : "=r"(value));
-	return value;
-}
+/* read_cr0() .. write_cr4(): the control registers (SDM Vol. 3A 2.5). */
+#define CONTROL_REGISTER(name)                                                        \
+	static inline uint64_t read_##name(void)                                      \
+	{                                                                             \
+		uint64_t value;                                                       \
+		__asm__ volatile("mov %%" #name ", %0" : "=r"(value));                \
+		return value;                                                         \
+	}                                                                             \
+	static inline void write_##name(uint64_t value)                               \
+	{                                                                             \
+		__asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory");       \
+	}
 
-static inline void write_cr0(uint64_t value)
-{
-	__asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory");
-}
-
-static inline uint64_t read_cr2(void)
-{
-	uint64_t value;
-	__asm__ volatile("mov %%cr2, %0" : "=r"(value));
-	return value;
-}
-
-static inline uint64_t read_cr3(void)
-{
-	uint64_t value;
-	__asm__ volatile("mov %%cr3, %0" : "=r"(value));
-	return value;
-}
-
-static inline void write_cr3(uint64_t value)
-{
-	__asm__ volatile("mov %0, %%cr3" : : "r"(value) : "memory");
-}
-
-static inline uint64_t read_cr4(void)
-{
-	uint64_t value;
-	__asm__ volatile("mov %%cr4, %0" : "=r"(value));
-	return value;
-}
-
-static inline void write_cr4(uint64_t value)
-{
-	__asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
-}
+CONTROL_REGISTER(cr0)
+CONTROL_REGISTER(cr2)
+CONTROL_REGISTER(cr3)
+CONTROL_REGISTER(cr4)
 
 static inline void invlpg(uint64_t address)
 {

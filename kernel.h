@@ -449,7 +449,6 @@ void provoke_in_call(void);
 
 void *memset(void *to, int byte, size_t len);
 void *memcpy(void *to, const void *from, size_t len);
-void *memmove(void *to, const void *from, size_t len);
 int memcmp(const void *a, const void *b, size_t len);
 size_t strlen(const char *s);
 

@@ -1,5 +1,5 @@
 /*
- * lib.c: the five functions that the compiler and the parsers expect of a C library.
+ * lib.c: the four functions that the compiler and the parsers expect of a C library.
  *
  * Copies use string moves: quadwords first, then the odd bytes. They rely on DF being clear, which every entry
  * into the kernel sees to.
@@ -28,19 +28,6 @@ void *memcpy(void *to, const void *from, size_t len)
 
 	__asm__ volatile("rep movsq" : "+D"(at), "+S"(from), "+c"(words) : : "memory");
 	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(rest) : : "memory");
-	return to;
-}
-
-/* Copies `len` bytes between areas that may overlap. Returns `to`. */
-void *memmove(void *to, const void *from, size_t len)
-{
-	char *target = to;
-	const char *source = from;
-
-	if (target <= source || target >= source + len)
-		return memcpy(to, from, len);
-	while (len--)
-		target[len] = source[len];
 	return to;
 }
 

@@ -1,8 +1,8 @@
 /* Trains the story model and samples from it: one plain C program, one thread, no libraries but libm.
  *
  * Owns the model's mathematics (a Llama-shaped transformer, forward and backward), the optimiser and the checkpoint
- * file, which is llama2.c's version 0: seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len),
- * then float32 weights in the order of struct weights, then the two RoPE tables. Nothing here is used by the kernel.
+ * file, which is llama2.c's version 0: seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size,
+ * seq_len), then float32 weights in the order of struct weights, then the two RoPE tables. The kernel uses none of it.
  *
  * A batch is a row of whole stories laid end to end, at most BATCH_TOKENS tokens. A story attends only to itself and its
  * positions begin at 0, so training sees exactly what generation sees: BOS, the story, BOS.
@@ -818,7 +818,8 @@ static void sample_story(struct trainer *t, char **names, float temperature, flo
         t->positions[t->n - 1] = t->n - 1;
         t->starts[1] = t->n;
         forward(t);
-        const int next = sample_token(t->logits + (size_t)(t->n - 1) * t->shape.vocab, t->shape.vocab, temperature, topp, &rng);
+        real *logits = t->logits + (size_t)(t->n - 1) * t->shape.vocab;
+        const int next = sample_token(logits, t->shape.vocab, temperature, topp, &rng);
         ended = next == BOS;
         if (!ended) {
             const char *name = t->tokens[t->n - 1] == BOS && names[next][0] == ' ' ? names[next] + 1 : names[next];

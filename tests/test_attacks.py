@@ -355,7 +355,7 @@ def test_deadlock(t):
     names = ["D6.a", "D6.b", "D6.c"]
     cast = Cast()
     for name in names:
-        cast.shard("D6", name, "talk", "circle")
+        cast.shard("D6", name, "talk", "circle=%d" % (name != "D6.a"))
     cast.shard("D6", "D6.busy", "talk", "spin=1500")
     for first, second in zip(names, names[1:] + names[:1]):
         cast.channel(first, second)
@@ -406,7 +406,7 @@ def test_exhaustion(t, wanted=("E1", "E2", "E3", "E4", "E6", "E8"), **options):
     if "E1" in wanted:
         cast.shard("E1", "E1", "calls", "E1", "frames=100")
     if "E2" in wanted:
-        for frames in range(12, 32):
+        for frames in range(15, 32):
             cast.shard("E2", "E2.%d" % frames, "calls", "E2", "spawn=yes frames=%d" % frames)
     if "E3" in wanted:
         cast.shard("E3", "E3", "calls", "E3", "spawn=yes after=%s" % ("E2.31" if "E2" in wanted else "E1"))
@@ -448,3 +448,141 @@ def test_residue(t, wanted=("F1", "F4", "F5"), **options):
     judge(t, battery, labels_of(steps))
     if "attacks.F2" in t.rows_left:
         report(t, "F2", skip="no shard has VRAM: the kernel hands out no partitions yet")
+
+
+# ---- B2 to B5: what a handler finds in RFLAGS ----
+
+FLAGS = collections.OrderedDict([("B2", 0x400), ("B3", 0x40000), ("B4", 0x4000), ("B5", 0x100)])
+CLEARED = 0x47700  # TF, IF, DF, IOPL, NT, AC
+FRAME_FLAGS = 0x98  # of the interrupted shard, in struct trap_frame
+CALL_FLAGS = 72  # of the calling shard (r11), above rsp at the first instruction of syscall_dispatch
+ENOUGH = 3  # observations of each flag at each place
+
+
+def kernel_symbols(t, build=None):
+    path = os.path.join(build or "build", "supervisor.elf")
+    return {name: int(address, 16) for address, name in re.findall(r"([0-9a-f]+) \w (\S+)\n", t.sh(["nm", path], expect=0).stdout)}
+
+
+def watch_flags(stub, symbols, stops):
+    """Looks at RFLAGS in the handlers. Returns (observations {(place, flag): count}, problems {flag: text})."""
+    places = {symbols["syscall_dispatch"]: "system call", symbols["interrupt_dispatch"]: "interrupt"}
+    seen, problems = collections.Counter(), {}
+    for address in places:
+        stub.breakpoint(address)
+    for _ in range(stops):
+        stub.go_on()
+        now = stub.registers()
+        place = places[now["rip"]]
+        at = now["rsp"] + CALL_FLAGS if place == "system call" else now["rdi"] + FRAME_FLAGS
+        before = int.from_bytes(stub.memory(at, 8), "little")
+        for row, flag in FLAGS.items():
+            if before & flag:
+                seen[place, row] += 1
+                if now["flags"] & CLEARED:
+                    problems.setdefault(row, "at a %s the handler finds RFLAGS %#x" % (place, now["flags"]))
+        if all(seen[place, row] >= ENOUGH for place in places.values() for row in ("B2", "B3", "B4")):
+            break
+    for address in places:
+        stub.breakpoint(address, False)
+    return seen, problems
+
+
+@rows("B2", "B3", "B4", "B5")
+def test_flags(t, wanted=("B2", "B3", "B4", "B5"), build=None):
+    """Flags that a shard sets reach no handler, neither at a system call nor at a preemption, and harm nobody.
+
+    QEMU clears DF at every system call by itself: there the value of SFMASK is compared instead."""
+    sys_path = os.path.join(harness.ROOT, PROGRAMS)
+    import importlib.util
+    spec = importlib.util.spec_from_file_location("gdbstub", os.path.join(sys_path, "gdbstub.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    names = [name for name in sorted(attacks()) if re.match(r"B[234]\.", name)]
+    plan = ["start %s /a/attacker %s" % (name, name) for name in names]
+    plan += ["rest B2.others 10", "rest B3.others 10", "rest B4.others 10", "stop B4.stop killed"]
+    plan += ["run B5.call killed /a/attacker B5.call"]
+    stub = module.GdbStub()
+    problems, seen = {}, {}
+    try:
+        boot, wait = start_battery(t, plan, options=stub.options, build=build)
+        try:
+            stub.connect()
+            seen, problems = watch_flags(stub, kernel_symbols(t, build), 6000)
+            stub.detach()
+        except (OSError, EOFError) as problem:
+            t.log("gdb stub: %s" % problem)
+        battery = wait()
+    finally:
+        stub.close()
+    mask = re.search(r"\$0x47700\b", t.sh(["objdump", "-d", "--disassemble=syscall_init", os.path.join(
+        build or "build", "supervisor.elf")], expect=0).stdout)
+    steps = labels_of(plan)
+    found = {verdict.label: verdict.problem for verdict in battery.verdicts}
+    for row in wanted:
+        problem = problems.get(row)
+        for label in steps[row]:
+            problem = problem or found.get(label, label + " was not reached: " + harness.last_words(battery.result))
+        if not problem and row != "B5" and min(seen[place, row] for place in ("system call", "interrupt")) < ENOUGH:
+            problem = "no handler was seen to be entered with the flag"
+        if not problem and not mask:
+            problem = "SFMASK is not 0x47700"
+        report(t, row, problem or ending_problem(battery))
+
+
+# ---- G: mistakes of the kernel itself ----
+
+PROVOKED = {  # row: (mistake, what the panic must say)
+    "G1": [("text_write", r"write to 0xffffffff8[0-9a-f]+: its page forbids it"),
+           ("alias_write", r"write to 0xffff8000[0-9a-f]+: its page forbids it")],
+    "G2": [("data_execute", r"instruction fetch from 0xffffffff8[0-9a-f]+: its page forbids it")],
+    "G3": [("smep", r"instruction fetch from 0x1000: its page forbids it[^$]*SMEP")],
+    "G4": [("smap", r"read of 0x1000: its page forbids it[^$]*SMAP")],
+    "G5": [("stack", r"double fault[^$]*overflowed into its guard page[^$]*overflow_stack")],
+}
+IN_CALL = ("smep", "smap", "bad_return")  # mistakes that are made inside the call TIME
+
+
+def provoked_boot(t, mistake, ablation=None, part="time"):
+    """Boots a build that commits a mistake, with a shard that calls TIME. Returns the Result."""
+    defines = {"PROVOKE": "PROVOKE_" + mistake}
+    if ablation:
+        defines["ABLATION"] = "ABLATION_" + ablation
+    build = t.variant("provoke-%s%s" % (mistake, "-" + ablation if ablation else ""), **defines)
+    return t.start_guest("shard caller /a/calls args=\"%s\"" % part, files={"/a/calls": program("calls")}, build=build,
+                         timeout=60).wait()
+
+
+def panic_problem(result, pattern):
+    """Returns why the end of a run is not the panic that was expected, or None."""
+    if result.status != 2:
+        return "the run ended with status %d, not with a panic: %s" % (result.status, harness.last_words(result))
+    if "PANIC: " not in result.text or "Backtrace:" not in result.text:
+        return "the panic is not decoded: " + harness.last_words(result)
+    if not re.search(pattern, result.text[result.text.index("PANIC: "):].replace("$", " "), re.S):
+        return "the panic says something else: " + harness.last_words(result)
+    return None
+
+
+@rows("G1", "G2", "G3", "G4", "G5", "G6")
+def test_kernel(t, wanted=("G1", "G2", "G3", "G4", "G5", "G6")):
+    """A mistake of the kernel meets the protection against it, and a panic that names it."""
+    for row in wanted:
+        if row == "G6":
+            report(t, "G6", bad_return_problem(provoked_boot(t, "bad_return")))
+            continue
+        problem = None
+        for mistake, pattern in PROVOKED[row]:
+            problem = problem or panic_problem(provoked_boot(t, mistake), pattern)
+        if row == "G4":  # and AC, set by the shard at the call, does not open its memory
+            problem = problem or panic_problem(provoked_boot(t, "smap", part="time_ac"), PROVOKED["G4"][0][1])
+        report(t, row, problem)
+
+
+def bad_return_problem(result):
+    """Returns why a non-canonical return address was not refused by the kernel itself, or None."""
+    if result.status != 1 or "PANIC" in result.text:
+        return "the run ended with status %d: %s" % (result.status, harness.last_words(result))
+    if "return to 0x800000000000 refused" not in result.text:
+        return "not the kernel refused it: " + harness.last_words(result)
+    return None

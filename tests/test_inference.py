@@ -18,7 +18,8 @@ STRICT = ["-O3", "-std=gnu11", "-ffp-contract=off", "-I.", "-Ishards/lib", "-Ite
 
 # dim, hidden, layers, heads, KV heads, vocabulary (negative: a classifier of its own), context
 SHAPES = {"rows": (128, 352, 2, 8, 8, 105, 64), "hidden": (64, 172, 3, 4, 4, 512, 64), "shared": (96, 200, 2, 6, 2, 300, 64),
-          "one-kv": (64, 128, 2, 8, 1, 320, 64), "classifier": (48, 130, 2, 4, 2, -400, 64), "wide": (288, 768, 3, 6, 6, 512, 48)}
+          "one-kv": (64, 128, 2, 8, 1, 320, 64), "classifier": (48, 130, 2, 4, 2, -400, 64),
+          "wide": (288, 768, 3, 6, 6, 512, 48)}
 
 _programs_lock = threading.Lock()
 _programs = set()  # those that this run of test.sh has compiled
@@ -38,6 +39,7 @@ def program(t, name):
 
 
 def compile_program(t, name, binary):
+    """Compiles a program with the sources that its head lists, at the optimisation that llama2.c is compared with."""
     source = "tests/reference/%s.c" % name
     if not os.path.exists(os.path.join(t.root, source)):
         source = "tests/system/%s.c" % name
@@ -81,6 +83,7 @@ def on_console(text):
 
 
 def quoted(args):
+    """Returns args as they stand between the quotation marks of a manifest."""
     return args.replace("\\", "\\\\").replace('"', '\\"')
 
 
@@ -148,11 +151,13 @@ def test_greedy_story(t):
 
 def test_prompts_and_sampling(t):
     """Prompts, temperatures, top-p, seeds and lengths: the text is the host's, byte for byte."""
-    jobs = {"utf8": "steps=30 prompt=Zoë’s 猫 sat", "quotes": 'steps=40 prompt=She said "Hello \\ there!"', "empty": "steps=40",
+    jobs = {"utf8": "steps=30 prompt=Zoë’s 猫 sat", "quotes": 'steps=40 prompt=She said "Hello \\ there!"',
+            "empty": "steps=40",
             "blank": "steps=30 prompt= ", "word": "steps=40 prompt=A", "end": "steps=60 prompt=The end.",
             "warm": "steps=40 temperature=1 topp=1 seed=1", "top-p": "steps=40 temperature=0.8 topp=0.5 seed=7 prompt=One day",
             "hot": "steps=40 temperature=2.5 topp=0.95 seed=18446744073709551615 prompt=Tom", "one": "steps=1 prompt=Once",
-            "seed": "steps=40 temperature=0.8 topp=0.9 seed=43 prompt=Once upon a time", "tiny-p": "steps=30 temperature=1 topp=0.0001"}
+            "seed": "steps=40 temperature=0.8 topp=0.9 seed=43 prompt=Once upon a time",
+            "tiny-p": "steps=30 temperature=1 topp=0.0001"}
     found = compare(t, jobs)
     t.check(found["warm"][0] != found["top-p"][0] != found["hot"][0], "different options give the same text")
 
@@ -197,7 +202,7 @@ def test_block_sizes(t):
     """A ramdisk of 1 KiB or 2 KiB blocks cannot be mapped: the model is read instead, and the text is the same."""
     size = os.path.getsize(os.path.join(t.root, STORIES))
     args = "steps=30 prompt=Once upon a time"
-    jobs = {"single": args, "pipe": (args, args, "0-2,3-4")}
+    jobs = {"single": args, "pipe": (args, args, halves(t))}
     text = host_text(t, {}, args)
     content = {"/shards/" + name: os.path.join(t.root, "build", "shards", name + ".bin")
                for name in ("llama-inference", "llama-pipeline")}
@@ -216,7 +221,8 @@ def test_block_sizes(t):
 def test_pipeline_splits(t):
     """Two stages write what one shard writes, wherever the layers are cut."""
     args = "logits=1 steps=40 temperature=0.8 seed=3 prompt=One day"
-    splits = ["0-%d,%d-4" % (cut, cut + 1) for cut in range(4)]
+    last = numbers_of(os.path.join(t.root, STORIES))[2] - 1
+    splits = ["0-%d,%d-%d" % (cut, cut + 1, last) for cut in range(last)]
     jobs = {"single": args}
     jobs.update(("cut%d" % cut, (args, args, split)) for cut, split in enumerate(splits))
     found = run_jobs(t, jobs)
@@ -239,6 +245,18 @@ def test_pipeline_shapes(t):
         t.equal(found[name + "-2"], found[name], "text and logits of the pipeline, " + name)
 
 
+def numbers_of(path):
+    """Returns the seven numbers of a checkpoint's header."""
+    with open(path, "rb") as file:
+        return struct.unpack("<7i", file.read(28))
+
+
+def halves(t):
+    """Returns the default model's layers, cut in two, as a manifest has them."""
+    layers = numbers_of(os.path.join(t.root, STORIES))[2]
+    return "0-%d,%d-%d" % (layers // 2 - 1, layers // 2, layers - 1)
+
+
 def zero_layers(path, first, last):
     """Returns a llama2.c checkpoint with the weights of layers first..last set to zero."""
     with open(path, "rb") as file:
@@ -255,10 +273,12 @@ def zero_layers(path, first, last):
 def test_pipeline_own_layers(t):
     """A stage uses its own layers only: zeroing the other's in its model changes nothing, zeroing its own the text."""
     stories = os.path.join(t.root, STORIES)
-    files = {"/no-low": t.file("no-low", zero_layers(stories, 0, 1)), "/no-high": t.file("no-high", zero_layers(stories, 2, 4))}
+    layers = numbers_of(stories)[2]
+    files = {"/no-low": t.file("no-low", zero_layers(stories, 0, layers // 2 - 1)),
+             "/no-high": t.file("no-high", zero_layers(stories, layers // 2, layers - 1))}
     args = "logits=1 steps=30 temperature=0 prompt=Once upon a time"
     low, high = "model=/no-high " + args, "model=/no-low " + args
-    split = "0-1,2-4"
+    split = halves(t)
     jobs = {"single": args, "other": (low, high, split), "first": (high, args, split), "second": (args, low, split),
             "both": (high, low, split)}
     found = run_jobs(t, jobs, files)
@@ -273,6 +293,7 @@ def test_pipeline_own_layers(t):
 
 
 def header(*numbers):
+    """Returns the header of a checkpoint."""
     return struct.pack("<7i", *numbers)
 
 
@@ -291,7 +312,8 @@ def bad_jobs(t):
     files = {path: t.file("bad" + path, content) for path, content in contents.items()}
     files["/other"], files["/other.tok"] = model(t, "hidden")
     jobs = {"cut": ("model=/cut", "/cut: the file is truncated"), "page": ("model=/page", "/page: the file is truncated"),
-            "long": ("model=/long", "longer than its header says"), "empty": ("model=/empty", "shorter than a checkpoint's header"),
+            "long": ("model=/long", "longer than its header says"),
+            "empty": ("model=/empty", "shorter than a checkpoint's header"),
             "short": ("model=/short", "shorter than a checkpoint's header"), "text": ("model=/text", "is not between"),
             "absurd": ("model=/absurd", "seq_len is not between"), "huge": ("model=/huge", "the file is truncated"),
             "zero": ("model=/zero", "dim is not between"), "heads": ("model=/heads", "dim is no multiple of n_heads"),
@@ -299,9 +321,11 @@ def bad_jobs(t):
             "folder": ("model=/shards", "not a regular file"), "no-tok": ("tokenizer=/none", "/none: no such file"),
             "few": ("tokenizer=/other.tok", "fewer tokens than the model's vocabulary"),
             "more": ("model=/other tokenizer=/tokenizer.bin", "more tokens than the model's vocabulary"),
-            "half": ("tokenizer=/half.tok", "reaches past the end of the file"), "prompt": ("prompt=" + "q7 " * 200, "the model's context holds 256"),
+            "half": ("tokenizer=/half.tok", "reaches past the end of the file"),
+            "prompt": ("prompt=" + "q7 " * 200, "but the model's context holds"),
             "steps": ("steps=ten", "steps= wants a whole number"), "minus": ("steps=-1", "steps= wants a whole number"),
-            "temp": ("temperature=-1", "temperature= wants a number"), "nan": ("temperature=nan", "temperature= wants a number"),
+            "temp": ("temperature=-1", "temperature= wants a number"),
+            "nan": ("temperature=nan", "temperature= wants a number"),
             "topp": ("topp=1.5", "topp= wants a number from 0 to 1"), "seed": ("seed=0", "seed= wants a whole number above 0"),
             "what": ("colour=blue", "unknown argument")}
     return jobs, files
@@ -331,9 +355,10 @@ def test_bad_pipelines(t):
     files["/other"], files["/other.tok"] = model(t, "hidden")
     args = "steps=20 prompt=Once"
     other = "model=/other tokenizer=/other.tok steps=20"
-    jobs = {"beyond": (args, args, "0-2,3-7"), "few": (args, args, "0-0,1-2"), "late": (args, args, "1-2,3-4"),
-            "models": (args, other, "0-0,1-2"), "mixed": (other, args, "0-2,3-4"), "prompt": (args, "prompt=" + "q7 " * 200, "0-2,3-4"),
-            "file": ("model=/none", args, "0-2,3-4")}
+    layers, good = numbers_of(os.path.join(t.root, STORIES))[2], halves(t)
+    jobs = {"beyond": (args, args, "0-2,3-%d" % layers), "few": (args, args, "0-0,1-%d" % (layers - 2)),
+            "late": (args, args, "1-2,3-%d" % (layers - 1)), "models": (args, other, "0-0,1-2"), "mixed": (other, args, good),
+            "prompt": (args, "prompt=" + "q7 " * 200, good), "file": ("model=/none", args, good)}
     extra = '\nshard good /shards/llama-inference args="steps=20 prompt=Once"'
     result = start_jobs(t, jobs, files, extra=extra, expect=1).wait()
     endings = result.endings()

@@ -339,7 +339,8 @@ def test_bad_ramdisk(t):
     for name, content in cases.items():
         image = t.file(name + ".img", content)
         result = t.boot(options=["-initrd", image], expect=1)
-        t.check("The ramdisk is no ext2 file system that can be read here" in result.text, "nobody says why " + name + " is bad")
+        t.check("The ramdisk is no ext2 file system that can be read here" in result.text,
+                "nobody says why " + name + " is bad")
         t.check("Nothing can be started." in result.lines, "something was started from " + name)
     result = t.boot(options=["-initrd", t.file("empty.img", b"")], expect=2)
     t.check("PANIC: there is no ramdisk" in result.text, "a missing ramdisk is not named")
