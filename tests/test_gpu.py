@@ -2,8 +2,12 @@
 
 What the DMA engines and the IOMMU do underneath stands in test_dma.py."""
 
+import filecmp
 import os
 import re
+import time
+
+import test_memory_map as memory_map
 
 SIZES = (1, 4095, 4096, 4097, 10001)
 VRAM = 16 << 20  # bytes of QEMU's video card
@@ -62,6 +66,11 @@ def test_sizes(t):
             result = t.guest(*hal_pair(t, "bytes=%d" % size), options=options, expect=0)
             t.check("%d %s from partition 0 to partition 1: verified" % ((size, "bytes") if size % 1024 else
                     (size // 1024, "KiB")) in result.text, "no copy of %d bytes" % size)
+
+
+def test_first_copy(t):
+    """The first copy of a run may cross from one page to the next at both ends."""
+    t.guest(scenes("first a", "first b") + "channel s0 s1\n", expect=0)
 
 
 def test_others_run(t):
@@ -123,6 +132,66 @@ def test_rights(t):
     for number, words in ((0, "write"), (1, "write"), (2, "execut|fetch"), (3, "not mapped|not present"), (4, "")):
         told = re.search(r"^Shard %d \(s%d\) killed: page fault.*(\n.*){0,3}" % (number, number), result.text, re.M)
         t.check(told and re.search(words, told.group(0)), "what the console says about \"%s\"" % names[number])
+
+
+def wait_for_copy(t, monitor):
+    """Stops the machine while the first engine has something mapped. Returns the machine."""
+    deadline = time.monotonic() + 300
+    while True:
+        t.check(time.monotonic() < deadline, "no copy was seen")
+        monitor.hmp("stop")
+        machine = memory_map.Machine(t, monitor, memory_map.supervisor(t))
+        root = int(monitor.hmp("xp /1gx 0xfed90020").split(": ")[1], 16) & memory_map.ADDRESS
+        context = machine.entries(root)[0] & memory_map.ADDRESS if root else 0
+        table = machine.entries(context)[32] & memory_map.ADDRESS if context else 0  # device 2: entry 16 of two words
+        for _ in range(2):
+            table = machine.entries(table)[0] & memory_map.ADDRESS if table else 0
+        mapped = {i: entry for i, entry in enumerate(machine.entries(table)) if entry & 3} if table else {}
+        if {16, 32} <= set(mapped):
+            return machine, mapped
+        monitor.hmp("cont")
+        time.sleep(0.02)
+
+
+def test_tables(t):
+    """During a copy: the page tables of both shards, and the engine's domain, map exactly what MEMORY_MAP.md says."""
+    manifest, files = hal_pair(t, "bytes=65536")
+    with t.guest_monitor() as monitor:
+        boot = t.start_guest(manifest, files, options=monitor.options)
+        try:
+            machine, mapped = wait_for_copy(t, monitor)
+            functions = monitor.hmp("info pci").split("1234:1111")[1]
+            base = int(re.search(r"BAR0: 32 bit prefetchable memory at (0x\w+)", functions).group(1), 16)
+            registers = int(re.search(r"BAR2: 32 bit memory at (0x\w+)", functions).group(1), 16)
+            for number in 0, 1:
+                check_space(t, machine, number, base, registers)
+            for first, partition, right in (16, 0, 1), (32, 1, 2):
+                pages = [mapped.pop(i) for i in (first, first + 1) if i in mapped]
+                for entry in pages:
+                    t.equal((((entry & memory_map.ADDRESS) - base) // (VRAM // 2), entry & 3), (partition, right),
+                            "partition and right of the page %#x" % entry)
+            t.equal(mapped, {}, "what else the engine's domain maps")
+        finally:
+            boot.stop()
+            boot.wait()
+
+
+def check_space(t, machine, number, base, registers):
+    """Checks the pages of a GPU shard between code and large heap against the table of MEMORY_MAP.md."""
+    rows = {row[0]: row for row in memory_map.table(t, "A GPU shard")}
+    leaves = [leaf for leaf in memory_map.walk(machine, machine.shard_cr3(number)) if leaf.start < 0x40000000]
+    config = [leaf for leaf in leaves if leaf.start == 0x4000][0]
+    page = machine.page(config.phys)
+    vram, size, mmio = (int.from_bytes(page[at:at + 8], "little") for at in (0x18, 0x8, 0x20))
+    uncached = memory_map.PCD | memory_map.PWT
+    t.equal(config.rights, rows["configuration page"][2], "rights of the configuration page")
+    devices = {leaf.start: leaf for leaf in leaves if leaf.start >= 0x800000}
+    wanted = {vram + at: (base + number * VRAM // 2 + at, rows["its partition of the VRAM"][2]) for at in range(0, size, 4096)}
+    wanted[mmio] = (registers, rows["one page of registers, the same for all"][2])
+    got = {start: (leaf.phys, leaf.rights) for start, leaf in devices.items()}
+    t.check(got == wanted, "shard %d maps something else as its VRAM and registers" % number)
+    t.check(all(leaf.entry & uncached == uncached for leaf in devices.values()), "VRAM or registers are cached")
+    t.check(all(leaf.entry & memory_map.BORROWED for leaf in devices.values()), "pages of a device would be freed")
 
 
 # ---- Pledge and unveil ----
@@ -262,6 +331,14 @@ def test_pipeline(t):
         t.equal(found[0].groups(), found[1].groups(), "text and logits")
         t.check(found[0].group(1).startswith("Once upon a time, "), "the text is none")
         t.check(options or "IOMMU: 0 DMA faults recorded" in result.text, "there were DMA faults")
+
+
+def test_pictures(t):
+    """The pictures of docs/gpu.md are what scripts/pictures.py draws of this system."""
+    t.sh(["python3", "scripts/pictures.py", t.scratch], expect=0)
+    for name in sorted(os.listdir(os.path.join(t.root, "docs/pictures"))):
+        t.check(filecmp.cmp(os.path.join(t.root, "docs/pictures", name), os.path.join(t.scratch, name), shallow=False),
+                name + " differs: run scripts/pictures.py")
 
 
 test_addresses.heavy = test_pipeline.heavy = test_ends_controls.heavy = True

@@ -1,8 +1,8 @@
 /*
  * gpu: what a GPU shard is given, and what it may do with it. args: the scene.
  *
- * The scenes "ends a" and "ends b" are two GPU shards with a channel between them, a before b, and a third GPU shard
- * "show" behind them: handle 0 of a is the channel, 1 the partition of b, 2 that of the third.
+ * The scenes that end in a and b are two GPU shards with a channel between them, a before b: handle 0 of a is the
+ * channel, 1 the partition of b. "ends a" needs a third GPU shard behind them, handle 2.
  */
 #include "../expect.h"
 
@@ -177,6 +177,26 @@ static void ends_b(void)
 	CHECK_EQ(used(0, OPEN) + used(OPEN + 2, OPEN + PAGE - 1) + used(OPEN + PAGE, CONFIG->vram_size), 0);
 }
 
+/* ---- first: the first copy of all may cross a page at both ends ---- */
+
+static void first_a(void)
+{
+	char byte;
+
+	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
+	vram()[PAGE - 1] = vram()[PAGE] = 0x77;
+	CHECK_EQ(dma(1, PAGE - 1, 2 * PAGE - 1, 2), 0);
+	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
+}
+
+static void first_b(void)
+{
+	char byte;
+
+	CHECK_EQ(coconut_channel_call(0, "", 1, &byte, 1), 1);
+	CHECK(vram()[2 * PAGE - 1] == 0x77 && vram()[2 * PAGE] == 0x77);
+}
+
 /* ---- none: a shard that has no partition ---- */
 
 static void none(void)
@@ -201,6 +221,8 @@ int main(const char *args)
 		{"mmap over", mmap_over},
 		{"ends a", ends_a},
 		{"ends b", ends_b},
+		{"first a", first_a},
+		{"first b", first_b},
 		{"none", none},
 	};
 
