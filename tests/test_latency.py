@@ -42,7 +42,7 @@ class Trace:
         starts = {entry["syscall_entry"], entry["isr_common"]}
         causes = {address: name for address, name in zip(self.addresses, self.names)
                   if re.match(r"(handle_)?sys_|timer_interrupt$|fault_kill$|channel_deadlocks$|manifest_reap$", name)}
-        length, cause, running = 0, "start", False
+        length, cause, interrupted, running = 0, "start", "start", False
         with open(self.path, "rb") as log:
             for line in log:
                 at = line.find(b"/")
@@ -54,8 +54,10 @@ class Trace:
                         self.longest[cause] = length
                     length = 0
                     running = running or address in starts
+                if address == entry["interrupt_return"] and cause == "timer_interrupt":
+                    cause = interrupted  # the work that goes on is the call's again
                 if address in causes:
-                    cause = causes[address]
+                    interrupted, cause = cause, causes[address]
                 length += 1
 
 
