@@ -158,7 +158,8 @@ def draw_machine(text, found):
         y, engine = 50 + 44 * i, "edu" in what
         picture.box(24, y, 400, 34, color=GREEN if engine else QUIET)
         picture.text(34, y + 22, "%s  %s  %s" % (where, name, what), GREEN if engine else INK, 13)
-        picture.text(416, y + 22, ", ".join("%s %s" % (bar, size_words(int(size))) for bar, _, size in bars), QUIET, 12, "end")
+        ranges = ", ".join("%s %s" % (bar, size_words(int(size))) for bar, _, size in bars)
+        picture.text(416, y + 22, ranges, QUIET, 12, "end")
         picture.arrow([(424, y + 17), (470, y + 17)], GREEN if engine else RED, dashed=not engine)
         if engine:
             picture.arrow([(580, y + 17), (636, y + 17)], GREEN)
@@ -178,8 +179,8 @@ def draw_partitions(text):
     for i in range(count):
         x = 24 + i * width
         color = (BLUE, GREEN)[i % 2]
-        picture.box(x + 4, 50, width - 8, 66, ["partition %d" % i, "%s at offset %#x" % (size_words(share << 10), i * share << 10),
-                                               "%d compute units, simulated" % units], color)
+        place = "%s at offset %#x" % (size_words(share << 10), i * share << 10)
+        picture.box(x + 4, 50, width - 8, 66, ["partition %d" % i, place, "%d compute units, simulated" % units], color)
         picture.arrow([(x + width // 2, 180), (x + width // 2, 116)], color, "R+W+NX", (x + width // 2 + 10, 152))
         picture.box(x + 40, 180, width - 80, 102, [owners[i], "configuration page 0x4000, R+NX",
                                                    "VRAM at a random address, R+W+NX", "registers at a random address, R+NX",
@@ -220,7 +221,8 @@ def draw_copy(text, found):
     picture.box(430, 282, 306, 38, color=RED)
     picture.text(442, 306, "refused, and recorded as a fault")
     picture.arrow([(380, 301), (430, 301)], RED, dashed=True)
-    picture.text(24, 352, "After the piece both entries are zero again, and what the unit has cached of them is invalidated.", QUIET, 13)
+    picture.text(24, 352, "After the piece both entries are zero again, and what the unit has cached of them is invalidated.",
+                 QUIET, 13)
     return picture
 
 

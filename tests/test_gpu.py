@@ -91,10 +91,11 @@ def test_partitions(t):
         rows = shown(result)
         t.equal(sorted(rows), list(range(count)), "the partitions")
         share = VRAM // count // 4096 * 4096
-        t.equal({(row[0], row[3]) for row in rows.values()}, {(share, 8 // count)}, "bytes and units of %d partitions" % count)
+        t.equal({(row[0], row[3]) for row in rows.values()}, {(share, 8 // count)}, "bytes and units of %d" % count)
     result = t.guest(scenes(*["show"] * 9), expect=1)
     t.check("GPU: more gpu lines than partitions; the shards" in result.text, "nine partitions are not refused")
-    t.equal(result.text.count("cannot start from /t/gpu: there is no GPU partition for it"), 9, "the shards that cannot start")
+    refused = result.text.count("cannot start from /t/gpu: there is no GPU partition for it")
+    t.equal(refused, 9, "the shards that cannot start")
 
 
 def test_addresses(t):
@@ -186,7 +187,8 @@ def check_space(t, machine, number, base, registers):
     uncached = memory_map.PCD | memory_map.PWT
     t.equal(config.rights, rows["configuration page"][2], "rights of the configuration page")
     devices = {leaf.start: leaf for leaf in leaves if leaf.start >= 0x800000}
-    wanted = {vram + at: (base + number * VRAM // 2 + at, rows["its partition of the VRAM"][2]) for at in range(0, size, 4096)}
+    part, rights = base + number * VRAM // 2, rows["its partition of the VRAM"][2]
+    wanted = {vram + at: (part + at, rights) for at in range(0, size, 4096)}
     wanted[mmio] = (registers, rows["one page of registers, the same for all"][2])
     got = {start: (leaf.phys, leaf.rights) for start, leaf in devices.items()}
     t.check(got == wanted, "shard %d maps something else as its VRAM and registers" % number)
@@ -276,9 +278,9 @@ def test_no_edu(t):
 
 def test_no_vga(t):
     """Without a video card no GPU shard starts, the others run, and the exit status is 1."""
-    check_goes_on(t, ["-vga", "none"], ["GPU: no VGA device with video memory; the shards of the manifest's gpu lines cannot start",
-                                        "Shard 0 (source) cannot start from /shards/gpu-hal: there is no GPU partition for it"],
-                  copies=False)
+    lines = ["GPU: no VGA device with video memory; the shards of the manifest's gpu lines cannot start",
+             "Shard 0 (source) cannot start from /shards/gpu-hal: there is no GPU partition for it"]
+    check_goes_on(t, ["-vga", "none"], lines, copies=False)
 
 
 def test_two_vga(t):
