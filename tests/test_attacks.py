@@ -10,8 +10,14 @@ import collections
 import os
 import re
 import secrets
+import sys
+import time
 
 import harness
+
+sys.path.insert(0, os.path.join(harness.ROOT, "tests", "attacks"))
+
+import gdbstub  # noqa: E402 (the path must be set first)
 
 ROWS = {
     "A1": "divide by zero", "A2": "idiv overflow", "A3": "ud2", "A4": "lock nop", "A5": "rdfsbase and its kin", "A6": "stac, clac",
@@ -454,8 +460,8 @@ def test_residue(t, wanted=("F1", "F4", "F5"), **options):
 
 FLAGS = collections.OrderedDict([("B2", 0x400), ("B3", 0x40000), ("B4", 0x4000), ("B5", 0x100)])
 CLEARED = 0x47700  # TF, IF, DF, IOPL, NT, AC
-FRAME_FLAGS = 0x98  # of the interrupted shard, in struct trap_frame
-CALL_FLAGS = 72  # of the calling shard (r11), above rsp at the first instruction of syscall_dispatch
+FRAME_FLAGS = 0x98 - 0xB0  # of the interrupted shard, in struct trap_frame, from the top of its kernel stack
+CALL_FLAGS = -16  # of the calling shard (r11), likewise
 ENOUGH = 3  # observations of each flag at each place
 
 
@@ -465,8 +471,10 @@ def kernel_symbols(t, build=None):
 
 
 def watch_flags(stub, symbols, stops):
-    """Looks at RFLAGS in the handlers. Returns (observations {(place, flag): count}, problems {flag: text})."""
-    places = {symbols["syscall_dispatch"]: "system call", symbols["interrupt_dispatch"]: "interrupt"}
+    """Looks at RFLAGS in the handlers. Returns (observations {(place, flag): count}, problems {flag: text}).
+
+    Of interrupts it looks at those that arrive in ring 3: sched_preempt runs for no others."""
+    places = {symbols["syscall_dispatch"]: "system call", symbols["sched_preempt"]: "interrupt"}
     seen, problems = collections.Counter(), {}
     for address in places:
         stub.breakpoint(address)
@@ -474,7 +482,8 @@ def watch_flags(stub, symbols, stops):
         stub.go_on()
         now = stub.registers()
         place = places[now["rip"]]
-        at = now["rsp"] + CALL_FLAGS if place == "system call" else now["rdi"] + FRAME_FLAGS
+        top = int.from_bytes(stub.memory(symbols["current_stack_top"], 8), "little")
+        at = top + (CALL_FLAGS if place == "system call" else FRAME_FLAGS)
         before = int.from_bytes(stub.memory(at, 8), "little")
         for row, flag in FLAGS.items():
             if before & flag:
@@ -493,16 +502,11 @@ def test_flags(t, wanted=("B2", "B3", "B4", "B5"), build=None):
     """Flags that a shard sets reach no handler, neither at a system call nor at a preemption, and harm nobody.
 
     QEMU clears DF at every system call by itself: there the value of SFMASK is compared instead."""
-    sys_path = os.path.join(harness.ROOT, PROGRAMS)
-    import importlib.util
-    spec = importlib.util.spec_from_file_location("gdbstub", os.path.join(sys_path, "gdbstub.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     names = [name for name in sorted(attacks()) if re.match(r"B[234]\.", name)]
     plan = ["start %s /a/attacker %s" % (name, name) for name in names]
     plan += ["rest B2.others 10", "rest B3.others 10", "rest B4.others 10", "stop B4.stop killed"]
     plan += ["run B5.call killed /a/attacker B5.call"]
-    stub = module.GdbStub()
+    stub = gdbstub.GdbStub()
     problems, seen = {}, {}
     try:
         boot, wait = start_battery(t, plan, options=stub.options, build=build)
@@ -586,3 +590,100 @@ def bad_return_problem(result):
     if "return to 0x800000000000 refused" not in result.text:
         return "not the kernel refused it: " + harness.last_words(result)
     return None
+
+
+# ---- G7, G8, H1: a busy machine, seen from outside ----
+
+BUSY = ["start G.dirty /a/attacker B10.yield", "start G.flags /a/attacker B4.yield_all"]
+
+
+@rows("G7")
+def test_nmi(t):
+    """NMIs that strike a loop of system calls at any instruction change nothing."""
+    wanted, rounds = (10000, 100000) if t.full else (300, 2000)
+    plan = BUSY + ["start G7.%d /a/canary spin" % n for n in range(2)] + ["rest G7.talk %d" % rounds, "stop G7.stop killed"]
+    log, sent, problem = os.path.join(t.scratch, "interrupts.log"), 0, None
+    with t.guest_monitor() as monitor:
+        boot, wait = start_battery(t, plan, options=monitor.options + ["-d", "int", "-D", log])
+        try:
+            while "CPL=3" not in monitor.hmp("info registers"):
+                time.sleep(0.05)  # there must be a kernel to take them
+            while True:
+                monitor.hmp("nmi")
+                sent += 1
+        except (harness.Failure, OSError) as end:
+            t.log("after %d NMIs: %s" % (sent, end))  # the run is over
+        battery = wait()
+    with open(log, encoding="utf-8", errors="replace") as file:
+        taken = sum(1 for line in file if re.match(r"\s*\d+: v=02 ", line))
+    os.remove(log)
+    bad = [verdict.label + ": " + verdict.problem for verdict in battery.verdicts if verdict.problem]
+    if taken < wanted:
+        problem = "only %d NMIs of %d were taken" % (taken, sent)
+    report(t, "G7", ending_problem(battery) or (bad[0] if bad else problem))
+
+
+@rows("G8")
+def test_tables(t):
+    """In the page tables of a machine under attack no page is writable and executable, and U is where it belongs."""
+    import test_memory_map as memory_map
+    plan = BUSY + ["start G8.spin /a/attacker B1.spin", "rest G8.talk 100000"]
+    problem, looks = None, 0
+    with t.guest_monitor() as monitor:
+        boot, _ = start_battery(t, plan, options=monitor.options)
+        try:
+            elf = memory_map.supervisor(t)
+            deadline = time.monotonic() + 300
+            while looks < (50 if t.full else 6):
+                t.check(time.monotonic() < deadline, "the shards were not ready within 300 seconds")
+                time.sleep(0.3)
+                monitor.hmp("stop")
+                looks += look_at_tables(t, memory_map, memory_map.Machine(t, monitor, elf))
+                monitor.hmp("cont")
+        except harness.Failure as failure:
+            problem = str(failure)
+        finally:
+            boot.stop()
+            boot.wait()
+    report(t, "G8", problem)
+
+
+def look_at_tables(t, memory_map, machine):
+    """Checks every page of the supervisor and of all shards. Returns whether there were at least five shards."""
+    kernel_cr3 = machine.variable("kernel_cr3")
+    if not kernel_cr3:
+        return False
+    tables = {kernel_cr3} | {machine.shard_cr3(number) for number in range(64)} - {0}
+    for cr3 in tables:
+        leaves = memory_map.walk(machine, cr3)
+        memory_map.check_rights(t, leaves)
+        memory_map.check_sealed(t, machine, leaves)
+        if cr3 == kernel_cr3:
+            t.check(not [leaf for leaf in leaves if leaf.start < 1 << 47], "the supervisor's tables have a lower half")
+    return len(tables) > 5
+
+
+SEEDS = (1, 2, 3, 4, 5)
+
+
+@rows("H1")
+def test_random(t):
+    """Random calls with random and boundary arguments harm neither the kernel nor a canary."""
+    count = 1000000 if t.full else 20000
+    cast = Cast()
+    for seed in SEEDS:
+        name = "H1.%d" % seed
+        cast.shard("H1", name, "fuzz", "seed=%d count=%d" % (seed, count), "spawn=yes frames=300")
+        cast.shard("H1", name + ".send", "fuzz", "send")
+        cast.shard("H1", name + ".take", "fuzz", "take")
+        cast.channel(name, name + ".send")
+        cast.channel(name + ".send", name + ".take")
+    plan = ["rest H1.%d 100" % n for n in range(20)]
+    battery = run_battery(t, plan, programs=("fuzz",), manifest="\n".join(cast.lines))
+    endings = battery.result.endings()
+    bad = [name for name in cast.rows["H1"] if endings.get(name) != 0]
+    problem = ending_problem(battery)
+    if bad:
+        problem = "%s ended with %s: %s" % (bad[0], endings.get(bad[0]), harness.last_words(battery.result))
+    bad = [verdict.label + ": " + verdict.problem for verdict in battery.verdicts if verdict.problem]
+    report(t, "H1", problem or (bad[0] if bad else None))

@@ -1,8 +1,8 @@
 """How long the supervisor keeps interrupts off, in instructions, for every call, and that no argument makes it longer.
 
 QEMU writes down every instruction of the supervisor that it runs. Interrupts are off from the entry into the supervisor
-to the return from it, but for the windows that `sti` opens: a stretch is what lies between two of these points. Each is
-counted for the call (or exception, or interrupt) during which it began.
+to the return from it, but for the windows between `sti` and `cli`: a stretch is what lies between two of these points.
+Each is counted for the call (or exception) that the supervisor is busy with, one of the timer's interrupt for that.
 
 Read next: sched.c:preempt_point, which cuts long work into stretches.
 """
@@ -17,14 +17,14 @@ PAGES = 32     # of the smaller run; the larger one has three times as many
 
 
 def symbols(t, elf):
-    """Returns the addresses and the names of the supervisor's functions, and the addresses of its `sti`."""
+    """Returns the addresses and the names of the supervisor's functions, and the addresses of its `sti` and `cli`."""
     table = []
     for line in t.sh(["nm", "-n", elf], expect=0).stdout.split("\n"):
         words = line.split()
         if len(words) == 3 and words[1] in "tT" and words[0].startswith("ffffffff8") and "." not in words[2]:
             table.append((int(words[0], 16), words[2]))
     listing = t.sh(["objdump", "-d", "--no-show-raw-insn", elf], expect=0).stdout
-    windows = {int(found, 16) for found in re.findall(r"^(ffffffff\w+):\tsti", listing, re.MULTILINE)}
+    windows = {int(found, 16) for found in re.findall(r"^(ffffffff\w+):\t(?:sti|cli)\b", listing, re.MULTILINE)}
     return [address for address, _ in table], [name for _, name in table], windows
 
 
@@ -42,7 +42,7 @@ class Trace:
         starts = {entry["syscall_entry"], entry["isr_common"]}
         causes = {address: name for address, name in zip(self.addresses, self.names)
                   if re.match(r"(handle_)?sys_|timer_interrupt$|fault_kill$|channel_deadlocks$|manifest_reap$", name)}
-        length, cause, interrupted, running = 0, "start", "start", False
+        length, cause, busy_with, running = 0, "start", "start", False
         with open(self.path, "rb") as log:
             for line in log:
                 at = line.find(b"/")
@@ -52,12 +52,12 @@ class Trace:
                 if address in starts or address in self.windows:
                     if running and length > self.longest.get(cause, 0):
                         self.longest[cause] = length
-                    length = 0
+                    length, cause = 0, busy_with
                     running = running or address in starts
-                if address == entry["interrupt_return"] and cause == "timer_interrupt":
-                    cause = interrupted  # the work that goes on is the call's again
                 if address in causes:
-                    interrupted, cause = cause, causes[address]
+                    cause = causes[address]
+                    if cause != "timer_interrupt":
+                        busy_with = cause
                 length += 1
 
 

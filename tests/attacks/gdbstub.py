@@ -61,7 +61,9 @@ class GdbStub:
             raise OSError("QEMU takes no breakpoint at %#x" % address)
 
     def go_on(self):
-        """Continues until a breakpoint; raises EOFError when the machine ends."""
+        """Continues until a breakpoint; raises EOFError when the machine ends. QEMU stops again where it stands: hence
+        the single step before."""
+        self.ask("s")
         if not self.ask("c").startswith(("T", "S")):
             raise EOFError("the machine has ended")
 
