@@ -269,7 +269,8 @@ void iommu_detach(uint32_t domain)
 }
 
 /* Maps `pages` pages at device address `iova`, where nothing is mapped, to `phys`. Returns 0, -COCONUT_E_INVAL for
- * addresses that no domain can map, -COCONUT_E_EXISTS, or -COCONUT_E_NOMEM; then none is mapped. */
+ * addresses that no domain can map, -COCONUT_E_EXISTS, or -COCONUT_E_NOMEM; then none is mapped. Without any right
+ * only the tables are made, which the domain keeps: mapping there cannot run out of memory any more. */
 int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write)
 {
 	uint64_t rights = (read ? SECOND_READ : 0) | (write ? SECOND_WRITE : 0);
@@ -282,7 +283,7 @@ int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, boo
 			iommu_unmap(domain, iova, at / PAGE_SIZE);
 			return entry ? -COCONUT_E_EXISTS : -COCONUT_E_NOMEM;
 		}
-		set_entry(entry, (phys + at) | rights);
+		set_entry(entry, rights ? (phys + at) | rights : 0);
 		if (cap & CAP_CACHES_ABSENT)
 			invalidate_translations(DROP_PAGE, domain, iova + at);
 	}

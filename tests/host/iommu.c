@@ -210,6 +210,13 @@ TEST(no_memory)
 	CHECK_EQ(iommu_map(0, 0x6000, 0x1000, 1, true, true), 0); /* the table is there */
 	CHECK_EQ(iommu_map(0, 0x5000, 0x1000, 1, true, true), -COCONUT_E_EXISTS);
 	CHECK_EQ(walk(0x5000), 0x9001);
+
+	/* Mapping without rights makes the tables and fills no entry in them. */
+	frames_left = 1;
+	CHECK_EQ(iommu_map(0, at - PAGE_SIZE, 0, 2, false, false), 0);
+	CHECK_EQ(frames_left, 0);
+	CHECK_EQ(iommu_map(0, at - PAGE_SIZE, 0x7000, 2, true, false), 0);
+	CHECK_EQ(walk(at), 0x8001);
 }
 
 TEST(descriptors)

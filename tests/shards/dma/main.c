@@ -56,8 +56,8 @@ static void sizes_a(void)
 {
 	uint64_t end = CONFIG->vram_size;
 
-	copy(0, 0, 1);
 	copy(4095, 8191, 2);
+	copy(0, 0, 1);
 	copy(100, 4096, 4096);
 	copy(0x10FFF, 0x20FFF, 4095);
 	copy(0x30123, end - 9001, 9001);
