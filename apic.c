@@ -1,18 +1,25 @@
 /*
- * apic.c: the local APIC, as far as the legacy interrupt controller needs it.
+ * apic.c: the local APIC: the way in for the legacy controller's interrupts, and for message-signalled ones.
  *
  * The timer's interrupt comes from the 8259 through the APIC's LINT0 pin ("virtual wire"), and the firmware may
- * have left the APIC's own timer running: both are set here rather than assumed.
+ * have left the APIC's own timer running: both are set here rather than assumed. A device with MSI raises its
+ * interrupt by writing a message, which carries a vector, or with interrupt remapping the number of an entry that does.
+ *
+ * Invariant: a vector belongs to one handler for ever; handlers run with interrupts off and must not wait.
  *
  * Read next: timer.c. SDM Vol. 3A chapter 10.
  */
 #include "kernel.h"
+#include "pci.h"
 
 #define MSR_APIC_BASE 0x1B
 #define APIC_BASE_ENABLE (1UL << 11)
 #define APIC_BASE_X2APIC (1UL << 10)
 #define APIC_SIZE 0x1000
+#define APIC_ID 0x20
+#define APIC_ID_SHIFT 24
 #define APIC_TPR 0x80
+#define APIC_EOI 0xB0
 #define APIC_SVR 0xF0
 #define APIC_LVT_TIMER 0x320
 #define APIC_LVT_LINT0 0x350
@@ -22,7 +29,17 @@
 #define LVT_EXTINT 0x700
 #define LVT_NMI 0x400
 
+#define MESSAGE_ADDRESS 0xFEE00000 /* SDM Vol. 3A 10.11.1 */
+#define MESSAGE_APIC_ID_SHIFT 12
+
 static volatile uint8_t *registers;
+
+/* Whose interrupt each message vector is, in the order in which they were asked for. */
+static struct {
+	void (*function)(void *);
+	void *argument;
+} handlers[VECTOR_STUBS - VECTOR_MSI];
+static uint32_t handler_count;
 
 static void apic_write(uint32_t offset, uint32_t value)
 {
@@ -41,4 +58,48 @@ void apic_init(void)
 	apic_write(APIC_LVT_TIMER, LVT_MASKED);
 	apic_write(APIC_LVT_LINT0, LVT_EXTINT);
 	apic_write(APIC_LVT_LINT1, LVT_NMI);
+}
+
+/* Returns the number by which messages address this processor. */
+uint8_t apic_id(void)
+{
+	return (uint8_t)(*(volatile uint32_t *)(registers + APIC_ID) >> APIC_ID_SHIFT);
+}
+
+/* Returns a vector whose interrupts call `handler` with `argument` from now on, or -COCONUT_E_FULL. */
+int apic_handle(void (*handler)(void *), void *argument)
+{
+	if (handler_count == ARRAY_LENGTH(handlers))
+		return -COCONUT_E_FULL;
+	handlers[handler_count].function = handler;
+	handlers[handler_count].argument = argument;
+	return VECTOR_MSI + (int)handler_count++;
+}
+
+/* Calls the handler of a message vector, and lets the next interrupt come. */
+void apic_interrupt(uint64_t vector)
+{
+	if (vector - VECTOR_MSI < handler_count)
+		handlers[vector - VECTOR_MSI].function(handlers[vector - VECTOR_MSI].argument);
+	apic_write(APIC_EOI, 0);
+}
+
+/* Has the device's MSI call `handler` with `argument`, through interrupt remapping where it is on. Returns the
+ * vector, or -COCONUT_E_NODEV when the device has no MSI, or -COCONUT_E_FULL. */
+int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument)
+{
+	uint32_t address, data;
+	int vector;
+
+	if (!device->msi)
+		return -COCONUT_E_NODEV;
+	vector = apic_handle(handler, argument);
+	if (vector < 0)
+		return vector;
+	if (!iommu_route(device, (uint8_t)vector, &address, &data)) {
+		address = MESSAGE_ADDRESS | (uint32_t)apic_id() << MESSAGE_APIC_ID_SHIFT;
+		data = (uint32_t)vector;
+	}
+	pci_msi_enable(&pci_ports, device, address, (uint16_t)data);
+	return vector;
 }

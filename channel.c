@@ -381,7 +381,7 @@ bool channel_deadlocks(void)
 	shard_set stuck = 0, before;
 
 	for (uint32_t i = 0; i < MAX_SHARDS; i++)
-		if (shards[i].state == SHARD_BLOCKED)
+		if (shards[i].state == SHARD_BLOCKED && shards[i].wait != WAIT_DMA) /* an engine always answers, or edu_watch */
 			stuck |= 1UL << i;
 	if (!stuck)
 		return false;

@@ -79,6 +79,14 @@ static inline void invlpg(uint64_t address)
 	__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
 }
 
+/* Writes the cache lines of `bytes` bytes at `at` back to memory, before anything that follows. */
+static inline void cache_flush(const void *at, uint64_t bytes)
+{
+	for (uint64_t line = (uint64_t)at & ~63UL; line < (uint64_t)at + bytes; line += 64)
+		__asm__ volatile("clflush (%0)" : : "r"(line) : "memory");
+	__asm__ volatile("mfence" : : : "memory");
+}
+
 /* Opens a window of one instruction in which pending interrupts are taken. */
 static inline void interrupt_window(void)
 {

@@ -17,7 +17,10 @@
 #define PM1_SLEEP_ENABLE 0x2000 /* ACPI 6.4, 4.8.3.2.1; sleep type 0 is soft-off on QEMU's machines */
 
 static struct pci_device pci_devices[PCI_DEVICES];
+static uint32_t pci_count;
 static uint16_t pm1a_port;
+static const uint8_t *dmar; /* NULL: there is none */
+static uint32_t dmar_len;
 
 /* ---- ACPI ---- */
 
@@ -64,8 +67,19 @@ static void acpi_init(uint64_t rsdp_phys)
 		print_verbose(" %c%c%c%c", table[0], table[1], table[2], table[3]);
 		if (!memcmp(table, "FACP", 4))
 			use_fadt(table, len);
+		if (!memcmp(table, "DMAR", 4)) {
+			dmar = table;
+			dmar_len = len;
+		}
 	}
 	print_verbose("\n");
+}
+
+/* Returns the table that describes the IOMMU and its length, or NULL. */
+const uint8_t *device_dmar(uint32_t *len)
+{
+	*len = dmar_len;
+	return dmar;
 }
 
 /* Ends the machine's power. Returns where there is no ACPI to do so. */
@@ -96,6 +110,8 @@ static void config_write(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16
 	outl(PCI_CONFIG_DATA, value);
 }
 
+const struct pci_access pci_ports = {config_read, config_write, NULL};
+
 static void print_device(const struct pci_device *d)
 {
 	print_verbose("  %02x:%02x.%u  %04x:%04x  %s\n", d->bus, d->dev, d->fn, d->vendor, d->device, pci_class_name(d));
@@ -108,12 +124,18 @@ static void print_device(const struct pci_device *d)
 
 static void devices_scan(void)
 {
-	struct pci_access access = {config_read, config_write, NULL};
-	uint32_t count = pci_scan(&access, pci_devices, PCI_DEVICES);
+	uint32_t count = pci_scan(&pci_ports, pci_devices, PCI_DEVICES);
 
 	print_verbose("PCI: %u functions\n", count);
-	for (uint32_t i = 0; i < count && i < PCI_DEVICES; i++)
+	pci_count = count < PCI_DEVICES ? count : PCI_DEVICES;
+	for (uint32_t i = 0; i < pci_count; i++)
 		print_device(&pci_devices[i]);
+}
+
+/* Returns PCI function number `index`, NULL behind the last. */
+const struct pci_device *device_at(uint32_t index)
+{
+	return index < pci_count ? &pci_devices[index] : NULL;
 }
 
 /* Finds out what there is. */
@@ -121,4 +143,6 @@ void devices_init(const struct bootinfo *info)
 {
 	acpi_init(info->rsdp);
 	devices_scan();
+	iommu_init();
+	edu_init();
 }

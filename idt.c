@@ -122,6 +122,8 @@ void interrupt_dispatch(struct trap_frame *frame)
 	}
 	if (frame->vector == VECTOR_PIC)
 		timer_interrupt();
+	if (frame->vector >= VECTOR_MSI && frame->vector < VECTOR_STUBS)
+		apic_interrupt(frame->vector);
 	if (from_shard)
 		sched_preempt();
 }

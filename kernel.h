@@ -135,7 +135,7 @@ struct refusal {
 enum shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
 
 /* What a blocked shard waits for. */
-enum wait_kind { WAIT_NONE, WAIT_RECV, WAIT_SEND, WAIT_SHARD };
+enum wait_kind { WAIT_NONE, WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_DMA };
 
 struct shard {
 	/* boot.asm: the offsets stand in layout.h */
@@ -272,6 +272,11 @@ void panic(const char *template, ...) __attribute__((noreturn, format(printf, 1,
 /* ---- apic.c, timer.c: interrupts and time ------------------------------------------------------------ */
 
 void apic_init(void);
+uint8_t apic_id(void);
+int apic_handle(void (*handler)(void *), void *argument);
+void apic_interrupt(uint64_t vector);
+struct pci_device;
+int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument);
 void timer_init(void);
 void timer_use_acpi(uint16_t port, bool wide);
 void timer_interrupt(void);
@@ -384,6 +389,56 @@ int64_t sys_fs_map(uint64_t fd, uint64_t address);
 
 void devices_init(const struct bootinfo *info);
 void power_off(void);
+struct pci_access;
+extern const struct pci_access pci_ports;
+const struct pci_device *device_at(uint32_t index);
+const uint8_t *device_dmar(uint32_t *len);
+
+/* ---- iommu.c: what devices can reach ------------------------------------------------------------------ */
+
+struct iommu_fault {
+	uint16_t source;  /* bus << 8 | device << 3 | function */
+	uint8_t reason;   /* VT-d appendix A */
+	bool read;        /* else a write */
+	uint64_t address; /* of the page, or the number of the interrupt */
+};
+
+void iommu_init(void);
+bool iommu_present(void);
+int iommu_attach(const struct pci_device *device, uint32_t *domain);
+void iommu_detach(uint32_t domain);
+int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write);
+void iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages);
+void iommu_set_owner(uint32_t domain, int shard_id);
+bool iommu_faulted(uint32_t domain);
+void iommu_report(void);
+bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data);
+struct iommu_fault iommu_decode_fault(uint64_t low, uint64_t high);
+const char *iommu_fault_reason(uint8_t reason);
+
+/* ---- gpu.c: partitions of the GPU's memory ------------------------------------------------------------ */
+
+void gpu_init(const struct manifest *manifest);
+int gpu_attach(struct shard *shard, struct gpu_config *config);
+void gpu_allow(uint32_t id);
+void gpu_release(struct shard *shard);
+int64_t sys_gpu_unveil(uint64_t offset, uint64_t size);
+int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
+
+/* ---- edu.c: the DMA engine that copies between partitions --------------------------------------------- */
+
+/* Where an engine's domain maps the pages of a piece: below 256 MiB, which is all that an edu reaches. */
+#define EDU_SOURCE_IOVA 0x10000UL
+#define EDU_TARGET_IOVA 0x20000UL
+#define EDU_NOWHERE UINT64_MAX /* in place of a device address: edu_transfer_raw leaves that half out */
+
+void edu_init(void);
+int edu_count(void);
+int64_t edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len);
+void edu_abandon(struct shard *shard);
+void edu_revoke(uint64_t phys, uint64_t size);
+void edu_watch(void);
+int64_t edu_transfer_raw(int number, uint64_t iova_source, uint64_t iova_target, uint64_t len);
 
 /* ---- provoke.c: failing on purpose, in test builds ---------------------------------------------------- */
 

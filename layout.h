@@ -77,6 +77,11 @@
 #define ABLATION_invlpg     19
 #define ABLATION_quota      20
 #define ABLATION_pledge     21
+#define ABLATION_dma_check  22
+#define ABLATION_dma_unmap  23
+#define ABLATION_dma_invalidate 24
+#define ABLATION_dma_translation 25
+#define ABLATION_dma_write  26
 
 /* Failures that a test build provokes, to prove that run.sh tells them apart. */
 #define PROVOKE_none         0
@@ -92,6 +97,9 @@
 #define PROVOKE_smap         10        /* a read of a shard's page without stac */
 #define PROVOKE_smep         11        /* a jump into a shard's page */
 #define PROVOKE_bad_return   12        /* a return address that sysret cannot take */
+#define PROVOKE_dma_source   13        /* a DMA engine writes to the source of its copy */
+#define PROVOKE_dma_kill     14        /* the first shard that copies by DMA is killed meanwhile */
+#define PROVOKE_dma_stray    15        /* a DMA engine goes where nobody has let it */
 
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */
 #define DEBUG_EXIT_PORT     0xF4

@@ -114,6 +114,8 @@ static void start_shard(uint32_t id)
 		return;
 	}
 	channels_open(id);
+	if (spec->gpu)
+		gpu_allow(id);
 	if (spec->spawn)
 		spawn_allow(id);
 }
@@ -166,6 +168,7 @@ void supervisor_finish(void)
 	console_flush_all();
 	if (mm_free_frames() != free_frames_at_start)
 		panic("%ld frames were lost over the run", (int64_t)(free_frames_at_start - mm_free_frames()));
+	iommu_report();
 	profile_print();
 	print("coconutOS supervisor v%s: all shards completed.\n", COCONUT_VERSION);
 	print("Halting.\n");
@@ -189,6 +192,7 @@ static void supervisor_run(uint64_t argument)
 	}
 	for (uint32_t i = 0; i < manifest.channel_count; i++)
 		channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
+	gpu_init(&manifest);
 	free_frames_at_start = mm_free_frames();
 	print_verbose("Manifest: %u shards, %u channels; %lu frames free\n", manifest.shard_count,
 		      manifest.channel_count, free_frames_at_start);

@@ -167,10 +167,11 @@ void *paging_map_device(uint64_t phys, uint64_t size)
 {
 	uint64_t offset = phys & PAGE_MASK;
 	uint64_t bytes = (offset + size + PAGE_MASK) & ~PAGE_MASK;
-	uint64_t address = mmio_next;
+	uint64_t align = bytes < LARGE_PAGE_SIZE ? PAGE_SIZE : LARGE_PAGE_SIZE; /* so that large pages fit */
+	uint64_t address = (mmio_next + align - 1) & -align;
 
 	kernel_map(address, phys - offset, bytes, PTE_WRITE | PTE_NX | PTE_PCD | PTE_PWT);
-	mmio_next += bytes;
+	mmio_next = address + bytes;
 	return (void *)(address + offset);
 }
 

@@ -67,6 +67,9 @@ uint8_t pci_find_capability(const struct pci_access *access, const struct pci_de
 /* Clears, then sets, bits of the command register. Returns its former value. */
 uint16_t pci_command(const struct pci_access *access, const struct pci_device *device, uint16_t clear, uint16_t set);
 
+/* Has a device whose `msi` is not 0 interrupt by writing `data` to `address`: one message, enabled and unmasked. */
+void pci_msi_enable(const struct pci_access *access, const struct pci_device *device, uint32_t address, uint16_t data);
+
 /* Returns in words what the device is, for the table that --verbose prints. */
 const char *pci_class_name(const struct pci_device *device);
 

@@ -20,6 +20,31 @@ static __attribute__((noinline)) uint64_t overflow_stack(uint64_t depth)
 	return depth == UINT64_MAX ? room[0] : overflow_stack(depth + 1) + room[0];
 }
 
+/* Sends a DMA engine to places that are not mapped for it, and prints what became of each transfer. */
+static void stray_dma(void)
+{
+	static uint8_t secret[64] = "the supervisor's own", prey[64];
+	uint64_t secret_phys = (uint64_t)secret - IMAGE_BASE, prey_phys = (uint64_t)prey - IMAGE_BASE;
+	const struct {
+		const char *what;
+		uint64_t source, target;
+	} transfers[] = {
+		{"a read of what was never mapped", 0x100000, EDU_NOWHERE},
+		{"a read of the supervisor", secret_phys, EDU_NOWHERE},
+		{"a write to the supervisor", EDU_NOWHERE, prey_phys},
+		{"a read of the source of an earlier copy", EDU_SOURCE_IOVA + (secret_phys & PAGE_MASK), EDU_NOWHERE},
+		{"a write to the target of an earlier copy", EDU_NOWHERE, EDU_TARGET_IOVA + (prey_phys & PAGE_MASK)},
+	};
+
+	print("Provoked: a copy that is allowed: %ld\n", edu_copy(secret_phys, prey_phys, sizeof(secret)));
+	for (size_t i = 0; i < ARRAY_LENGTH(transfers); i++) {
+		memset(prey, 0, sizeof(prey));
+		int64_t result = edu_transfer_raw(0, transfers[i].source, transfers[i].target, sizeof(secret));
+		print("Provoked: %s: %ld, the supervisor's memory %s\n", transfers[i].what, result,
+		      memcmp(secret, prey, sizeof(secret)) ? "is intact" : "was overwritten");
+	}
+}
+
 /* Commits the mistakes that need no shard. Called twice: at the very start of the kernel and when everything is
  * initialised; `early` tells which. */
 void provoke(bool early)
@@ -52,6 +77,9 @@ void provoke(bool early)
 		break;
 	case PROVOKE_data_execute:
 		((void (*)(void))return_instruction)();
+		break;
+	case PROVOKE_dma_stray:
+		stray_dma();
 		break;
 	}
 }

@@ -277,6 +277,7 @@ void sched_loop(void)
 		bool idle = !ready_mask;
 		if (idle || timer_ms() >= next_deadlock_search) {
 			next_deadlock_search = timer_ms() + DEADLOCK_SEARCH_MS;
+			edu_watch();
 			if (channel_deadlocks())
 				continue;
 		}

@@ -54,6 +54,8 @@ static const char *load_code(struct shard *shard, const struct manifest_shard *s
 		return spec->pipeline >= 0 ? "the program reaches into its configuration page"
 					   : "the program reaches into the heap";
 	for (uint64_t offset = 0; offset < file.size; offset += PAGE_SIZE) {
+		if (spec->gpu && COCONUT_CODE_BASE + offset == GPU_CONFIG_VADDR)
+			continue; /* the hole for the configuration page */
 		void *page = map_page(shard, COCONUT_CODE_BASE + offset, 0, &error);
 		if (!page)
 			return "not enough frames for its code";
@@ -88,6 +90,21 @@ static const char *map_pipeline_config(struct shard *shard, const struct manifes
 		.last_layer = pipeline->last[stage],
 	};
 	return NULL;
+}
+
+/* Gives a GPU shard its partition and its configuration page. */
+static const char *map_gpu(struct shard *shard, const struct manifest_shard *spec)
+{
+	struct gpu_config *config;
+	int error;
+
+	if (!spec->gpu)
+		return NULL;
+	config = map_page(shard, GPU_CONFIG_VADDR, PTE_NX, &error);
+	if (!config)
+		return "not enough frames for its configuration page";
+	error = gpu_attach(shard, config);
+	return !error ? NULL : error == -COCONUT_E_NODEV ? "there is no GPU partition for it" : "not enough frames to map its partition";
 }
 
 /* Prepares the kernel stack so that the first switch to the shard enters it through interrupt_return, with
@@ -139,8 +156,10 @@ static const char *build(struct shard *shard, const struct manifest_shard *spec)
 	if (space_create(shard))
 		return "not enough frames for its page tables";
 	if ((problem = load_code(shard, spec)) || (problem = map_pipeline_config(shard, spec)) ||
-	    (problem = map_stack(shard, spec)))
+	    (problem = map_gpu(shard, spec)) || (problem = map_stack(shard, spec))) {
 		space_destroy(shard);
+		gpu_release(shard);
+	}
 	return problem;
 }
 
@@ -216,6 +235,7 @@ void handle_sys_exit(uint64_t code)
 	caps_drop_all(self);
 	files_close_all(self);
 	space_destroy(self);
+	gpu_release(self);
 	ASSERT(self->frames == 0);
 	print_end(self, wall_ms);
 	sched_wake_all(&self->waiters, 0);

@@ -41,12 +41,6 @@ struct call {
 
 void syscall_entry(void);
 
-/* GPU_DMA and GPU_UNVEIL: no partition exists without the GPU part of the system. */
-static int64_t sys_gpu_missing(uint64_t argument)
-{
-	return refuse(COCONUT_E_NODEV, 1, argument, "there is no GPU partition");
-}
-
 /* GPU_PLEDGE: gives up every call that `mask` does not name, for good. */
 static int64_t sys_pledge(uint64_t mask)
 {
@@ -106,9 +100,9 @@ static const struct call calls[SYS_LIMIT] = {
 	[SYS_FS_STAT] = CALL(sys_fs_stat, "FS_STAT", PLEDGE_NEVER),
 	[SYS_FS_CLOSE] = CALL(sys_fs_close, "FS_CLOSE", PLEDGE_NEVER),
 	[SYS_FS_MAP] = CALL(sys_fs_map, "FS_MAP", PLEDGE_NEVER),
-	[SYS_GPU_DMA] = CALL(sys_gpu_missing, "GPU_DMA", PLEDGE_GPU_DMA),
+	[SYS_GPU_DMA] = CALL(sys_gpu_dma, "GPU_DMA", PLEDGE_GPU_DMA),
 	[SYS_GPU_PLEDGE] = CALL(sys_pledge, "GPU_PLEDGE", PLEDGE_ALWAYS),
-	[SYS_GPU_UNVEIL] = CALL(sys_gpu_missing, "GPU_UNVEIL", PLEDGE_ALWAYS),
+	[SYS_GPU_UNVEIL] = CALL(sys_gpu_unveil, "GPU_UNVEIL", PLEDGE_ALWAYS),
 	[SYS_MMAP] = CALL(sys_mmap, "MMAP", PLEDGE_ALWAYS),
 	[SYS_MUNMAP] = CALL(sys_munmap, "MUNMAP", PLEDGE_ALWAYS),
 	[SYS_SPAWN] = CALL(sys_spawn, "SPAWN", PLEDGE_NEVER),

@@ -24,7 +24,7 @@ import time
 
 import harness
 
-DOCUMENTS = ["README.md", "docs/debugging.md"]  # those with commands
+DOCUMENTS = ["README.md", "docs/debugging.md", "docs/gpu.md"]  # those with commands
 COMMENT = re.compile(r"<!-- *(.*?) *-->", re.S)
 CITATION = re.compile(r"`([\w./-]+):/(.+?)/`")
 NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|\d+")

@@ -116,7 +116,7 @@ def texts(t, result, jobs):
         # The text begins behind the last line of a shard or of the supervisor, and ends before the shard's summary.
         end = re.search(rb"^Shard \d+ \(%s\) ended: " % re.escape(name.encode()), raw, re.M)
         t.check(end, "%s did not end" % name)
-        block = re.split(rb"^(?:Shard \d+ \(.*|CPU protections: .*)\n", raw[:end.start()], flags=re.M)[-1]
+        block = re.split(rb"^(?:Shard \d+ \(.*|CPU protections: .*|IOMMU: .*)\n", raw[:end.start()], flags=re.M)[-1]
         parts = re.match(rb"(?s)(.*\n)llama-\w+: \d+ tokens in \d+ ms\n(?:llama-\w+: logits (\w+)\n)?$", block)
         t.check(parts, "%s did not finish its text: %r" % (name, block[-200:]))
         found[name] = (parts.group(1), (parts.group(2) or b"").decode())

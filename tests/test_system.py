@@ -38,7 +38,8 @@ def test_default_run(t):
     # A line that is wider than the screen counts as often as it wraps.
     rows = sum(max(1, -(-len(line.expandtabs()) // SCREEN_COLUMNS)) for line in result.lines[:-1])
     t.check(rows <= SCREEN_LINES, "the run fills %d rows of a screen of %d" % (rows, SCREEN_LINES))
-    t.equal(result.endings(), dict.fromkeys(["fs-reader", "hello-c", "story", "stage0", "stage1"], 0), "ends")
+    t.equal(result.endings(), dict.fromkeys(["gpu-hal-0", "gpu-hal-1", "fs-reader", "hello-c", "story", "stage0",
+                                               "stage1"], 0), "ends")
     known = re.compile(r"\[BOOT\] |coconutOS supervisor v|CPU protections: |fs-reader: |Welcome |Shard \d+ \(|hello-c: |"
                        r"Hello from |llama-(inference|pipeline): \d+ tokens in \d+ ms$|--- Shard Profiling Summary ---$|"
                        r"ID  Syscalls| *\d+ +\d+ +\d+ +\d+ +\d+  [\w-]+$|Halting\.$|IOMMU|GPU|gpu|$")

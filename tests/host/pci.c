@@ -48,6 +48,10 @@ static void fake_write(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t
 		*word = (*word & 0xFFFF0000 & ~value) | (value & 0x0407);
 		return;
 	}
+	if (offset >= 0x40 && f->writable[offset / 4]) { /* a capability that a test has made writable */
+		*word = (*word & ~f->writable[offset / 4]) | (value & f->writable[offset / 4]);
+		return;
+	}
 	/* Only address registers are written, those of devices only, and only while the device does not decode them. */
 	mistakes += offset < 0x10 || offset >= 0x28 || (f->word[3] & 0x7F0000) != 0 || (f->word[1] & 3) != 0;
 	*word = (*word & ~f->writable[offset / 4]) | (value & f->writable[offset / 4]);
@@ -285,6 +289,37 @@ TEST(capabilities)
 	CHECK_EQ(mistakes, 0);
 }
 
+/* The message goes where the capability's kind has it: 32-bit or 64-bit address, with or without masks. */
+TEST(msi)
+{
+	static const struct {
+		uint32_t control;
+		int data, mask; /* words of the capability, 0: none */
+	} kinds[] = {{0x0000, 2, 0}, {0x0080, 3, 0}, {0x0100, 2, 3}, {0x0180, 3, 4}};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		reset();
+		struct function *f = add(0, 2, 0, 0x1234, 0x11E8, 0x00FF00, 0);
+		struct pci_device d = {.dev = 2, .msi = 0x40};
+		f->word[16] = (kinds[i].control | 0x0073) << 16 | 0x4805; /* on, with 8 messages of 8 */
+		f->writable[16] = 0x00710000;
+		for (int word = 17; word < 22; word++) {
+			f->word[word] = 0xFFFFFFFF;
+			f->writable[word] = 0xFFFFFFFF;
+		}
+		pci_msi_enable(&access, &d, 0xFEE00010, 0x1234);
+		CHECK_EQ(f->word[16], (kinds[i].control | 0x0003) << 16 | 0x4805); /* on, with one */
+		CHECK_EQ(f->word[17], 0xFEE00010);
+		CHECK_EQ(f->word[16 + kinds[i].data], 0x1234);
+		if (kinds[i].data == 3)
+			CHECK_EQ(f->word[18], 0);
+		if (kinds[i].mask)
+			CHECK_EQ(f->word[16 + kinds[i].mask], 0);
+		CHECK_EQ(f->word[21], 0xFFFFFFFF); /* what lies behind stays */
+		CHECK_EQ(mistakes, 0);
+	}
+}
+
 TEST(command)
 {
 	reset();
@@ -353,6 +388,7 @@ int main(void)
 	RUN(bridge_cycles);
 	RUN(too_many_devices);
 	RUN(capabilities);
+	RUN(msi);
 	RUN(command);
 	RUN(class_names);
 	RUN(random_configuration);

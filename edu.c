@@ -1,0 +1,315 @@
+/*
+ * edu.c: the DMA engines: QEMU's `edu` devices, each behind the IOMMU in a domain of its own.
+ *
+ * An engine copies through a buffer of its own: memory to buffer, interrupt, buffer to memory, interrupt, about 100 ms
+ * each way. A long copy goes in pieces of at most 4,095 bytes; for each piece an engine is taken, exactly the pages of
+ * the piece are mapped, and the engine is given back. The shard that copies sleeps meanwhile.
+ *
+ * Invariants: an engine reaches memory only while it works on a piece: the source to be read, the target to be written.
+ * An engine has one owner or none; one that runs without an owner (its shard died, or the copy was ended) reaches
+ * nothing any more, and becomes free at its interrupt. What is in the buffer goes to the target of the piece that it
+ * came from, or nowhere. Shards never see an engine's registers.
+ *
+ * Read next: gpu.c, who copies. docs/specs/edu.rst in QEMU's sources describes the device.
+ */
+#include "kernel.h"
+#include "pci.h"
+
+#define EDU_VENDOR 0x1234
+#define EDU_DEVICE 0x11E8
+
+/* Registers in BAR0; those from 0x80 on have 64 bits. */
+#define EDU_INTERRUPTS 0x24
+#define EDU_ACKNOWLEDGE 0x64
+#define EDU_SOURCE 0x80
+#define EDU_TARGET 0x88
+#define EDU_COUNT 0x90
+#define EDU_COMMAND 0x98
+#define EDU_REGISTERS 0xA0 /* how many bytes of the BAR are mapped */
+
+#define COMMAND_START 1UL
+#define COMMAND_TO_MEMORY 2UL /* else to the buffer */
+#define COMMAND_INTERRUPT 4UL
+
+#define EDU_BUFFER 0x40000UL /* the buffer's address, as the engine sees it */
+#define PIECE_MAX 4095       /* QEMU aborts when a transfer fills all 4,096 bytes of the buffer */
+#define PIECE_PAGES 2        /* at most, at each end */
+
+#define ENGINES 8
+#define ANSWER_MS 30000 /* an engine that takes longer counts as broken */
+
+struct engine {
+	volatile uint8_t *registers;
+	uint32_t domain;
+	struct shard *owner;  /* NULL: none, it is free unless it runs */
+	struct shard *waiter; /* a list of one: its owner, while it runs */
+	bool running;
+	bool failed; /* the last transfer was refused by the IOMMU, or never ended */
+	bool broken; /* it did not answer: nobody gets it again */
+	uint64_t started_ms;
+};
+
+static struct engine engines[ENGINES];
+static uint32_t engine_count;
+static struct shard *queue; /* shards that wait for an engine */
+
+/* The copy that each shard is in, the supervisor's thread included. Length 0: none, or it has been ended. */
+static struct copy {
+	uint64_t source, target, len;
+} copies[MAX_SHARDS + 1];
+
+#define REG32(engine, offset) (*(volatile uint32_t *)((engine)->registers + (offset)))
+#define REG64(engine, offset) (*(volatile uint64_t *)((engine)->registers + (offset)))
+
+/* ---- Who has which engine ---- */
+
+static void set_owner(struct engine *engine, struct shard *owner)
+{
+	engine->owner = owner;
+	iommu_set_owner(engine->domain, owner && owner != &supervisor_thread ? owner->id : -1);
+}
+
+/* Gives an engine that does not run to whoever has waited longest, or makes it free. */
+static void pass_on(struct engine *engine)
+{
+	set_owner(engine, engine->broken ? NULL : queue);
+	if (engine->owner)
+		sched_wake(engine->owner, engine - engines);
+}
+
+/* Takes an engine for the current shard, waiting for one if need be. Returns its number, or -COCONUT_E_NODEV. */
+static int64_t take_engine(void)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < engine_count; i++) {
+		if (!engines[i].owner && !engines[i].running && !engines[i].broken) {
+			set_owner(&engines[i], current);
+			return i;
+		}
+		any |= !engines[i].broken;
+	}
+	return any ? sched_wait(&queue, WAIT_DMA, 0, COCONUT_CAP_SLOTS) : -COCONUT_E_NODEV;
+}
+
+/* Takes away what is mapped for an engine. */
+static void unmap_piece(struct engine *engine)
+{
+	iommu_unmap(engine->domain, EDU_SOURCE_IOVA, PIECE_PAGES);
+	iommu_unmap(engine->domain, EDU_TARGET_IOVA, PIECE_PAGES);
+}
+
+/* Gives back the engine of the current shard after work that ended with `error`, unless the copy has been ended: then
+ * the engine is the shard's no more. Returns `error`. */
+static int64_t give_back(struct engine *engine, int64_t error)
+{
+	if (error != -COCONUT_E_CLOSED) {
+		unmap_piece(engine);
+		pass_on(engine);
+	}
+	return error;
+}
+
+/* ---- Transfers ---- */
+
+/* The engine's interrupt: a transfer has ended. */
+static void engine_interrupt(void *argument)
+{
+	struct engine *engine = argument;
+
+	REG32(engine, EDU_ACKNOWLEDGE) = REG32(engine, EDU_INTERRUPTS);
+	if (!engine->running)
+		return;
+	engine->running = false;
+	engine->failed = iommu_faulted(engine->domain);
+	if (engine->waiter)
+		sched_wake(engine->waiter, 0);
+	else if (!engine->owner)
+		pass_on(engine);
+}
+
+/* Has the current shard's engine move bytes from one device address to another, of which one is its buffer, and waits
+ * for the end. Returns 0, -COCONUT_E_IO, or -COCONUT_E_CLOSED when the copy has been ended. */
+static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target, uint64_t len)
+{
+	ASSERT(len > 0 && len <= PIECE_MAX && engine->owner == current && !engine->running);
+	iommu_faulted(engine->domain); /* forgets what was before */
+	engine->running = true;
+	engine->started_ms = timer_ms();
+	REG64(engine, EDU_SOURCE) = source;
+	REG64(engine, EDU_TARGET) = target;
+	REG64(engine, EDU_COUNT) = len;
+	REG64(engine, EDU_COMMAND) = COMMAND_START | COMMAND_INTERRUPT | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0);
+	if (current != &supervisor_thread)
+		sched_wait(&engine->waiter, WAIT_DMA, 0, COCONUT_CAP_SLOTS);
+	while (current == &supervisor_thread && engine->running)
+		interrupt_window();
+	if (!copies[current->id].len)
+		return -COCONUT_E_CLOSED;
+	return engine->failed ? -COCONUT_E_IO : 0;
+}
+
+/* Has the engine read from one device address and write to another; EDU_NOWHERE leaves that half out. What could not be
+ * read is not written: the buffer may hold what an earlier copy left. Returns as transfer does. */
+static int64_t move(struct engine *engine, uint64_t from, uint64_t to, uint64_t len)
+{
+	int64_t error = from == EDU_NOWHERE ? 0 : transfer(engine, from, EDU_BUFFER, len);
+
+	return error || to == EDU_NOWHERE ? error : transfer(engine, EDU_BUFFER, to, len);
+}
+
+/* Maps the pages that hold `len` bytes at `phys`, to be read or to be written. Returns 0 or an error. */
+static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64_t len, bool read, bool write)
+{
+	uint64_t pages = ((phys & PAGE_MASK) + len + PAGE_MASK) / PAGE_SIZE;
+
+	return iommu_map(engine->domain, iova, phys & ~PAGE_MASK, pages, read, write);
+}
+
+/* Copies at most PIECE_MAX bytes. Returns 0 or an error. */
+static int64_t copy_piece(uint64_t source, uint64_t target, uint64_t len)
+{
+	uint64_t from = EDU_SOURCE_IOVA + (source & PAGE_MASK), to = EDU_TARGET_IOVA + (target & PAGE_MASK);
+	int64_t number = take_engine(), error;
+	struct engine *engine;
+
+	if (!copies[current->id].len)
+		return -COCONUT_E_CLOSED;
+	if (number < 0)
+		return number;
+	engine = &engines[number];
+	error = map_piece(engine, EDU_SOURCE_IOVA, source, len, true, ABLATE(dma_write));
+	if (!error)
+		error = map_piece(engine, EDU_TARGET_IOVA, target, len, false, true);
+	if (!error && PROVOKE == PROVOKE_dma_source)
+		error = move(engine, EDU_NOWHERE, from, len);
+	return give_back(engine, error ? error : move(engine, from, to, len));
+}
+
+/* Copies `len` bytes of memory by DMA; the current shard sleeps until they are there. Returns 0, -COCONUT_E_NODEV
+ * without an engine behind an IOMMU, -COCONUT_E_IO when an engine was refused something or does not answer,
+ * -COCONUT_E_CLOSED when the copy was ended by edu_revoke. */
+int64_t edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len)
+{
+	int64_t error = 0;
+
+	copies[current->id] = (struct copy){source_phys, target_phys, len};
+	for (uint64_t done = 0; done < len && !error; done += PIECE_MAX)
+		error = copy_piece(source_phys + done, target_phys + done, len - done < PIECE_MAX ? len - done : PIECE_MAX);
+	copies[current->id].len = 0;
+	return error;
+}
+
+/* For tests: has an engine that nobody uses move `len` bytes, at most PIECE_MAX, between device addresses. Maps nothing:
+ * only what the engine's domain maps already can be reached. Returns 0, -COCONUT_E_NODEV, -COCONUT_E_BUSY, or
+ * -COCONUT_E_IO when the IOMMU refused. */
+int64_t edu_transfer_raw(int number, uint64_t iova_source, uint64_t iova_target, uint64_t len)
+{
+	struct engine *engine = &engines[number];
+	int64_t error;
+
+	if ((uint32_t)number >= engine_count || engine->broken)
+		return -COCONUT_E_NODEV;
+	if (engine->owner || engine->running)
+		return -COCONUT_E_BUSY;
+	set_owner(engine, current);
+	copies[current->id] = (struct copy){0, 0, len};
+	error = give_back(engine, move(engine, iova_source, iova_target, len));
+	copies[current->id].len = 0;
+	return error;
+}
+
+/* ---- The end of a copy before its time ---- */
+
+/* Ends the copy that a shard is in, if any: when this returns, nothing is mapped for it. An engine that still runs for
+ * it is refused whatever it does, and is free after its interrupt. The shard itself is about to die, or to be woken. */
+void edu_abandon(struct shard *shard)
+{
+	copies[shard->id].len = 0;
+	for (struct engine *engine = engines; engine < engines + engine_count; engine++) {
+		if (engine->owner != shard)
+			continue;
+		unmap_piece(engine);
+		engine->owner = NULL; /* the IOMMU goes on naming the shard until the engine has stopped */
+		if (!engine->running)
+			pass_on(engine);
+	}
+}
+
+static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+	return a < b + b_size && b < a + a_size;
+}
+
+/* Ends every copy from or to the given memory: it will belong to somebody else. Its shards get -COCONUT_E_CLOSED. */
+void edu_revoke(uint64_t phys, uint64_t size)
+{
+	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
+		const struct copy *copy = &copies[id];
+		if (!copy->len || (!overlap(copy->source, copy->len, phys, size) && !overlap(copy->target, copy->len, phys, size)))
+			continue;
+		edu_abandon(&shards[id]);
+		if (shards[id].state == SHARD_BLOCKED && shards[id].wait == WAIT_DMA)
+			sched_wake(&shards[id], -COCONUT_E_CLOSED);
+	}
+}
+
+/* Gives up on engines that have not answered for long. The supervisor's thread calls it now and then. */
+void edu_watch(void)
+{
+	static bool provoked;
+	bool any = false;
+
+	for (struct engine *engine = engines; engine < engines + engine_count; engine++) {
+		if (engine->running && timer_ms() - engine->started_ms > ANSWER_MS) {
+			print("A DMA engine does not answer: it is not used any more\n");
+			engine->broken = engine->failed = true;
+			engine->running = false;
+			sched_wake_all(&engine->waiter, 0);
+		}
+		any |= !engine->broken;
+		if (PROVOKE == PROVOKE_dma_kill && engine->running && engine->owner && !provoked) {
+			provoked = true;
+			shard_kill(engine->owner, PRIORITY_CRITICAL);
+		}
+	}
+	if (!any)
+		sched_wake_all(&queue, -COCONUT_E_NODEV);
+}
+
+/* ---- Set-up ---- */
+
+/* Takes a device into service. Returns whether that worked. */
+static bool add_engine(const struct pci_device *device)
+{
+	struct engine *engine = &engines[engine_count];
+
+	if (!device->bars[0].base || iommu_attach(device, &engine->domain))
+		return false;
+	pci_command(&pci_ports, device, 0, PCI_COMMAND_MEMORY);
+	engine->registers = paging_map_device(device->bars[0].base, EDU_REGISTERS);
+	/* Mapping without rights makes the tables: no copy can fail for want of memory. */
+	return msi_allocate(device, engine_interrupt, engine) > 0 &&
+	       !iommu_map(engine->domain, EDU_SOURCE_IOVA, 0, PIECE_PAGES, false, false) &&
+	       !iommu_map(engine->domain, EDU_TARGET_IOVA, 0, PIECE_PAGES, false, false);
+}
+
+/* Takes all edu devices into service, where there is an IOMMU. */
+void edu_init(void)
+{
+	const struct pci_device *device;
+
+	for (uint32_t i = 0; iommu_present() && (device = device_at(i)) && engine_count < ENGINES; i++)
+		if (device->vendor == EDU_VENDOR && device->device == EDU_DEVICE)
+			engine_count += add_engine(device);
+	if (engine_count)
+		print_verbose("DMA engines: %u, each in a domain of its own\n", engine_count);
+	else
+		print("DMA engines: none; copies between GPU partitions are made by the processor\n");
+}
+
+/* Returns how many engines there are. */
+int edu_count(void)
+{
+	return (int)engine_count;
+}

@@ -1,0 +1,283 @@
+/*
+ * gpu.c: the GPU's memory, cut into partitions, and copies between them.
+ *
+ * Each `gpu` line of the manifest makes a partition: an equal share of the video memory (BAR0 of the first VGA
+ * device) and of the compute units (simulated: QEMU's VGA has none). Its shard gets the share mapped read-write, the
+ * registers that all partitions share read-only, both uncached and at random addresses, and a configuration page that
+ * says where. Copies from one partition to another are DMA by an engine behind the IOMMU (edu.c).
+ *
+ * Invariants: no two partitions overlap. Video memory is zero whenever its partition has no owner. A transfer ends
+ * before the partition at either end changes hands.
+ *
+ * Read next: iommu.c, edu.c.
+ */
+#include "kernel.h"
+#include "pci.h"
+
+#define PARTITIONS 8
+#define COMPUTE_UNITS 8 /* simulated */
+#define VGA_CLASS 0x03
+#define VRAM_BAR 0
+#define REGISTER_BAR 2
+#define CLEAR_STEP 0x10000 /* bytes of video memory cleared between two looks at the interrupts */
+
+#define BAR_FLOOR 0x800000UL /* shards find their BARs between these two */
+#define BAR_CEILING 0x3F000000UL
+#define CPUID_1_ECX_RDRAND (1u << 30)
+#define RDRAND_TRIES 10 /* SDM Vol. 1 7.3.17.1 */
+
+struct partition {
+	struct shard *owner; /* NULL: nobody, and the memory is zero */
+	uint64_t offset, size; /* bytes of video memory */
+	uint32_t units;
+	bool veiled; /* UNVEIL has been called: DMA stays inside the range */
+	uint64_t unveiled_offset, unveiled_size;
+};
+
+static struct partition partitions[PARTITIONS];
+static uint32_t partition_count;
+static uint64_t vram_phys, register_phys, register_size;
+static uint8_t *vram; /* the kernel's own view, for clearing */
+
+/* ---- Set-up ---- */
+
+/* Clears a range of video memory in pieces. */
+static void clear_vram(uint64_t offset, uint64_t size)
+{
+	for (uint64_t end = offset + size; offset < end; offset += CLEAR_STEP) {
+		memset(vram + offset, 0, end - offset < CLEAR_STEP ? end - offset : CLEAR_STEP);
+		preempt_point();
+	}
+}
+
+static const struct pci_device *find_vga(void)
+{
+	const struct pci_device *device;
+
+	for (uint32_t i = 0; (device = device_at(i)); i++)
+		if (device->class == VGA_CLASS && device->bars[VRAM_BAR].size && !device->bars[VRAM_BAR].io &&
+		    device->bars[VRAM_BAR].base)
+			return device;
+	return NULL;
+}
+
+/* Cuts the video memory of the first VGA device into one partition a gpu line of the manifest. */
+void gpu_init(const struct manifest *manifest)
+{
+	const struct pci_device *vga = find_vga();
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < manifest->shard_count; i++)
+		count += manifest->shard[i].gpu;
+	if (!count)
+		return;
+	if (!vga || count > PARTITIONS) {
+		print("GPU: %s; the shards of the manifest's gpu lines cannot start\n",
+		      vga ? "more gpu lines than partitions" : "no VGA device with video memory");
+		return;
+	}
+	vram_phys = vga->bars[VRAM_BAR].base;
+	register_phys = vga->bars[REGISTER_BAR].base;
+	register_size = vga->bars[REGISTER_BAR].io ? 0 : vga->bars[REGISTER_BAR].size;
+	vram = paging_map_device(vram_phys, vga->bars[VRAM_BAR].size);
+	uint64_t share = vga->bars[VRAM_BAR].size / count & ~PAGE_MASK;
+	for (uint32_t i = 0; i < count; i++)
+		partitions[i] = (struct partition){.offset = i * share, .size = share, .units = COMPUTE_UNITS / count};
+	partition_count = count;
+	clear_vram(0, share * count);
+	print_verbose("GPU: %u partitions of %lu KiB video memory, %u compute units each (simulated)\n", count, share / 1024,
+		      COMPUTE_UNITS / count);
+}
+
+/* ---- A shard's partition ---- */
+
+/* Returns the number of the partition that shard `id` of the manifest is to have. */
+static uint32_t partition_of(uint32_t id)
+{
+	uint32_t number = 0;
+
+	for (uint32_t i = 0; i < id; i++)
+		number += manifest_get()->shard[i].gpu;
+	return number;
+}
+
+static struct partition *owned_by(const struct shard *shard)
+{
+	for (uint32_t i = 0; i < partition_count; i++)
+		if (partitions[i].owner == shard)
+			return &partitions[i];
+	return NULL;
+}
+
+/* Returns a random number: the processor's, or the time stamp counter where it has none. */
+static uint64_t random_number(void)
+{
+	uint64_t value;
+	bool good;
+
+	if (cpuid(1, 0).ecx & CPUID_1_ECX_RDRAND)
+		for (int i = 0; i < RDRAND_TRIES; i++) {
+			__asm__ volatile("rdrand %0" : "=r"(value), "=@ccc"(good));
+			if (good)
+				return value;
+		}
+	return rdtsc() * 0x9E3779B97F4A7C15; /* Knuth's multiplicative hash: spreads the low bits upwards */
+}
+
+/* Returns a random page-aligned place for `size` bytes among the BAR addresses, away from [taken, taken + len). */
+static uint64_t random_place(uint64_t size, uint64_t taken, uint64_t len)
+{
+	uint64_t places = (BAR_CEILING - BAR_FLOOR - size) / PAGE_SIZE;
+	uint64_t at;
+
+	do {
+		at = BAR_FLOOR + (random_number() >> 16) % places * PAGE_SIZE;
+	} while (at <= taken + len && taken <= at + size);
+	return at;
+}
+
+static int map_range(struct shard *shard, uint64_t address, uint64_t phys, uint64_t size, uint64_t rights)
+{
+	for (uint64_t done = 0; done < size; done += PAGE_SIZE) {
+		int error = space_map(shard, address + done, phys + done, rights | PTE_NX | PTE_PCD | PTE_PWT | PTE_BORROWED);
+		if (error)
+			return error;
+		preempt_point();
+	}
+	return 0;
+}
+
+/* Gives a shard of the manifest its partition and fills in its configuration page. Returns 0 or an error: then the
+ * caller destroys the address space, and calls gpu_release. */
+int gpu_attach(struct shard *shard, struct gpu_config *config)
+{
+	uint32_t number = partition_of(shard->id);
+	struct partition *part = &partitions[number];
+	uint64_t registers, address;
+	int error;
+
+	if (number >= partition_count)
+		return -COCONUT_E_NODEV;
+	ASSERT(!part->owner);
+	part->owner = shard;
+	part->veiled = false;
+	address = random_place(part->size, 0, 0);
+	registers = random_place(register_size, address, part->size);
+	error = map_range(shard, address, vram_phys + part->offset, part->size, PTE_WRITE);
+	if (!error)
+		error = map_range(shard, registers, register_phys, register_size, 0);
+	*config = (struct gpu_config){
+		.magic = GPU_CONFIG_MAGIC,
+		.partition = number,
+		.vram_size = part->size,
+		.cu_count = part->units,
+		.vram_vaddr = address,
+		.mmio_vaddr = register_size ? registers : 0,
+	};
+	return error;
+}
+
+/* Gives a GPU shard the capabilities for the partitions of the others, in order of their numbers. */
+void gpu_allow(uint32_t id)
+{
+	for (uint32_t i = 0; i < partition_count; i++)
+		if (i != partition_of(id))
+			cap_insert(&caps, id,
+				   (struct capability){.type = CAP_GPU_DMA,
+						       .rights = CAP_RIGHT_SEND | CAP_RIGHT_GRANT,
+						       .resource = (uint16_t)i},
+				   false);
+}
+
+/* Takes a dying shard's partition back: transfers out of it and into it end, then its memory is cleared. Its pages
+ * are unmapped already. */
+void gpu_release(struct shard *shard)
+{
+	struct partition *part = owned_by(shard);
+
+	edu_abandon(shard);
+	if (!part)
+		return;
+	part->owner = NULL; /* from here on no copy to it begins; nobody else gets it before this shard's slot is free */
+	edu_revoke(vram_phys + part->offset, part->size);
+	if (!ABLATE(zeroing))
+		clear_vram(part->offset, part->size);
+}
+
+/* ---- The calls ---- */
+
+/* GPU_UNVEIL: from now on DMA, from here and to here, stays inside the given range of the caller's partition. */
+int64_t sys_gpu_unveil(uint64_t offset, uint64_t size)
+{
+	struct partition *part = owned_by(current);
+
+	if (!part)
+		return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
+	if (part->veiled)
+		return refuse(COCONUT_E_EXISTS, 1, offset, "the shard has unveiled its range already");
+	if (offset > part->size || size > part->size - offset)
+		return refuse(COCONUT_E_INVAL, 2, size, "the range is not wholly inside the partition");
+	part->veiled = true;
+	part->unveiled_offset = offset;
+	part->unveiled_size = size;
+	return 0;
+}
+
+/* Returns NULL when DMA may touch the range, or why it may not. */
+static const char *range_problem(const struct partition *part, uint64_t offset, uint64_t len)
+{
+	if (ABLATE(dma_check))
+		return NULL;
+	if (offset > part->size || len > part->size - offset)
+		return "the range is not wholly inside the partition";
+	if (part->veiled && (offset < part->unveiled_offset || offset + len > part->unveiled_offset + part->unveiled_size))
+		return "the range is not wholly inside what its owner has unveiled";
+	return NULL;
+}
+
+/* Copies without an engine, which no IOMMU sees. */
+static int64_t copy_by_cpu(uint64_t target, uint64_t source, uint64_t len)
+{
+	static bool said;
+
+	if (!said)
+		print("GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU\n");
+	said = true;
+	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
+		memcpy(vram + target + done, vram + source + done, len - done < PAGE_SIZE ? len - done : PAGE_SIZE);
+		preempt_point();
+	}
+	return 0;
+}
+
+/* GPU_DMA: copies `len` bytes at `source` of the caller's partition to another one. Returns when they are there. */
+int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len)
+{
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+	struct partition *from = owned_by(current), *to;
+	uint64_t target = target_and_len >> 32, len = (uint32_t)target_and_len;
+	const char *problem;
+	int64_t error;
+
+	if (!from)
+		return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
+	if (!cap && !ABLATE(dma_check))
+		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
+	if (cap && cap->type != CAP_GPU_DMA)
+		return refuse(COCONUT_E_TYPE, 1, handle, "the capability is not for a GPU partition");
+	if (cap && !(cap->rights & CAP_RIGHT_SEND))
+		return refuse(COCONUT_E_RIGHTS, 1, handle, "the capability lacks the right SEND");
+	to = &partitions[cap ? cap->resource : handle % partition_count];
+	if (len == 0)
+		return refuse(COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");
+	if ((problem = range_problem(from, source, len)))
+		return refuse(COCONUT_E_RIGHTS, 2, source, problem);
+	if ((problem = range_problem(to, target, len)))
+		return refuse(COCONUT_E_RIGHTS, 3, target_and_len, problem);
+	if (!to->owner)
+		return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
+	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len);
+	if (error == -COCONUT_E_NODEV)
+		return copy_by_cpu(to->offset + target, from->offset + source, len);
+	return error ? refuse((int)-error, 1, handle, "the transfer was ended") : 0;
+}

@@ -1,0 +1,510 @@
+/*
+ * iommu.c: the IOMMU (Intel VT-d): which memory a device can reach, and which interrupts it can raise.
+ *
+ * A device that starts DMA sends its own bus, device and function number along. The unit looks that number up in a
+ * root table (by bus) and a context table (by device and function), finds the tables of the device's domain there,
+ * and translates the address like a page walk of the processor: what the domain does not map is refused and recorded.
+ *
+ * Invariants: no device is a bus master before its domain is in place, or after it is gone; a device without a domain
+ * has no context entry and reaches nothing. All tables lie in frames of the supervisor, which no shard can reach.
+ * Whatever is taken out of a table is invalidated, and DMA that was under way has ended, before the function that does so
+ * returns: the invalidation is the revocation. A domain keeps its tables until it is detached.
+ *
+ * Read next: edu.c, a device that uses it. Sections are those of the VT-d specification, revision 3.1.
+ */
+#include "acpi.h"
+#include "kernel.h"
+#include "pci.h"
+
+/* Registers (10.4). */
+#define REG_VERSION 0x00       /* 10.4.1 */
+#define REG_CAP 0x08           /* 10.4.2 */
+#define REG_ECAP 0x10          /* 10.4.3 */
+#define REG_COMMAND 0x18       /* 10.4.4, GCMD */
+#define REG_STATUS 0x1C        /* 10.4.5, GSTS */
+#define REG_ROOT 0x20          /* 10.4.6, RTADDR */
+#define REG_FAULT_STATUS 0x34  /* 10.4.9, FSTS */
+#define REG_FAULT_CONTROL 0x38 /* 10.4.10, FECTL: 0 lets the interrupt through */
+#define REG_FAULT_DATA 0x3C    /* 10.4.11, FEDATA */
+#define REG_FAULT_ADDRESS 0x40 /* 10.4.12, FEADDR, and the upper half behind it */
+#define REG_QUEUE_TAIL 0x88    /* 10.4.22, IQT */
+#define REG_QUEUE 0x90         /* 10.4.23, IQA */
+#define REG_INTERRUPTS 0xB8    /* 10.4.29, IRTA; the lowest bits are log2 of the table's entries, less 1 */
+
+/* Commands, and the same bits of the status once they are carried out (10.4.4, 10.4.5). */
+#define DO_TRANSLATE (1u << 31)
+#define DO_SET_ROOT (1u << 30)
+#define DO_QUEUE (1u << 26)
+#define DO_REMAP_INTERRUPTS (1u << 25)
+#define DO_SET_INTERRUPTS (1u << 24)
+#define STATUS_LASTING 0x96FFFFFF /* all but the bits of commands that act once */
+
+/* Capabilities (10.4.2) and extended capabilities (10.4.3). */
+#define CAP_WRITE_BUFFERS (1UL << 4) /* RWBF: writes to tables have to be flushed by command */
+#define CAP_CACHES_ABSENT (1UL << 7) /* CM: what is not mapped may be cached too */
+#define CAP_3_LEVELS (1UL << 9)      /* SAGAW: 39-bit device addresses */
+#define CAP_4_LEVELS (1UL << 10)     /* SAGAW: 48-bit */
+#define CAP_PAGE_SELECTIVE (1UL << 39)
+#define CAP_DRAIN (3UL << 54) /* DWD, DRD: an invalidation can wait for DMA that is under way */
+#define CAP_ADDRESS_BITS (((cap) >> 16 & 0x3F) + 1)
+#define CAP_FAULT_OFFSET (((cap) >> 24 & 0x3FF) * 16)
+#define CAP_FAULT_RECORDS (((cap) >> 40 & 0xFF) + 1)
+#define ECAP_COHERENT (1UL << 0) /* C: the unit sees the processor's caches */
+#define ECAP_QUEUE (1UL << 1)
+#define ECAP_INTERRUPTS (1UL << 3)
+
+/* Bits of entries: root and context (9.1, 9.3), second level (9.8), interrupt (9.10: in its upper half). */
+#define ENTRY_PRESENT 1UL
+#define SECOND_READ 1UL
+#define SECOND_WRITE 2UL
+#define INTERRUPT_CHECK_SOURCE (1UL << 18)
+
+/* Descriptors of the invalidation queue (6.5.2), with the domain's number at bit 16. */
+#define DROP_CONTEXTS (1UL | 1 << 4)
+#define DROP_CONTEXT (1UL | 3 << 4) /* of the device whose number is at bit 32 */
+#define DROP_TRANSLATIONS (2UL | 1 << 4)
+#define DROP_DOMAIN (2UL | 2 << 4)
+#define DROP_PAGE (2UL | 3 << 4)
+#define DROP_DRAIN (3UL << 6) /* beside the last two: wait for DMA */
+#define DROP_INTERRUPTS 4UL
+#define QUEUE_WAIT (5UL | 1 << 5 | 1UL << 32) /* write a 1 when all before it is done */
+#define QUEUE_ENTRIES 256		      /* one page */
+
+/* Fault status (10.4.9) and records of 16 bytes (10.4.14). */
+#define FAULT_OVERFLOW 1u /* PFO: a fault found no free record; writing 1 clears it */
+#define FAULT_PENDING 2u  /* PPF */
+#define RECORD_VALID (1UL << 63)
+#define RECORD_READ (1UL << 62)
+#define RECORD_CLEAR (1u << 31) /* in the last 4 bytes */
+#define FAULT_INTERRUPT 0x20	/* reasons from here on are about interrupts (appendix A) */
+
+/* Writes to these addresses are interrupts (3.14), here with the number of an interrupt entry (5.1.5.2). */
+#define MESSAGE_ADDRESS 0xFEE00000UL
+#define MESSAGE_END 0xFEF00000UL
+#define MESSAGE_REMAPPABLE (1u << 4)
+#define MESSAGE_INDEX_SHIFT 5
+
+#define DOMAINS 16
+#define PATIENCE 1000000 /* looks before the unit counts as broken */
+#define FAULT_LINES 16	 /* on the console; all of them under verbose */
+
+struct domain {
+	const struct pci_device *device; /* NULL: the slot is free */
+	uint64_t root;			 /* its topmost table */
+	int owner;			 /* slot of the shard it works for, -1: nobody's */
+	bool faulted;			 /* since iommu_faulted asked last */
+};
+
+static struct acpi_drhd unit;
+static volatile uint8_t *registers;
+static uint64_t cap, ecap;
+static int levels; /* of second-level tables */
+static bool translating, remapping;
+static struct domain domains[DOMAINS];
+static uint64_t *root_table, *queue, *interrupt_table; /* a page each */
+static uint32_t queue_tail;
+static volatile uint32_t queue_done; /* the unit writes 1 here */
+static uint32_t fault_count, overflow_count;
+
+#define REG32(offset) (*(volatile uint32_t *)(registers + (offset)))
+#define REG64(offset) (*(volatile uint64_t *)(registers + (offset)))
+
+/* ---- Tables in memory ---- */
+
+static void set_entry(uint64_t *entry, uint64_t value)
+{
+	*(volatile uint64_t *)entry = value;
+	if (!(ecap & ECAP_COHERENT))
+		cache_flush(entry, sizeof(*entry));
+}
+
+/* Returns a new table of zeros that the unit sees, or NULL. */
+static uint64_t *new_table(uint64_t *phys)
+{
+	if (frame_alloc(NULL, phys))
+		return NULL;
+	cache_flush(phys_to_virt(*phys), PAGE_SIZE);
+	return phys_to_virt(*phys);
+}
+
+/* Returns the last-level entry for a device address, or NULL: there is none and `create` is false, or no memory. */
+static uint64_t *second_level(uint64_t root, uint64_t iova, bool create)
+{
+	uint64_t *table = phys_to_virt(root);
+
+	for (int level = levels - 1; level > 0; level--) {
+		uint64_t *entry = &table[iova >> (12 + 9 * level) & 511], phys;
+		if (!*entry) {
+			if (!create || !new_table(&phys))
+				return NULL;
+			set_entry(entry, phys | SECOND_READ | SECOND_WRITE);
+		}
+		table = phys_to_virt(*entry & PTE_ADDRESS);
+	}
+	return &table[iova >> 12 & 511];
+}
+
+/* Frees a table and all below it. */
+static void free_tables(uint64_t phys, int level)
+{
+	uint64_t *table = phys_to_virt(phys);
+
+	for (uint32_t i = 0; level > 0 && i < 512; i++)
+		if (table[i])
+			free_tables(table[i] & PTE_ADDRESS, level - 1);
+	frame_free(NULL, phys);
+}
+
+/* Returns whether a domain can map these device addresses: translated ones, so not those that are interrupts. */
+static bool iova_range(uint64_t iova, uint64_t pages)
+{
+	uint64_t bits = 12 + 9 * (uint64_t)levels, limit = 1UL << (bits < CAP_ADDRESS_BITS ? bits : CAP_ADDRESS_BITS);
+
+	return !(iova & PAGE_MASK) && iova < limit && pages <= (limit - iova) / PAGE_SIZE &&
+	       (iova >= MESSAGE_END || iova + pages * PAGE_SIZE <= MESSAGE_ADDRESS);
+}
+
+/* ---- Invalidation ---- */
+
+static void queue_add(uint64_t low, uint64_t high)
+{
+	queue[2 * queue_tail] = low;
+	queue[2 * queue_tail + 1] = high;
+	queue_tail = (queue_tail + 1) % QUEUE_ENTRIES;
+}
+
+/* Has the unit carry out one descriptor, and waits until it has. */
+static void invalidate(uint64_t low, uint64_t high)
+{
+	queue_done = 0;
+	queue_add(low, high);
+	queue_add(QUEUE_WAIT, (uint64_t)&queue_done - IMAGE_BASE);
+	REG64(REG_QUEUE_TAIL) = queue_tail * 16;
+	for (uint32_t i = 0; !queue_done; i++)
+		if (i == PATIENCE)
+			panic("the IOMMU does not carry out invalidations (fault status 0x%x): nothing can be revoked",
+			      REG32(REG_FAULT_STATUS));
+}
+
+/* Has the unit forget translations of a domain, with DMA that used them at an end. */
+static void invalidate_translations(uint64_t kind, uint32_t domain, uint64_t iova)
+{
+	invalidate(kind | ((cap & CAP_DRAIN) == CAP_DRAIN ? DROP_DRAIN : 0) | (domain + 1UL) << 16, iova);
+}
+
+static uint16_t source_id(const struct pci_device *device)
+{
+	return (uint16_t)(device->bus << 8 | device->dev << 3 | device->fn);
+}
+
+static void invalidate_domain(uint32_t domain)
+{
+	invalidate(DROP_CONTEXT | (domain + 1UL) << 16 | (uint64_t)source_id(domains[domain].device) << 32, 0);
+	invalidate_translations(DROP_DOMAIN, domain, 0);
+}
+
+/* ---- Domains ---- */
+
+/* Returns whether the unit translates the DMA of a device: it says so for all of them, or names each (8.3.1). */
+static bool watched(const struct pci_device *device)
+{
+	struct acpi_scope scope;
+	uint32_t len;
+	const uint8_t *table = device_dmar(&len);
+	bool found = unit.all;
+
+	for (uint32_t i = 0; !found && acpi_scope(table, len, &unit, i, &scope); i++)
+		found = scope.type == ACPI_SCOPE_ENDPOINT && scope.hops == 1 && scope.bus == device->bus &&
+			scope.device == device->dev && scope.function == device->fn;
+	return found;
+}
+
+/* Returns the context entry of a device, its table made if need be; NULL without memory. */
+static uint64_t *context_entry(const struct pci_device *device)
+{
+	uint64_t *root = &root_table[2 * device->bus], phys;
+
+	if (!*root) {
+		if (!new_table(&phys))
+			return NULL;
+		set_entry(root, phys | ENTRY_PRESENT);
+	}
+	return (uint64_t *)phys_to_virt(*root & PTE_ADDRESS) + 2 * (source_id(device) & 0xFF);
+}
+
+/* Gives a device an empty domain of its own, named by `*domain`, and lets it be a bus master. Returns 0, or
+ * -COCONUT_E_NODEV where no IOMMU watches it, -COCONUT_E_FULL, -COCONUT_E_NOMEM. */
+int iommu_attach(const struct pci_device *device, uint32_t *domain)
+{
+	uint64_t *context, root;
+	uint32_t slot = 0;
+
+	if (!translating || !watched(device))
+		return -COCONUT_E_NODEV;
+	while (slot < DOMAINS && domains[slot].device)
+		slot++;
+	if (slot == DOMAINS)
+		return -COCONUT_E_FULL;
+	context = context_entry(device);
+	if (!context || !new_table(&root))
+		return -COCONUT_E_NOMEM;
+	ASSERT(!*context);
+	domains[slot] = (struct domain){.device = device, .root = root, .owner = -1};
+	set_entry(context + 1, (uint64_t)(levels - 2) | (slot + 1UL) << 8); /* AW, DID (9.3) */
+	set_entry(context, root | ENTRY_PRESENT);
+	invalidate_domain(slot);
+	pci_command(&pci_ports, device, 0, PCI_COMMAND_BUS_MASTER);
+	*domain = slot;
+	return 0;
+}
+
+/* Takes a device its domain and its DMA, and frees the tables. */
+void iommu_detach(uint32_t domain)
+{
+	pci_command(&pci_ports, domains[domain].device, PCI_COMMAND_BUS_MASTER, 0);
+	set_entry(context_entry(domains[domain].device), 0);
+	invalidate_domain(domain);
+	free_tables(domains[domain].root, levels - 1);
+	domains[domain].device = NULL;
+}
+
+/* Maps `pages` pages at device address `iova`, where nothing is mapped, to `phys`. Returns 0, -COCONUT_E_INVAL for
+ * addresses that no domain can map, -COCONUT_E_EXISTS, or -COCONUT_E_NOMEM; then none is mapped. Without any right
+ * only the tables are made, which the domain keeps: mapping there cannot run out of memory any more. */
+int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write)
+{
+	uint64_t rights = (read ? SECOND_READ : 0) | (write ? SECOND_WRITE : 0);
+
+	if (!iova_range(iova, pages))
+		return -COCONUT_E_INVAL;
+	for (uint64_t at = 0; at < pages * PAGE_SIZE; at += PAGE_SIZE) {
+		uint64_t *entry = second_level(domains[domain].root, iova + at, true);
+		if (!entry || (*entry && !ABLATE(dma_unmap))) {
+			iommu_unmap(domain, iova, at / PAGE_SIZE);
+			return entry ? -COCONUT_E_EXISTS : -COCONUT_E_NOMEM;
+		}
+		set_entry(entry, rights ? (phys + at) | rights : 0);
+		if (cap & CAP_CACHES_ABSENT)
+			invalidate_translations(DROP_PAGE, domain, iova + at);
+	}
+	return 0;
+}
+
+/* Unmaps `pages` pages. When it returns, the device reaches none of them any more. */
+void iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages)
+{
+	for (uint64_t end = iova + pages * PAGE_SIZE; iova < end && !ABLATE(dma_unmap); iova += PAGE_SIZE) {
+		uint64_t *entry = second_level(domains[domain].root, iova, false);
+		if (!entry || !*entry)
+			continue;
+		set_entry(entry, 0);
+		if (!ABLATE(dma_invalidate))
+			invalidate_translations(DROP_PAGE, domain, iova);
+	}
+}
+
+/* Notes for which shard (its slot, -1 for none) the domain's device works, for the reports of faults. */
+void iommu_set_owner(uint32_t domain, int shard_id)
+{
+	domains[domain].owner = shard_id;
+}
+
+/* ---- Faults ---- */
+
+/* Takes a fault record apart (10.4.14). */
+struct iommu_fault iommu_decode_fault(uint64_t low, uint64_t high)
+{
+	struct iommu_fault fault = {.source = (uint16_t)high, .reason = (uint8_t)(high >> 32), .read = high & RECORD_READ};
+
+	fault.address = fault.reason < FAULT_INTERRUPT ? low & ~PAGE_MASK : low >> 48;
+	return fault;
+}
+
+/* Says in words why the unit refused (appendix A). */
+const char *iommu_fault_reason(uint8_t reason)
+{
+	static const char *const words[] = {
+		[1] = "no device of its bus has a domain", [2] = "the device has no domain",
+		[4] = "the address is wider than its domain", [5] = "its domain does not map that page for writing",
+		[6] = "its domain does not map that page for reading",
+	};
+
+	if (reason < ARRAY_LENGTH(words) && words[reason])
+		return words[reason];
+	return reason < FAULT_INTERRUPT ? "the tables are damaged" : "that interrupt is not the device's";
+}
+
+/* Counts a fault against the domain that it happened in, and prints it unless too many were printed. */
+static void report_fault(struct iommu_fault fault)
+{
+	const struct pci_device *device;
+	int owner = -1;
+
+	for (uint32_t i = 0; (device = device_at(i)) && source_id(device) != fault.source; i++)
+		;
+	for (uint32_t i = 0; device && i < DOMAINS; i++)
+		if (domains[i].device == device) {
+			domains[i].faulted = true;
+			owner = domains[i].owner;
+		}
+	if (fault_count++ >= FAULT_LINES && !verbose)
+		return;
+	print("DMA fault: %02x:%02x.%u (%s)", fault.source >> 8, fault.source >> 3 & 31, fault.source & 7,
+	      device ? pci_class_name(device) : "unknown device");
+	if (owner >= 0)
+		print(", working for shard %d (%s),", owner, shards[owner].profile->name);
+	print(" may not %s 0x%lx: %s (VT-d reason 0x%x)\n",
+	      fault.reason >= FAULT_INTERRUPT ? "raise interrupt" : fault.read ? "read" : "write", fault.address,
+	      iommu_fault_reason(fault.reason), fault.reason);
+	if (fault_count == FAULT_LINES && !verbose)
+		print("DMA fault: any more are not shown without --verbose\n");
+}
+
+/* Takes all fault records; also the handler of the interrupt that announces them. The loss of some makes every domain
+ * count as faulted: they may have been anybody's. */
+static void collect_faults(void *unused)
+{
+	(void)unused;
+	while (REG32(REG_FAULT_STATUS) & (FAULT_PENDING | FAULT_OVERFLOW)) {
+		for (uint32_t i = 0; i < CAP_FAULT_RECORDS; i++) {
+			uint32_t at = (uint32_t)CAP_FAULT_OFFSET + 16 * i;
+			uint64_t low = REG64(at), high = REG64(at + 8);
+			if (!(high & RECORD_VALID))
+				continue;
+			REG32(at + 12) = RECORD_CLEAR;
+			report_fault(iommu_decode_fault(low, high));
+		}
+		if (REG32(REG_FAULT_STATUS) & FAULT_OVERFLOW) {
+			REG32(REG_FAULT_STATUS) = FAULT_OVERFLOW;
+			for (uint32_t i = 0; i < DOMAINS; i++)
+				domains[i].faulted = true;
+			if (overflow_count++ < FAULT_LINES || verbose)
+				print("DMA fault: there were more than the IOMMU can record\n");
+		}
+	}
+}
+
+/* Returns whether the domain's device did something forbidden since the last time this was asked. */
+bool iommu_faulted(uint32_t domain)
+{
+	bool faulted;
+
+	collect_faults(NULL); /* the record may be there before its interrupt */
+	faulted = domains[domain].faulted;
+	domains[domain].faulted = false;
+	return faulted;
+}
+
+/* Prints what the run has seen, under verbose. */
+void iommu_report(void)
+{
+	if (translating)
+		print_verbose("IOMMU: %u DMA faults recorded, records lost %u times\n", fault_count, overflow_count);
+}
+
+/* ---- Interrupt remapping ---- */
+
+/* Lets `device`, and no other, raise `vector`. Returns false where interrupts are not remapped; otherwise `*address` and
+ * `*data` are the message that the device is to send. */
+bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data)
+{
+	if (!remapping)
+		return false;
+	set_entry(&interrupt_table[2 * vector + 1], INTERRUPT_CHECK_SOURCE | source_id(device));
+	set_entry(&interrupt_table[2 * vector], ENTRY_PRESENT | (uint64_t)vector << 16 | (uint64_t)apic_id() << 40);
+	invalidate(DROP_INTERRUPTS, 0);
+	*address = MESSAGE_ADDRESS | (uint32_t)vector << MESSAGE_INDEX_SHIFT | MESSAGE_REMAPPABLE;
+	*data = 0;
+	return true;
+}
+
+/* ---- Set-up ---- */
+
+/* Finds the machine's unit and maps its registers. Returns NULL, or what is missing. */
+static const char *find_unit(void)
+{
+	struct acpi_dmar dmar;
+	struct acpi_drhd second;
+	uint32_t len;
+	const uint8_t *table = device_dmar(&len);
+
+	if (!table)
+		return "there is no DMAR table";
+	if (!acpi_dmar(table, len, &dmar) || !acpi_drhd(table, len, 0, &unit))
+		return "the DMAR table is damaged";
+	if (acpi_drhd(table, len, 1, &second))
+		return "there are several units, and this kernel drives one";
+	registers = paging_map_device(unit.base, PAGE_SIZE);
+	cap = REG64(REG_CAP);
+	ecap = REG64(REG_ECAP) & (dmar.interrupt_remapping ? ~0UL : ~ECAP_INTERRUPTS);
+	levels = cap & CAP_4_LEVELS ? 4 : cap & CAP_3_LEVELS ? 3 : 0;
+	if (!levels || !(ecap & ECAP_QUEUE) || !(cap & CAP_PAGE_SELECTIVE) || cap & CAP_WRITE_BUFFERS ||
+	    CAP_FAULT_OFFSET + 16 * CAP_FAULT_RECORDS > PAGE_SIZE)
+		return "it has no queue, no page-selective invalidation, unusual tables or registers, or write buffers";
+	return NULL;
+}
+
+/* Gives the unit a command. Returns whether it was carried out. */
+static bool command(uint32_t bit)
+{
+	REG32(REG_COMMAND) = (REG32(REG_STATUS) & STATUS_LASTING) | bit;
+	for (uint32_t i = 0; !(REG32(REG_STATUS) & bit); i++)
+		if (i == PATIENCE)
+			return false;
+	return true;
+}
+
+/* Turns the unit on with empty tables: from now on every device is refused. Returns whether that worked. Faults are
+ * announced by an interrupt that is not remapped, since it comes from the unit itself. */
+static bool turn_on(void)
+{
+	uint64_t root, queue_phys, interrupts;
+
+	REG32(REG_COMMAND) = 0; /* whatever the firmware did with it */
+	for (uint32_t i = 0; REG32(REG_STATUS) & (DO_TRANSLATE | DO_QUEUE) && i < PATIENCE; i++)
+		;
+	root_table = new_table(&root);
+	queue = new_table(&queue_phys);
+	interrupt_table = new_table(&interrupts);
+	if (!root_table || !queue || !interrupt_table)
+		return false;
+	REG32(REG_FAULT_DATA) = (uint32_t)apic_handle(collect_faults, NULL);
+	REG64(REG_FAULT_ADDRESS) = MESSAGE_ADDRESS | (uint64_t)apic_id() << 12;
+	REG32(REG_FAULT_CONTROL) = 0;
+	REG64(REG_QUEUE_TAIL) = 0;
+	REG64(REG_QUEUE) = queue_phys;
+	REG64(REG_ROOT) = root;
+	if (!command(DO_QUEUE) || !command(DO_SET_ROOT))
+		return false;
+	invalidate(DROP_CONTEXTS, 0);
+	invalidate(DROP_TRANSLATIONS, 0);
+	invalidate(DROP_INTERRUPTS, 0);
+	REG64(REG_INTERRUPTS) = interrupts | 7; /* 256 entries: one page */
+	remapping = ecap & ECAP_INTERRUPTS && command(DO_SET_INTERRUPTS) && command(DO_REMAP_INTERRUPTS);
+	return ABLATE(dma_translation) || command(DO_TRANSLATE);
+}
+
+/* Takes every device its DMA, then turns the IOMMU on, where there is one. */
+void iommu_init(void)
+{
+	const struct pci_device *device;
+	const char *problem;
+
+	for (uint32_t i = 0; (device = device_at(i)); i++)
+		pci_command(&pci_ports, device, PCI_COMMAND_BUS_MASTER, 0);
+	problem = find_unit();
+	if (!problem && !turn_on())
+		problem = "it does not obey";
+	translating = !problem;
+	if (problem)
+		print("IOMMU: none that can be used: %s; devices get no DMA\n", problem);
+	else
+		print("IOMMU: VT-d %u.%u, %d-level tables, translation %son\n", REG32(REG_VERSION) >> 4 & 15,
+		      REG32(REG_VERSION) & 15, levels, remapping ? "and interrupt remapping " : "");
+}
+
+/* Returns whether domains can be made. */
+bool iommu_present(void)
+{
+	return translating;
+}
