@@ -216,7 +216,7 @@ leave:
         FAULT   13
         o64 sysret
         SURVIVE
-        ONE     A18.sysexit, 13, sysexit
+        ONE     A18.sysexit, 6_13, sysexit
         ONE     A18.sysenter, 6_13, sysenter
 
 ; ---- A19, A20, A41: selectors -----------------------------------------------------------------------------
@@ -403,7 +403,7 @@ own_code:
         push    %2
         mov     eax, survived
         push    rax
-        FAULT   13
+        FAULT   13_14                           ; QEMU reads the stack as ring 0 would, and meets SMAP
         iretq
         SURVIVE
 %endmacro
@@ -415,7 +415,7 @@ own_code:
         push    SEL_KERNEL_CODE
         mov     eax, survived
         push    rax
-        FAULT   13_14                           ; QEMU reads the stack as ring 0 would, and meets SMAP
+        FAULT   13_14
         o64     retf
 
         ATTACK  A37.x87

@@ -88,7 +88,7 @@ static void residue(void)
 {
 	char answer[16];
 
-	send_text(0, "fault late");
+	send_text(0, "fault later");
 	for (int i = 0; i < 3; i++)
 		send_text(0, SECRET);
 	REFUSED(CLOSED, coconut_channel_recv(0, answer, sizeof(answer)));
@@ -109,8 +109,8 @@ static void residue_peer(void)
 			CHECK_EQ(word[i], 0);
 		if (same(word, "end"))
 			return;
-		if (same(word, "fault late")) {
-			busy_wait(2);
+		if (same(word, "fault later")) {
+			busy_wait(500); /* until the secrets are in the queue */
 			__builtin_trap();
 		}
 		CHECK(same(word, "short"));
