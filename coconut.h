@@ -59,7 +59,7 @@
 #define COCONUT_E_EXISTS    13 /* part of the range is mapped already */
 #define COCONUT_E_NOENT     14 /* no file has this path */
 #define COCONUT_E_NOTFILE   15 /* the path names a directory or something else that is no regular file */
-#define COCONUT_E_IO        16 /* the file system is damaged there */
+#define COCONUT_E_IO        16 /* the file system is damaged there, or a DMA transfer was refused */
 #define COCONUT_E_NOMAP     17 /* the file cannot be mapped: blocks that are no pages, or holes; read it */
 #define COCONUT_E_NODEV     18 /* there is no such device */
 #define COCONUT_E_PLEDGE    19 /* the shard has pledged not to make this call */

@@ -28,6 +28,7 @@
 
 struct partition {
 	struct shard *owner; /* NULL: nobody, and the memory is zero */
+	uint32_t owners;       /* how many it has had: tells one life of a shard from the next */
 	uint64_t offset, size; /* bytes of video memory */
 	uint32_t units;
 	bool veiled; /* UNVEIL has been called: DMA stays inside the range */
@@ -160,6 +161,7 @@ int gpu_attach(struct shard *shard, struct gpu_config *config)
 		return -COCONUT_E_NODEV;
 	ASSERT(!part->owner);
 	part->owner = shard;
+	part->owners++;
 	part->veiled = false;
 	address = random_place(part->size, 0, 0);
 	registers = random_place(register_size, address, part->size);
@@ -235,15 +237,18 @@ static const char *range_problem(const struct partition *part, uint64_t offset, 
 	return NULL;
 }
 
-/* Copies without an engine, which no IOMMU sees. */
-static int64_t copy_by_cpu(uint64_t target, uint64_t source, uint64_t len)
+/* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner. */
+static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len)
 {
 	static bool said;
+	uint32_t owners = to->owners;
 
 	if (!said)
 		print("GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU\n");
 	said = true;
 	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
+		if (!to->owner || to->owners != owners)
+			return -COCONUT_E_CLOSED;
 		memcpy(vram + target + done, vram + source + done, len - done < PAGE_SIZE ? len - done : PAGE_SIZE);
 		preempt_point();
 	}
@@ -278,6 +283,9 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len)
 		return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
 	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len);
 	if (error == -COCONUT_E_NODEV)
-		return copy_by_cpu(to->offset + target, from->offset + source, len);
-	return error ? refuse((int)-error, 1, handle, "the transfer was ended") : 0;
+		error = copy_by_cpu(to, to->offset + target, from->offset + source, len);
+	if (!error)
+		return 0;
+	return refuse((int)-error, 1, handle,
+		      error == -COCONUT_E_CLOSED ? "the target's owner ended during the transfer" : "the engine could not make the transfer");
 }
