@@ -97,6 +97,19 @@ static void residue(void)
 	REFUSED(CLOSED, coconut_channel_recv(0, answer, sizeof(answer)));
 }
 
+/* Lets the driver ../vram dirty its video memory and die, twice. */
+static void vram(void)
+{
+	char answer[16];
+
+	for (int i = 0; i < 2; i++) {
+		command("dirty");
+		REFUSED(CLOSED, coconut_channel_recv(0, answer, sizeof(answer)));
+	}
+	command("end");
+	REFUSED(CLOSED, coconut_channel_recv(0, answer, sizeof(answer)));
+}
+
 static void residue_peer(void)
 {
 	char word[COCONUT_MESSAGE_MAX];
@@ -314,7 +327,7 @@ int main(const char *args)
 		void (*run)(void);
 		void (*run_counted)(uint64_t count);
 	} parts[] = {
-		{"ends", NULL, ends}, {"ends.peer", ends_peer, NULL}, {"residue", residue, NULL},
+		{"ends", NULL, ends}, {"ends.peer", ends_peer, NULL}, {"residue", residue, NULL}, {"vram", vram, NULL},
 		{"residue.peer", residue_peer, NULL}, {"two", two_sends, NULL}, {"two.peer", two_sends_peer, NULL},
 		{"both", both_ways, NULL}, {"small", small_buffer, NULL}, {"small.peer", small_buffer_peer, NULL},
 		{"numbered", NULL, numbered}, {"numbered.peer", NULL, numbered_peer}, {"spin", NULL, spin},
