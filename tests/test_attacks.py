@@ -138,7 +138,7 @@ def start_battery(t, plan, programs=("attacker",), manifest="", files=None, fram
     content.update(files or {})
     lines = ['shard warden /a/warden spawn=yes frames=%d args="nonce=%s"' % (frames, nonce), "shard canary /a/canary",
              "channel warden canary", manifest]
-    boot = t.start_guest("\n".join(lines), files=content, timeout=900, **options)
+    boot = t.start_guest("\n".join(lines), files=content, timeout=3600 if t.full else 900, **options)
     return boot, lambda: Battery(boot.wait(), nonce)
 
 
@@ -281,7 +281,7 @@ def run_cast(t, cast, programs, wanted=None, expect=0, **options):
 
     The exit status of the run says that all codes were 0; which one was not, the supervisor's lines say."""
     files = {"/a/" + name: program(name) for name in programs}
-    boot = t.start_guest("\n".join(cast.lines), files=files, timeout=900, **options)
+    boot = t.start_guest("\n".join(cast.lines), files=files, timeout=3600 if t.full else 900, **options)
     result = boot.wait()
     endings = result.endings()
     for row, names in cast.rows.items():
@@ -479,12 +479,11 @@ def kernel_symbols(t, build=None):
     return {name: int(address, 16) for address, name in re.findall(r"([0-9a-f]+) \w (\S+)\n", t.sh(["nm", path], expect=0).stdout)}
 
 
-def watch_flags(stub, symbols, stops):
-    """Looks at RFLAGS in the handlers. Returns (observations {(place, flag): count}, problems {flag: text}).
+def watch_flags(stub, symbols, stops, seen, problems):
+    """Looks at RFLAGS in the handlers. Fills observations {(place, flag): count} and problems {flag: text}.
 
     Of interrupts it looks at those that arrive in ring 3: sched_preempt runs for no others."""
     places = {symbols["syscall_dispatch"]: "a system call", symbols["sched_preempt"]: "an interrupt"}
-    seen, problems = collections.Counter(), {}
     for address in places:
         stub.breakpoint(address)
     for _ in range(stops):
@@ -503,7 +502,6 @@ def watch_flags(stub, symbols, stops):
             break
     for address in places:
         stub.breakpoint(address, False)
-    return seen, problems
 
 
 @rows("B2", "B3", "B4", "B5")
@@ -516,12 +514,12 @@ def test_flags(t, wanted=("B2", "B3", "B4", "B5"), build=None):
     plan += ["rest B2.others 10", "rest B3.others 10", "rest B4.others 10", "stop B4.stop killed"]
     plan += ["run B5.call killed /a/attacker B5.call"]
     stub = gdbstub.GdbStub()
-    problems, seen = {}, {}
+    seen, problems = collections.Counter(), {}
     try:
         boot, wait = start_battery(t, plan, options=stub.options, build=build)
         try:
             stub.connect()
-            seen, problems = watch_flags(stub, kernel_symbols(t, build), 6000)
+            watch_flags(stub, kernel_symbols(t, build), 6000, seen, problems)
             stub.detach()
         except (OSError, EOFError) as problem:
             t.log("gdb stub: %s" % problem)
@@ -699,7 +697,7 @@ def test_random(t):
         cast.shard("H1", name + ".take", "fuzz", "take")
         cast.channel(name, name + ".send")
         cast.channel(name + ".send", name + ".take")
-    plan = ["rest H1.%d 100" % n for n in range(20)]
+    plan = ["rest H1.%d %d" % (n, 2000 if t.full else 100) for n in range(20)]
     battery = run_battery(t, plan, programs=("fuzz",), manifest="\n".join(cast.lines))
     endings = battery.result.endings()
     bad = [name for name in cast.rows["H1"] if endings.get(name) != 0]
