@@ -43,7 +43,7 @@ static void ends(uint64_t cycles)
 		int64_t got = 0;
 		switch (i % 3) {
 		case 0:
-			command("fault");
+			command("fault late"); /* late enough for this shard to be waiting by then */
 			REFUSED(CLOSED, coconut_channel_recv(0, answer, sizeof(answer)));
 			break;
 		case 1:
@@ -76,7 +76,7 @@ static void ends_peer(void)
 		if (same(word, "end"))
 			return;
 		if (same(word, "fault late"))
-			busy_wait(2);
+			busy_wait(30);
 		if (word[0] == 'f')
 			__builtin_trap();
 		CHECK(same(word, "more"));
@@ -270,7 +270,7 @@ static void full_queue_peer(void)
 
 	for (uint64_t n = 0; n < 40; n++) {
 		if (n % 10 == 0)
-			busy_wait(2);
+			busy_wait(30);
 		CHECK_EQ(coconut_channel_recv(0, &got, sizeof(got)), sizeof(got));
 		CHECK_EQ(got, n);
 	}
