@@ -307,9 +307,3 @@ void edu_init(void)
 	else
 		print("DMA engines: none; copies between GPU partitions are made by the processor\n");
 }
-
-/* Returns how many engines there are. */
-int edu_count(void)
-{
-	return (int)engine_count;
-}

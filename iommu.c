@@ -5,10 +5,10 @@
  * root table (by bus) and a context table (by device and function), finds the tables of the device's domain there,
  * and translates the address like a page walk of the processor: what the domain does not map is refused and recorded.
  *
- * Invariants: no device is a bus master before its domain is in place, or after it is gone; a device without a domain
+ * Invariants: no device is a bus master before its domain is in place; a device without a domain
  * has no context entry and reaches nothing. All tables lie in frames of the supervisor, which no shard can reach.
  * Whatever is taken out of a table is invalidated, and DMA that was under way has ended, before the function that does so
- * returns: the invalidation is the revocation. A domain keeps its tables until it is detached.
+ * returns: the invalidation is the revocation. A domain keeps its tables.
  *
  * Read next: edu.c, a device that uses it. Sections are those of the VT-d specification, revision 3.1.
  */
@@ -144,17 +144,6 @@ static uint64_t *second_level(uint64_t root, uint64_t iova, bool create)
 	return &table[iova >> 12 & 511];
 }
 
-/* Frees a table and all below it. */
-static void free_tables(uint64_t phys, int level)
-{
-	uint64_t *table = phys_to_virt(phys);
-
-	for (uint32_t i = 0; level > 0 && i < 512; i++)
-		if (table[i])
-			free_tables(table[i] & PTE_ADDRESS, level - 1);
-	frame_free(NULL, phys);
-}
-
 /* Returns whether a domain can map these device addresses: translated ones, so not those that are interrupts. */
 static bool iova_range(uint64_t iova, uint64_t pages)
 {
@@ -256,16 +245,6 @@ int iommu_attach(const struct pci_device *device, uint32_t *domain)
 	pci_command(&pci_ports, device, 0, PCI_COMMAND_BUS_MASTER);
 	*domain = slot;
 	return 0;
-}
-
-/* Takes a device its domain and its DMA, and frees the tables. */
-void iommu_detach(uint32_t domain)
-{
-	pci_command(&pci_ports, domains[domain].device, PCI_COMMAND_BUS_MASTER, 0);
-	set_entry(context_entry(domains[domain].device), 0);
-	invalidate_domain(domain);
-	free_tables(domains[domain].root, levels - 1);
-	domains[domain].device = NULL;
 }
 
 /* Maps `pages` pages at device address `iova`, where nothing is mapped, to `phys`. Returns 0, -COCONUT_E_INVAL for

@@ -406,7 +406,6 @@ struct iommu_fault {
 void iommu_init(void);
 bool iommu_present(void);
 int iommu_attach(const struct pci_device *device, uint32_t *domain);
-void iommu_detach(uint32_t domain);
 int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write);
 void iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages);
 void iommu_set_owner(uint32_t domain, int shard_id);
@@ -433,7 +432,6 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 #define EDU_NOWHERE UINT64_MAX /* in place of a device address: edu_transfer_raw leaves that half out */
 
 void edu_init(void);
-int edu_count(void);
 int64_t edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len);
 void edu_abandon(struct shard *shard);
 void edu_revoke(uint64_t phys, uint64_t size);

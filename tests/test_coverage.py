@@ -28,9 +28,10 @@ BORROWED = ["dma.target_dies", "dma.source_dies", "dma.stray", "dma.four_levels"
             "calls.file_mappings", "calls.damaged_files", "calls.pledges", "calls.nomem", "life.restart", "life.after",
             "life.many_shards", "life.deadlock_of_two", "life.deadlock_of_three", "life.deadlock_through_after",
             "life.peer_cannot_start", "state.old_shards", "faults.exceptions", "console.pieces", "console.utf8",
-            "system.missing_program", "system.bad_ramdisk", "system.bad_manifest"]
-BORROWED_FULL = ["attacks.kernel", "system.triple_fault", "ipc.capabilities", "attacks.residue", "attacks.exceptions", "attacks.cycles",
-                 "state.flags", "state.fpu", "ipc.integrity", "dma.machines", "dma.crowd", "gpu.no_edu", "gpu.ends", "gpu.residue", "gpu.small_vram",
+            "system.missing_program", "system.bad_ramdisk", "system.bad_manifest", "gpu.residue", "gpu.ends",
+            "ipc.capabilities", "system.triple_fault"]
+BORROWED_FULL = ["attacks.kernel", "attacks.residue", "attacks.exceptions", "attacks.cycles",
+                 "state.flags", "state.fpu", "ipc.integrity", "dma.machines", "dma.crowd", "gpu.no_edu", "gpu.small_vram",
                  "console.flood", "system.machine_pc", "system.provoked_uefi", "profile.death"]
 
 # Every kind of mistake that a manifest can have, each in a boot of its own; the first ones differ in code most.
