@@ -7,6 +7,9 @@
 set -Eeuo pipefail
 self=run.sh
 die_status=4
+trap 'exit 129' HUP # from the first line on: without a trap, bash forgets a signal that its child survived
+trap 'exit 130' INT
+trap 'exit 143' TERM
 trap 'exit $die_status' ERR
 caller_dir=$PWD
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
@@ -197,9 +200,6 @@ make_boot_volume() {
 	[[ ! $words ]] || printf '%s\n' "$words" >"$run_dir/esp/cmdline.txt"
 }
 
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
 parse_options "$@"
 [[ $build_dir != build ]] || ./build.sh || die "the build failed; see above."
 make_run_folder
