@@ -282,6 +282,8 @@ int main(const char *args)
 	CHECK(talk(&w));
 	w.spinner = coconut_spawn("/a/canary", 9, "spin", 4);
 	CHECK(w.spinner >= 0);
+	for (int i = 0; i < 20; i++)
+		coconut_yield(); /* the spinner maps its page before the frames are counted */
 	w.frames = count_frames();
 	for (const char *at = (const char *)PLAN; at < (const char *)PLAN + size && *at;) {
 		at = read_step(at, &step);
