@@ -214,6 +214,8 @@ def main():
                 print("%s%s: %s" % (name, " (--full only)" if job.full_only else "", job.description))
         return 0
     jobs = [job for job in jobs if options.full or not job.full_only]
+    # A shell that starts this in the background has it ignore SIGINT, and what is ignored stays so in every child.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGHUP, interrupt)
     try:
