@@ -344,8 +344,11 @@ def test_bad_input(t):
     t.equal(endings, {name: 1 for name in jobs}, "ends")
     messages = [line for line in result.lines if line.startswith("llama-inference: ") and " tokens in " not in line]
     t.equal(len(messages), len(jobs), "messages")
-    for line, (name, (_, words)) in zip(messages, jobs.items()):
-        t.check(words in line, "%s: `%s` is not in: %s" % (name, words, line))
+    # Lines of different shards that wait while another has an open line may change places; the longest words find theirs first.
+    for name, (_, words) in sorted(jobs.items(), key=lambda job: -len(job[1][1])):
+        line = next((line for line in messages if words in line), None)
+        t.check(line, "%s: `%s` is in none of: %s" % (name, words, messages))
+        messages.remove(line)
     t.check("PANIC" not in result.text and "killed" not in result.text, "something was killed")
 
 
