@@ -253,7 +253,7 @@ interrupt_return:
 ; State at entry: ring 0, rcx = user rip, r11 = user rflags, SFMASK applied (interrupts off), rsp still the
 ; shard's: not to be trusted or used. After step 2 the kernel stack holds, from the top down:
 ;
-;     user rsp  r11  rcx  r10  r9  r8  rdx  rsi  rdi     rsp points at rdi
+;     user rsp  r11  rcx  r10  r9  r8  rdx  rsi  rdi     struct syscall_frame, rsp points at rdi
 ;
 ;   1. the kernel stack of this shard
 ;   2. what C may overwrite and the shard must get back
@@ -276,7 +276,7 @@ syscall_entry:
         POP     rdi, rsi, rdx, r8, r9, r10, rcx, r11, rsp  ; 4.
         o64     sysret
 .bad_return:
-        mov     rdi, [rsp + SYSCALL_FRAME_RIP_HIGH - 4]
+        mov     rdi, rsp
         call    syscall_bad_return
 
 ; ---------------------------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ syscall_entry:
 ; void context_switch(struct shard *from, struct shard *to)
 ; Leaves `from` where it stands and continues `to` where it once left. Interrupts are off. The FPU is the
 ; caller's business: an ISR stub has saved it, a system call uses context_switch_fpu.
-;   1. callee-saved registers on the old stack, the rest is dead by the C calling convention
+;   1. callee-saved registers on the old stack (struct switch_frame), the rest is dead by the C calling convention
 ;   2. the other stack, the other address space (a reload of CR3 flushes what belongs to `from`)
 ;   3. where the next entry from ring 3 shall land
 ;   4. selectors that `from` may have loaded

@@ -37,6 +37,7 @@ struct bootinfo {
 	uint64_t ramdisk_size; /* bytes */
 	uint64_t rsdp;         /* physical address of the ACPI RSDP (may lie above 1 GiB), 0 if there is none */
 	uint64_t command_line; /* physical address of a NUL-terminated string, 0 if there is none */
+	uint64_t loader;       /* where the firmware put the loader, for a debugger's symbols, 0 if there was none */
 };
 
 #endif

@@ -537,6 +537,7 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
 		.ramdisk_size = ramdisk.size,
 		.rsdp = find_rsdp(system),
 		.command_line = (uint64_t)read_command_line(root),
+		.loader = base,
 	};
 	say("loader at %x: supervisor.elf and ramdisk.img (%u KiB) loaded", base, ramdisk.size / 1024);
 

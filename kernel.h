@@ -84,6 +84,14 @@ struct trap_frame {
 	uint64_t rip, cs, rflags, rsp, ss;             /* 88 .. a8 by the CPU */
 };
 
+/* What syscall_entry pushes, and what context_switch leaves at kernel_rsp, lowest address first. */
+struct syscall_frame {
+	uint64_t rdi, rsi, rdx, r8, r9, r10, rip, rflags, rsp;
+};
+struct switch_frame {
+	uint64_t r15, r14, r13, r12, rbp, rbx, rip;
+};
+
 /* Frames of physical memory: one bit each, free and clean, and a summary to find a free one fast. */
 struct frame_map {
 	uint64_t *free;    /* bit f set: frame f may be handed out */
@@ -286,7 +294,7 @@ uint64_t timer_ms(void);
 
 void syscall_init(void);
 int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
-void syscall_bad_return(uint64_t rip) __attribute__((noreturn));
+void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noreturn));
 int64_t refuse(int error, int argument, uint64_t value, const char *reason);
 bool user_range(uint64_t address, uint64_t len);
 bool user_readable(uint64_t address, uint64_t len);

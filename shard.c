@@ -112,10 +112,9 @@ static const char *map_gpu(struct shard *shard, const struct manifest_shard *spe
 static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args)
 {
 	struct trap_frame *frame = (struct trap_frame *)shard->stack_top - 1;
-	uint64_t *switch_frame = (uint64_t *)frame - 7; /* six callee-saved registers and a return address */
+	struct switch_frame *saved = (struct switch_frame *)frame - 1;
 
-	memset(switch_frame, 0, 6 * sizeof(*switch_frame));
-	switch_frame[6] = (uint64_t)interrupt_return;
+	*saved = (struct switch_frame){.rip = (uint64_t)interrupt_return};
 	*frame = (struct trap_frame){
 		.rip = COCONUT_CODE_BASE,
 		.cs = SEL_USER_CODE,
@@ -124,7 +123,7 @@ static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args)
 		.ss = SEL_USER_DATA,
 		.rdi = args,
 	};
-	shard->kernel_rsp = (uint64_t)switch_frame;
+	shard->kernel_rsp = (uint64_t)saved;
 	memset(shard->fpu, 0, sizeof(shard->fpu));
 	*(uint16_t *)shard->fpu = FPU_CONTROL_DEFAULT;
 	*(uint32_t *)(shard->fpu + FXSAVE_MXCSR) = MXCSR_DEFAULT;

@@ -185,10 +185,10 @@ int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uin
 }
 
 /* Called by syscall_entry when the return address would fault on its way back. */
-void syscall_bad_return(uint64_t rip)
+void syscall_bad_return(const struct syscall_frame *frame)
 {
 	print("Shard %u (%s) killed: system call from a non-canonical address, return to 0x%lx refused\n", current->id,
-	      current->profile->name, rip);
+	      current->profile->name, frame->rip);
 	handle_sys_exit(COCONUT_KILLED);
 }
 
