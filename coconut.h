@@ -126,95 +126,58 @@ struct pipeline_config {
 
 #ifndef COCONUT_NO_CALLS /* the supervisor includes this header for the numbers only */
 
-/* Enters the supervisor, with 0 to 5 arguments. Callers use the typed functions below. */
-#define COCONUT_SYSCALL(...)                                                                \
-	int64_t result;                                                                     \
-	__asm__ volatile("syscall" : "=a"(result) : "a"(number), ##__VA_ARGS__ : "rcx", "r11", "memory"); \
-	return result
+/* Enters the supervisor with a call number and its arguments, each behind the letter of its register: "D" is rdi, "S" is
+ * rsi, "d" is rdx. Its value is the result. Programs use the typed functions below. */
+#define COCONUT_SYSCALL(number, ...) ({                                                                               \
+	int64_t result;                                                                                               \
+	__asm__ volatile("syscall" : "=a"(result) : "a"((uint64_t)(number)), ##__VA_ARGS__ : "rcx", "r11", "memory"); \
+	result;                                                                                                       \
+})
 
-static inline int64_t coconut_syscall0(uint64_t number)
-{
-	COCONUT_SYSCALL();
-}
+/* Defines the function `name` with these parameters, which is one system call: number and arguments as above. */
+#define COCONUT_CALL(name, parameters, ...) \
+	static inline int64_t name parameters { return COCONUT_SYSCALL(__VA_ARGS__); }
 
-static inline int64_t coconut_syscall1(uint64_t number, uint64_t a0)
-{
-	COCONUT_SYSCALL("D"(a0));
-}
-
-static inline int64_t coconut_syscall2(uint64_t number, uint64_t a0, uint64_t a1)
-{
-	COCONUT_SYSCALL("D"(a0), "S"(a1));
-}
-
-static inline int64_t coconut_syscall3(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2)
-{
-	COCONUT_SYSCALL("D"(a0), "S"(a1), "d"(a2));
-}
-
-static inline int64_t coconut_syscall4(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
-{
-	register uint64_t r10 __asm__("r10") = a3;
-	COCONUT_SYSCALL("D"(a0), "S"(a1), "d"(a2), "r"(r10));
-}
-
+/* Any call with five arguments. No letter stands for r10 and r8, so variables are bound to them. */
 static inline int64_t coconut_syscall(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4)
 {
 	register uint64_t r10 __asm__("r10") = a3;
 	register uint64_t r8 __asm__("r8") = a4;
-	COCONUT_SYSCALL("D"(a0), "S"(a1), "d"(a2), "r"(r10), "r"(r8));
+	return COCONUT_SYSCALL(number, "D"(a0), "S"(a1), "d"(a2), "r"(r10), "r"(r8));
 }
 
 /* Ends this shard with an exit code. Does not return. */
 static inline void __attribute__((noreturn)) coconut_exit(uint64_t code)
 {
-	coconut_syscall1(SYS_EXIT, code);
+	COCONUT_SYSCALL(SYS_EXIT, "D"(code));
 	__builtin_unreachable();
 }
 
 /* Writes 1 to COCONUT_WRITE_MAX bytes to the console. Returns the number of bytes. Control characters
  * other than newline and tab are replaced. */
-static inline int64_t coconut_serial_write(const void *buf, size_t len)
-{
-	return coconut_syscall2(SYS_SERIAL_WRITE, (uint64_t)buf, len);
-}
+COCONUT_CALL(coconut_serial_write, (const void *buf, size_t len), SYS_SERIAL_WRITE, "D"(buf), "S"(len))
 
 /* Gives the shard at the other end of `channel` a copy of capability `handle` with a subset of its rights.
  * Needs GRANT on `handle` and SEND on `channel`. Returns the handle that the copy has there. */
-static inline int64_t coconut_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights)
-{
-	return coconut_syscall3(SYS_CAP_GRANT, handle, channel, rights);
-}
+COCONUT_CALL(coconut_cap_grant, (uint64_t handle, uint64_t channel, uint64_t rights),
+	SYS_CAP_GRANT, "D"(handle), "S"(channel), "d"(rights))
 
 /* Gives up capability `handle` and takes back every copy that was granted from it. Returns 0. */
-static inline int64_t coconut_cap_revoke(uint64_t handle)
-{
-	return coconut_syscall1(SYS_CAP_REVOKE, handle);
-}
+COCONUT_CALL(coconut_cap_revoke, (uint64_t handle), SYS_CAP_REVOKE, "D"(handle))
 
 /* Reduces the rights of `handle` to its intersection with `rights`, for good. Returns 0. */
-static inline int64_t coconut_cap_restrict(uint64_t handle, uint64_t rights)
-{
-	return coconut_syscall2(SYS_CAP_RESTRICT, handle, rights);
-}
+COCONUT_CALL(coconut_cap_restrict, (uint64_t handle, uint64_t rights), SYS_CAP_RESTRICT, "D"(handle), "S"(rights))
 
 /* Returns type << 48 | resource << 16 | rights of `handle`. */
-static inline int64_t coconut_cap_inspect(uint64_t handle)
-{
-	return coconut_syscall1(SYS_CAP_INSPECT, handle);
-}
+COCONUT_CALL(coconut_cap_inspect, (uint64_t handle), SYS_CAP_INSPECT, "D"(handle))
 
 /* Queues a message of 1 to COCONUT_MESSAGE_MAX bytes; waits while the queue is full. Returns 0. */
-static inline int64_t coconut_channel_send(uint64_t handle, const void *buf, size_t len)
-{
-	return coconut_syscall3(SYS_CHANNEL_SEND, handle, (uint64_t)buf, len);
-}
+COCONUT_CALL(coconut_channel_send, (uint64_t handle, const void *buf, size_t len),
+	SYS_CHANNEL_SEND, "D"(handle), "S"(buf), "d"(len))
 
 /* Waits for a message and takes it. Returns its length in bytes. */
-static inline int64_t coconut_channel_recv(uint64_t handle, void *buf, size_t max)
-{
-	return coconut_syscall3(SYS_CHANNEL_RECV, handle, (uint64_t)buf, max);
-}
+COCONUT_CALL(coconut_channel_recv, (uint64_t handle, void *buf, size_t max),
+	SYS_CHANNEL_RECV, "D"(handle), "S"(buf), "d"(max))
 
 /* Sends, then waits at the same end for the answer: a client's request, or a server's reply followed by
  * its wait for the next request. Returns the length of the answer in bytes. */
@@ -224,99 +187,58 @@ static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, siz
 }
 
 /* Opens the regular file at an absolute path of `len` bytes (no NUL needed). Returns a descriptor. */
-static inline int64_t coconut_fs_open(const char *path, size_t len)
-{
-	return coconut_syscall2(SYS_FS_OPEN, (uint64_t)path, len);
-}
+COCONUT_CALL(coconut_fs_open, (const char *path, size_t len), SYS_FS_OPEN, "D"(path), "S"(len))
 
 /* Reads up to `max` bytes and advances. Returns the number of bytes, 0 at the end of the file. */
-static inline int64_t coconut_fs_read(uint64_t fd, void *buf, size_t max)
-{
-	return coconut_syscall3(SYS_FS_READ, fd, (uint64_t)buf, max);
-}
+COCONUT_CALL(coconut_fs_read, (uint64_t fd, void *buf, size_t max), SYS_FS_READ, "D"(fd), "S"(buf), "d"(max))
 
 /* Returns the size of the open file in bytes. */
-static inline int64_t coconut_fs_stat(uint64_t fd)
-{
-	return coconut_syscall1(SYS_FS_STAT, fd);
-}
+COCONUT_CALL(coconut_fs_stat, (uint64_t fd), SYS_FS_STAT, "D"(fd))
 
 /* Closes the descriptor. Returns 0. */
-static inline int64_t coconut_fs_close(uint64_t fd)
-{
-	return coconut_syscall1(SYS_FS_CLOSE, fd);
-}
+COCONUT_CALL(coconut_fs_close, (uint64_t fd), SYS_FS_CLOSE, "D"(fd))
 
 /* Maps the whole file read-only at a page-aligned address at or above COCONUT_LARGE_BASE, without copying.
  * Returns the size of the file in bytes. The descriptor may be closed afterwards. */
-static inline int64_t coconut_fs_map(uint64_t fd, uint64_t address)
-{
-	return coconut_syscall2(SYS_FS_MAP, fd, address);
-}
+COCONUT_CALL(coconut_fs_map, (uint64_t fd, uint64_t address), SYS_FS_MAP, "D"(fd), "S"(address))
 
 /* Maps `pages` zeroed pages, readable and writable, at a page-aligned address. Returns 0. */
-static inline int64_t coconut_mmap(uint64_t address, uint64_t pages)
-{
-	return coconut_syscall2(SYS_MMAP, address, pages);
-}
+COCONUT_CALL(coconut_mmap, (uint64_t address, uint64_t pages), SYS_MMAP, "D"(address), "S"(pages))
 
 /* Unmaps `pages` pages of the heap or of a file mapping. Returns 0. */
-static inline int64_t coconut_munmap(uint64_t address, uint64_t pages)
-{
-	return coconut_syscall2(SYS_MUNMAP, address, pages);
-}
+COCONUT_CALL(coconut_munmap, (uint64_t address, uint64_t pages), SYS_MUNMAP, "D"(address), "S"(pages))
 
 /* Returns milliseconds since boot. Coarse on purpose: a fine clock is a side channel. */
-static inline int64_t coconut_time(void)
-{
-	return coconut_syscall0(SYS_TIME);
-}
+COCONUT_CALL(coconut_time, (void), SYS_TIME)
 
 /* Promises to make from now on only the calls of the PLEDGE_ bits in `mask`. Promises cannot be taken back. */
-static inline int64_t coconut_gpu_pledge(uint64_t mask)
-{
-	return coconut_syscall1(SYS_GPU_PLEDGE, mask);
-}
+COCONUT_CALL(coconut_gpu_pledge, (uint64_t mask), SYS_GPU_PLEDGE, "D"(mask))
 
 /* Restricts this shard's GPU DMA to `size` bytes of its partition from `offset`. Once. */
-static inline int64_t coconut_gpu_unveil(uint64_t offset, uint64_t size)
-{
-	return coconut_syscall2(SYS_GPU_UNVEIL, offset, size);
-}
+COCONUT_CALL(coconut_gpu_unveil, (uint64_t offset, uint64_t size), SYS_GPU_UNVEIL, "D"(offset), "S"(size))
 
 /* Copies from this shard's VRAM at `source` to the partition that capability `target` names. */
-static inline int64_t coconut_gpu_dma(uint64_t target, uint64_t source, uint64_t destination_and_length)
-{
-	return coconut_syscall3(SYS_GPU_DMA, target, source, destination_and_length);
-}
+COCONUT_CALL(coconut_gpu_dma, (uint64_t target, uint64_t source, uint64_t destination_and_length),
+	SYS_GPU_DMA, "D"(target), "S"(source), "d"(destination_and_length))
 
 /* Starts the program at `path` as a shard of the caller's priority, whose frames count against the caller's quota
  * and which ends when the caller does. Needs a SHARD capability with the right CREATE. `args_len` counts no NUL
  * and may be 0. Returns the handle of a SHARD capability for the new shard. */
 static inline int64_t coconut_spawn(const char *path, size_t path_len, const char *args, size_t args_len)
 {
-	return coconut_syscall4(SYS_SPAWN, (uint64_t)path, path_len, (uint64_t)args, args_len);
+	return coconut_syscall(SYS_SPAWN, (uint64_t)path, path_len, (uint64_t)args, args_len, 0);
 }
 
 /* Waits until the shard has ended, frees its slot and the capability. Returns the low 32 bits of its exit code, or
  * -1 when it was killed (no error of this call has that number). */
-static inline int64_t coconut_wait(uint64_t handle)
-{
-	return coconut_syscall1(SYS_WAIT, handle);
-}
+COCONUT_CALL(coconut_wait, (uint64_t handle), SYS_WAIT, "D"(handle))
 
 /* Makes another shard end with the code COCONUT_KILLED; WAIT tells when it has. Returns 0, also when it has ended
  * already. */
-static inline int64_t coconut_kill(uint64_t handle)
-{
-	return coconut_syscall1(SYS_KILL, handle);
-}
+COCONUT_CALL(coconut_kill, (uint64_t handle), SYS_KILL, "D"(handle))
 
 /* Lets other shards of the same priority run first. Returns 0. */
-static inline int64_t coconut_yield(void)
-{
-	return coconut_syscall0(SYS_YIELD);
-}
+COCONUT_CALL(coconut_yield, (void), SYS_YIELD)
 
 static inline size_t coconut_strlen(const char *s)
 {
