@@ -49,7 +49,6 @@ struct acpi_drhd {
 #define ACPI_SCOPE_ENDPOINT 1
 #define ACPI_SCOPE_BRIDGE   2
 #define ACPI_SCOPE_IOAPIC   3
-#define ACPI_SCOPE_HPET     4
 
 /* One device of a remapping unit. */
 struct acpi_scope {

@@ -6,7 +6,8 @@
  * takes back every copy, however far it has travelled.
  *
  * Invariants: the rights of a child never exceed those its parent had when it was granted; a shard holds at
- * most half of its slots on the grace of others; indices in parent, child and sibling point at used slots.
+ * most half of its slots on the grace of others; indices in parent, child and sibling point at used slots; what is
+ * below a revoked entry is revoked.
  *
  * Read next: channel.c.
  */
@@ -24,7 +25,7 @@ int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, b
 	int free_slot = -1, from_others = 0;
 
 	for (int i = COCONUT_CAP_SLOTS - 1; i >= 0; i--) {
-		if (!slots[i].type)
+		if (!slots[i].type && !slots[i].revoked)
 			free_slot = i;
 		else
 			from_others += slots[i].granted;
@@ -57,8 +58,37 @@ int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rig
 	return handle;
 }
 
+/* Takes the meaning from entry `top` and from every copy below it, all at once: none can be used or copied any more.
+ * They are still to be removed. */
+void cap_mark(struct cap_table *table, uint32_t top)
+{
+	for (uint32_t at = top;;) {
+		struct capability *cap = &table->entry[at];
+		if (cap->type)
+			cap->revoked = cap->type;
+		cap->type = 0;
+		if (cap->child != CAP_NONE) {
+			at = cap->child;
+			continue;
+		}
+		while (at != top && table->entry[at].sibling == CAP_NONE)
+			at = table->entry[at].parent;
+		if (at == top)
+			return;
+		at = table->entry[at].sibling;
+	}
+}
+
+/* Returns an entry without children below `top`, or `top` itself when nothing is left below it. */
+uint32_t cap_leaf(const struct cap_table *table, uint32_t top)
+{
+	while (table->entry[top].child != CAP_NONE)
+		top = table->entry[top].child;
+	return top;
+}
+
 /* Takes entry `index`, which has no children, out of its parent's list and frees its slot. */
-static void remove_entry(struct cap_table *table, uint32_t index)
+void cap_remove(struct cap_table *table, uint32_t index)
 {
 	struct capability *cap = &table->entry[index];
 
@@ -69,19 +99,6 @@ static void remove_entry(struct cap_table *table, uint32_t index)
 		*link = cap->sibling;
 	}
 	*cap = (struct capability){0};
-}
-
-/* Removes one entry without children from the tree below and including `top`, going down from `*at`, an entry
- * of that tree, and moves `*at` to where to go on. Returns the index of what was removed: `top` comes last. */
-uint32_t cap_remove_leaf(struct cap_table *table, uint32_t *at)
-{
-	uint32_t leaf = *at;
-
-	while (table->entry[leaf].child != CAP_NONE)
-		leaf = table->entry[leaf].child;
-	*at = table->entry[leaf].parent;
-	remove_entry(table, leaf);
-	return leaf;
 }
 
 /* Returns the capability that `handle` names for `shard`, NULL when there is none. */
@@ -104,29 +121,33 @@ static uint32_t index_of(const struct capability *cap)
 	return (uint32_t)(cap - caps.entry);
 }
 
-/* Removes a capability and all its copies, and ends the waits that went through any of them. */
+/* Removes a capability and all its copies, and ends the waits that went through any of them. From the first moment on
+ * nobody can use them, so that the tree can only shrink while others run between two pieces: each removes one leaf,
+ * found from the top, since the place of the last one may be another capability's by then. */
 void cap_revoke_index(uint32_t top)
 {
-	uint32_t at = top, removed;
+	cap_mark(&caps, top);
+	while (caps.entry[top].revoked) {
+		uint32_t leaf = cap_leaf(&caps, top);
+		struct shard *holder = &shards[leaf / COCONUT_CAP_SLOTS];
 
-	do {
-		removed = cap_remove_leaf(&caps, &at);
-		struct shard *holder = &shards[removed / COCONUT_CAP_SLOTS];
-		spawn_cap_gone(removed);
-		if (holder->state == SHARD_BLOCKED && holder->wait_handle == removed % COCONUT_CAP_SLOTS)
+		if (caps.entry[leaf].revoked == CAP_SHARD)
+			spawn_cap_gone(caps.entry[leaf].resource, leaf);
+		cap_remove(&caps, leaf);
+		if (holder->state == SHARD_BLOCKED && holder->wait_handle == leaf % COCONUT_CAP_SLOTS)
 			sched_wake(holder, -COCONUT_E_BADHANDLE);
-	} while (removed != top);
-}
-
-/* Removes everything a dying shard holds, with the copies it has granted. */
-void caps_drop_all(struct shard *shard)
-{
-	for (uint32_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++) {
-		const struct capability *cap = cap_find(&caps, shard->id, handle);
-		if (cap)
-			cap_revoke_index(index_of(cap));
 		preempt_point();
 	}
+}
+
+/* Removes everything a dying shard holds, with the copies it has granted, also what another is just revoking. */
+void caps_drop_all(struct shard *shard)
+{
+	uint32_t first = shard->id * COCONUT_CAP_SLOTS;
+
+	for (uint32_t i = first; i < first + COCONUT_CAP_SLOTS; i++)
+		if (caps.entry[i].type || caps.entry[i].revoked)
+			cap_revoke_index(i);
 }
 
 /* CAP_GRANT: gives the shard at the other end of `channel` a copy of `handle` with a subset of its rights.

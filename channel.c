@@ -326,7 +326,8 @@ static void collect_holders(void)
 
 /* Returns the shards any of which could end the wait of a blocked shard: those that could send what it waits for
  * or make room for it, the home of the other end, which could close it, and the shard whose end lets a home that
- * has not started yet begin. Somebody who could kill it counts too: its parent. */
+ * has not started yet begin. Those count too from whom its capability comes, who could revoke it (one that is just
+ * being revoked ends its wait for certain), and somebody who could kill it: its parent. */
 static shard_set who_could_wake(const struct shard *shard)
 {
 	if (shard->wait == WAIT_SHARD)
@@ -340,7 +341,9 @@ static shard_set who_could_wake(const struct shard *shard)
 		set |= 1UL << ends[other].home;
 	if (ends[other].state == END_PENDING)
 		set |= 1UL << manifest_awaited(ends[other].home);
-	if (cap->parent != CAP_NONE)
+	if (cap->revoked)
+		return ~0UL;
+	for (; cap->parent != CAP_NONE; cap = &caps.entry[cap->parent])
 		set |= 1UL << cap->parent / COCONUT_CAP_SLOTS;
 	if (shard->parent)
 		set |= 1UL << shard->parent->id;
@@ -370,6 +373,7 @@ static void print_cycle(shard_set stuck)
 		seen |= 1UL << at;
 		at = (uint32_t)__builtin_ctzl(next);
 		print("%s%s", shard->wait == WAIT_RECV ? "from " : shard->wait == WAIT_SEND ? "to " : "", shards[at].profile->name);
+		preempt_point();
 	}
 	print(". They are killed.\n");
 }
@@ -392,12 +396,15 @@ bool channel_deadlocks(void)
 			uint32_t i = (uint32_t)__builtin_ctzl(left);
 			if (who_could_wake(&shards[i]) & ~stuck)
 				stuck &= ~(1UL << i);
+			preempt_point();
 		}
 	} while (stuck != before);
 	if (!stuck)
 		return false;
 	print_cycle(stuck);
-	for (shard_set left = stuck; left; left &= left - 1)
+	for (shard_set left = stuck; left; left &= left - 1) {
 		shard_kill(&shards[__builtin_ctzl(left)], PRIORITY_CRITICAL);
+		preempt_point();
+	}
 	return true;
 }

@@ -44,31 +44,33 @@ static void emit(const char *text, size_t len)
 		serial_put(text[i]);
 }
 
-/* Sends what one waiting writer has, and makes it the owner when its last line is still open. The console
- * must be nobody's. */
-static void drain_one(void)
+/* Sends what a waiting writer has, and makes it the owner when its last line is still open. The console must be
+ * nobody's. */
+static void drain(uint32_t number)
 {
-	for (uint32_t i = 0; writers_waiting && i < WRITERS; i++) {
-		uint32_t number = next_to_drain;
-		struct writer *writer = &writers[number];
+	struct writer *writer = &writers[number];
 
+	emit(writer->pending, writer->pending_len);
+	if (writer->pending[writer->pending_len - 1] != '\n')
+		owner = number;
+	writer->pending_len = 0;
+	writers_waiting--;
+}
+
+/* Does so for the next of the waiting writers, of whom there must be one. */
+static void drain_next(void)
+{
+	do
 		next_to_drain = (next_to_drain + 1) % WRITERS;
-		if (!writer->pending_len)
-			continue;
-		emit(writer->pending, writer->pending_len);
-		if (writer->pending[writer->pending_len - 1] != '\n')
-			owner = number;
-		writer->pending_len = 0;
-		writers_waiting--;
-		return;
-	}
+	while (!writers[next_to_drain].pending_len);
+	drain(next_to_drain);
 }
 
 /* Gives waiting text its turn. Called at every tick, so that text never waits for the next writer. */
 void console_poll(void)
 {
 	if (owner == NOBODY && writers_waiting)
-		drain_one();
+		drain_next();
 }
 
 /* Ends the open line with a visible mark. */
@@ -82,13 +84,10 @@ static void put(uint32_t number, char c)
 {
 	struct writer *writer = &writers[number];
 
-	while (owner == NOBODY && writer->pending_len)
-		drain_one();
-	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) {
+	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX)
 		cut_line();
-		next_to_drain = number;
-		drain_one();
-	}
+	if (owner == NOBODY && writer->pending_len)
+		drain(number);
 	if (owner == NOBODY || owner == number) {
 		emit(&c, 1);
 		owner = c == '\n' ? NOBODY : number;
@@ -175,7 +174,7 @@ void console_flush_all(void)
 	if (owner != NOBODY && owner != CONSOLE_SUPERVISOR)
 		console_end(owner);
 	while (writers_waiting) {
-		drain_one();
+		drain_next();
 		if (owner != NOBODY)
 			put(owner, '\n');
 	}

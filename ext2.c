@@ -27,6 +27,7 @@
 void *memcpy(void *to, const void *from, size_t len); /* the supervisor's own; libc's in the host tests */
 void *memset(void *to, int byte, size_t len);
 int memcmp(const void *a, const void *b, size_t len);
+void preempt_point(void); /* lets interrupts in; empty in the host tests */
 
 /* Superblock (3.1): 1,024 bytes, 1,024 bytes from the start whatever the block size is. */
 #define SUPERBLOCK_OFFSET   1024
@@ -192,8 +193,11 @@ static int64_t find_in_block(const uint8_t *block, uint32_t block_size, const ch
 		if (rec_len < DIRENT_NAME + name_len || rec_len % 4 != 0 || rec_len > block_size - at)
 			return -COCONUT_E_IO;
 		uint32_t inode = le32(entry + DIRENT_INODE);
-		if (inode != 0 && name_len == len && memcmp(entry + DIRENT_NAME, name, len) == 0)
+		if (inode == 0 || name_len != len)
+			continue;
+		if (memcmp(entry + DIRENT_NAME, name, len) == 0)
 			return inode;
+		preempt_point();
 	}
 	return 0;
 }
@@ -208,6 +212,7 @@ static int64_t find_entry(const struct ext2 *fs, const struct ext2_file *directo
 		int64_t inode = find_in_block(fs->image + at, fs->block_size, name, len);
 		if (inode != 0)
 			return inode;
+		preempt_point();
 	}
 	return 0;
 }

@@ -15,7 +15,6 @@
 /* Page-fault error code (SDM Vol. 3A 4.7). */
 #define PF_PRESENT 0x01
 #define PF_WRITE 0x02
-#define PF_USER 0x04
 #define PF_RESERVED 0x08
 #define PF_FETCH 0x10
 #define PF_PROTECTION_KEY 0x20
@@ -34,30 +33,22 @@ static const char *const exception_names[32] = {
 /* What a shard most likely did, for the exceptions that are no page fault. */
 static const char *likely_cause(const struct trap_frame *frame)
 {
-	switch (frame->vector) {
-	case 0:
-		return "a division by zero, or a quotient that does not fit";
-	case 1:
-		return "the trap flag was set, or a debug instruction ran";
-	case 3:
-		return "a breakpoint instruction without a debugger";
-	case 6:
-		return "an instruction that this CPU does not have or the kernel does not enable (AVX, FSGSBASE), or a jump into data";
-	case 7:
-		return "an FPU instruction while the kernel has the FPU switched off";
-	case 12:
-		return "a stack pointer outside the canonical addresses, or a bad stack selector";
-	case 13:
-		return frame->error ? "a selector or an interrupt number that ring 3 may not use"
-				    : "a privileged instruction, or a non-canonical address";
-	case 16:
-	case 19:
-		return "an unmasked floating-point exception";
-	case 17:
-		return "an unaligned access while the alignment check was on";
-	default:
-		return "unknown";
-	}
+	static const char *const causes[32] = {
+		[0] = "a division by zero, or a quotient that does not fit",
+		[1] = "the trap flag was set, or a debug instruction ran",
+		[3] = "a breakpoint instruction without a debugger",
+		[6] = "an instruction that this CPU does not have or the kernel does not enable (AVX, FSGSBASE), or a jump into data",
+		[7] = "an FPU instruction while the kernel has the FPU switched off",
+		[12] = "a stack pointer outside the canonical addresses, or a bad stack selector",
+		[13] = "a privileged instruction, or a non-canonical address",
+		[16] = "an unmasked floating-point exception",
+		[17] = "an unaligned access while the alignment check was on",
+		[19] = "an unmasked floating-point exception",
+	};
+
+	if (frame->vector == 13 && frame->error)
+		return "a selector or an interrupt number that ring 3 may not use";
+	return causes[frame->vector] ? causes[frame->vector] : "unknown";
 }
 
 /* What a shard most likely did to get a page fault at `address`. */

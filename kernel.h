@@ -105,9 +105,10 @@ struct frame_map {
 /* One capability. The tree of grants is kept in indices: a copy is a child of what it was granted from. */
 #define CAP_NONE 0xFFFF
 struct capability {
-	uint8_t type;   /* CAP_..., 0: the slot is free */
-	uint8_t rights; /* CAP_RIGHT_... */
-	bool granted;   /* put here by another shard */
+	uint8_t type;    /* CAP_..., 0: the slot names nothing */
+	uint8_t rights;  /* CAP_RIGHT_... */
+	bool granted;    /* put here by another shard */
+	uint8_t revoked; /* the type it had: nobody can use it any more, but the slot is not free yet */
 	uint16_t resource;
 	uint16_t parent, child, sibling; /* indices into the table, or CAP_NONE */
 	uint32_t reserved;               /* 16 bytes: an index is a shift */
@@ -215,7 +216,7 @@ void serial_init(void);
 void serial_put(char c);
 size_t format(char *out, size_t size, const char *template, va_list args);
 void print(const char *template, ...) __attribute__((format(printf, 1, 2)));
-void print_verbose(const char *template, ...) __attribute__((format(printf, 1, 2)));
+#define print_verbose(...) (verbose ? print(__VA_ARGS__) : (void)0) /* when the user asked for every step */
 
 /* ---- console.c: whose line it is --------------------------------------------------------------------- */
 
@@ -348,7 +349,7 @@ int64_t sys_munmap(uint64_t address, uint64_t pages);
 /* ---- spawn.c: shards that start shards --------------------------------------------------------------- */
 
 void spawn_allow(uint32_t id);
-void spawn_cap_gone(uint32_t index);
+void spawn_cap_gone(uint32_t id, uint32_t index);
 bool spawn_reap(void);
 int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
 int64_t sys_wait(uint64_t handle);
@@ -360,7 +361,9 @@ extern struct cap_table caps;
 
 int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted);
 int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights);
-uint32_t cap_remove_leaf(struct cap_table *table, uint32_t *at);
+void cap_mark(struct cap_table *table, uint32_t top);
+uint32_t cap_leaf(const struct cap_table *table, uint32_t top);
+void cap_remove(struct cap_table *table, uint32_t index);
 const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
 void cap_revoke_index(uint32_t index);
 void caps_drop_all(struct shard *shard);

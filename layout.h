@@ -127,7 +127,6 @@
 #define CR0_PG              0x80000000
 #define CR4_TSD             0x4
 #define CR4_PAE             0x20
-#define CR4_PGE             0x80
 #define CR4_OSFXSR          0x200
 #define CR4_OSXMMEXCPT      0x400
 #define CR4_UMIP            0x800
@@ -145,8 +144,6 @@
 #define PTE_USER            0x4
 #define PTE_PWT             0x8
 #define PTE_PCD             0x10
-#define PTE_ACCESSED        0x20
-#define PTE_DIRTY           0x40
 #define PTE_LARGE           0x80
 #define PTE_BORROWED        0x200 /* bit 9, free to software: the frame is not the shard's to free */
 #define PTE_NX              0x8000000000000000

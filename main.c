@@ -38,14 +38,9 @@ static bool has_word(const char *line, const char *word)
 {
 	size_t len = strlen(word);
 
-	while (*line) {
-		while (*line == ' ')
-			line++;
-		if (!memcmp(line, word, len) && (line[len] == ' ' || !line[len]))
+	for (const char *at = line; *at; at++)
+		if ((at == line || at[-1] == ' ') && !memcmp(at, word, len) && (at[len] == ' ' || !at[len]))
 			return true;
-		while (*line && *line != ' ')
-			line++;
-	}
 	return false;
 }
 
@@ -137,7 +132,7 @@ bool manifest_reap(void)
 	bool all_over = true;
 
 	while (spawn_reap())
-		;
+		preempt_point();
 	for (uint32_t id = 0; id < manifest.shard_count; id++) {
 		struct shard *shard = &shards[id];
 		if (shard->state != SHARD_ENDED || shard->children)

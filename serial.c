@@ -122,35 +122,17 @@ size_t format(char *out, size_t size, const char *template, va_list args)
 
 #define PRINT_MAX 320 /* longest piece of text one call prints; the rest is cut */
 
-static void print_args(const char *template, va_list args)
+/* Prints on the supervisor's behalf. */
+void print(const char *template, ...)
 {
 	char text[PRINT_MAX];
+	va_list args;
 	size_t len;
 
 	if (quiet)
 		return;
+	va_start(args, template);
 	len = format(text, sizeof(text), template, args);
+	va_end(args);
 	console_write(CONSOLE_SUPERVISOR, text, len < sizeof(text) ? len : sizeof(text) - 1);
-}
-
-/* Prints on the supervisor's behalf. */
-void print(const char *template, ...)
-{
-	va_list args;
-
-	va_start(args, template);
-	print_args(template, args);
-	va_end(args);
-}
-
-/* Prints when the user asked for every step. */
-void print_verbose(const char *template, ...)
-{
-	va_list args;
-
-	if (!verbose)
-		return;
-	va_start(args, template);
-	print_args(template, args);
-	va_end(args);
 }

@@ -212,9 +212,11 @@ static void print_end(const struct shard *shard, uint64_t wall_ms)
 /* Nobody outlives the shard that spawned it. */
 static void kill_children(const struct shard *parent)
 {
-	for (uint32_t id = 0; id < MAX_SHARDS; id++)
+	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
 		if (shards[id].parent == parent && shards[id].state != SHARD_FREE)
 			shard_kill(&shards[id], parent->priority);
+		preempt_point();
+	}
 }
 
 /* Ends the current shard with `code`: by its own EXIT, or on its behalf after a fault or a KILL. */
@@ -254,16 +256,18 @@ void shard_kill(struct shard *shard, uint8_t priority)
 		sched_wake(shard, 0);
 }
 
-/* Frees the slot of a shard that has ended. Returns its exit code. */
+/* Frees the slot of a shard that has ended. Returns its exit code. Revoking lets others run, who may take the slot. */
 uint64_t shard_free(struct shard *shard)
 {
+	uint64_t code = shard->exit_code;
+
 	ASSERT(shard->state == SHARD_ENDED && shard->children == 0);
-	if (shard->parent_cap != CAP_NONE)
-		cap_revoke_index(shard->parent_cap);
 	if (shard->parent && --shard->parent->children == 0)
 		sched_wake_all(&shard->parent->waiters, 0);
 	shard->state = SHARD_FREE;
-	return shard->exit_code;
+	if (shard->parent_cap != CAP_NONE)
+		cap_revoke_index(shard->parent_cap);
+	return code;
 }
 
 /* ---- MMAP and MUNMAP ---- */

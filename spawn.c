@@ -20,14 +20,12 @@ void spawn_allow(uint32_t id)
 		   false);
 }
 
-/* A capability has been removed: if SPAWN had returned it, nobody will wait for that shard any more. */
-void spawn_cap_gone(uint32_t index)
+/* The capability `index` for shard `id` is removed: if SPAWN had returned it, nobody will wait for the shard any more. */
+void spawn_cap_gone(uint32_t id, uint32_t index)
 {
-	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
-		if (shards[id].state != SHARD_FREE && shards[id].parent_cap == index) {
-			shards[id].parent_cap = CAP_NONE;
-			sched_supervise();
-		}
+	if (shards[id].state != SHARD_FREE && shards[id].parent_cap == index) {
+		shards[id].parent_cap = CAP_NONE;
+		sched_supervise();
 	}
 }
 

@@ -32,13 +32,13 @@ static int own(uint32_t shard, uint16_t resource, uint8_t rights)
 /* Removes entry `top` and all its copies. Returns how many that were; the order is checked by the random test. */
 static int revoke(uint32_t top)
 {
-	uint32_t at = top, removed;
 	int count = 0;
 
-	do {
-		removed = cap_remove_leaf(&table, &at);
+	cap_mark(&table, top);
+	while (table.entry[top].revoked && count <= ENTRIES) {
+		cap_remove(&table, cap_leaf(&table, top));
 		count++;
-	} while (removed != top && count <= ENTRIES);
+	}
 	return count;
 }
 
@@ -132,6 +132,28 @@ TEST(revoke_takes_copies_of_copies)
 	CHECK(cap_find(&table, 2, (uint64_t)other));
 	CHECK_EQ(revoke(entry(0, 1)), 2);
 	CHECK_EQ(revoke(entry(0, 0)), 1);
+}
+
+/* Between two pieces of a revocation nobody can use what it takes away, nor its slots, and others may remove part of it. */
+TEST(revoked_before_removed)
+{
+	clear();
+	own(0, 1, ALL);
+	int b = cap_copy(&table, entry(0, 0), 1, ALL);
+	int c = cap_copy(&table, entry(1, b), 2, ALL);
+	int d = cap_copy(&table, entry(1, b), 3, ALL);
+	cap_mark(&table, entry(0, 0));
+	CHECK(!cap_find(&table, 0, 0));
+	CHECK(!cap_find(&table, 1, (uint64_t)b));
+	CHECK(!cap_find(&table, 2, (uint64_t)c));
+	CHECK(!cap_find(&table, 3, (uint64_t)d));
+	CHECK_EQ(own(1, 7, ALL), b + 1);
+	CHECK_EQ(table.entry[entry(2, c)].revoked, CAP_CHANNEL);
+	CHECK_EQ(revoke(entry(1, b)), 3); /* by its holder, who dies meanwhile */
+	CHECK_EQ(own(1, 8, ALL), b);
+	CHECK_EQ(cap_leaf(&table, entry(0, 0)), entry(0, 0));
+	CHECK_EQ(revoke(entry(0, 0)), 1);
+	CHECK_EQ(cap_find(&table, 1, (uint64_t)b)->resource, 8);
 }
 
 TEST(longest_chain)
@@ -261,6 +283,7 @@ int main(void)
 	RUN(own_slots_leave_room_for_fewer_grants);
 	RUN(rights_never_grow);
 	RUN(revoke_takes_copies_of_copies);
+	RUN(revoked_before_removed);
 	RUN(longest_chain);
 	RUN(random_operations);
 	return check_result();
