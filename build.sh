@@ -35,8 +35,9 @@ loader_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protect
 	-mgeneral-regs-only -fno-strict-aliasing -fno-tree-loop-distribute-patterns -DGNU_EFI_USE_MS_ABI
 	-I"$efi_include" -I"$efi_include/x86_64")
 
-# These sources of the top level belong to the loader; all the others are the supervisor.
+# These sources of the top level belong to the loader, and these to both; all the others are the supervisor.
 loader_sources=(efi_loader.c elf.c)
+shared_sources=(serial.c lib.c)
 
 out_dir=build
 defines=()
@@ -199,8 +200,9 @@ copy_shards() {
 compile_loader() {
 	local source object
 	loader_objects=()
-	for source in "${loader_sources[@]}"; do
-		object=$out_dir/${source%.c}.o
+	mkdir -p "$out_dir/loader"
+	for source in "${loader_sources[@]}" "${shared_sources[@]}"; do
+		object=$out_dir/loader/${source%.c}.o
 		loader_objects+=("$object")
 		background_step "$object" "$source" -- gcc "${loader_cflags[@]}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 	done

@@ -187,3 +187,20 @@ void console_panic(void)
 		cut_line();
 	panicking = true;
 }
+
+#define PRINT_MAX 320 /* longest piece of text one call prints; the rest is cut */
+
+/* Prints on the supervisor's behalf. */
+void print(const char *template, ...)
+{
+	char text[PRINT_MAX];
+	va_list args;
+	size_t len;
+
+	if (quiet)
+		return;
+	va_start(args, template);
+	len = format(text, sizeof(text), template, args);
+	va_end(args);
+	console_write(CONSOLE_SUPERVISOR, text, len < sizeof(text) ? len : sizeof(text) - 1);
+}

@@ -10,40 +10,27 @@
  * Whatever fails is said in one line, with what to do, and ends the machine with DEBUG_EXIT_LOADER.
  *
  * Built with gnu-efi: GNU_EFI_USE_MS_ABI makes the compiler call the firmware with its calling convention; efi_main
- * itself is called by gnu-efi's crt0 with ours. There is no library behind this file.
+ * itself is called by gnu-efi's crt0 with ours. There is no library behind this file but serial.c and lib.c, which it
+ * shares with the supervisor.
  *
  * Section numbers are those of the UEFI specification 2.10.
  * Read next: bootinfo.h (the result), elf.c (the checks), boot.asm (where the jump goes).
  */
 #include <efi.h>
 
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-
-#include "bootinfo.h"
 #include "elf.h"
-#include "layout.h"
+#include "kernel.h"
 
-#define PAGE_SIZE 4096
+#define LINE_MAX 512 /* bytes of a message */
 
-/* The 16550 UART of COM1 (data sheet of the PC16550D, "Registers"). */
-#define UART_DATA          0x3F8
-#define UART_INTERRUPTS    0x3F9
-#define UART_LINE_CONTROL  0x3FB
-#define UART_LINE_STATUS   0x3FD
-#define UART_8N1           0x03
-#define UART_DIVISOR_LATCH 0x80
-#define UART_CAN_SEND      0x20
-#define UART_PATIENCE      1000000 /* polls until a UART that is not there is given up */
-
-/* ext2: the superblock lies at 1024 (kernel.org, ext4 documentation, "Super Block"). */
-#define EXT2_BLOCKS_COUNT  (1024 + 4)
-#define EXT2_LOG_BLOCK     (1024 + 24)
-#define EXT2_MAGIC_AT      (1024 + 56)
-#define EXT2_MAGIC         0xEF53
-#define EXT2_SUPER_END     2048
-#define EXT2_LOG_BLOCK_MAX 6 /* 64 KiB */
+/* ext2: the superblock, and 32-bit words of it (kernel.org, ext4 documentation, "Super Block"). */
+#define EXT2_SUPER          1024
+#define EXT2_SUPER_END      2048
+#define EXT2_BLOCKS_COUNT   1
+#define EXT2_LOG_BLOCK_SIZE 6
+#define EXT2_MAGIC_WORD     14 /* its lower half */
+#define EXT2_MAGIC          0xEF53
+#define EXT2_LOG_BLOCK_MAX  6  /* 64 KiB */
 
 #define MAP_SLACK 32 /* memory map entries that may come into being between two calls */
 #define MAP_TRIES 16 /* times that the map may change under our hands */
@@ -60,101 +47,40 @@ static EFI_RUNTIME_SERVICES *runtime_services;
 /* ---------------------------------------------------------------------------------------------------------- */
 /* Messages */
 
-static void out8(uint16_t port, uint8_t value)
+/* Prints a line that begins with [BOOT] and `mark`. */
+static void put_line(const char *mark, const char *template, va_list args)
 {
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
+	char text[LINE_MAX];
+	const char *const parts[] = { "[BOOT] ", mark, text, "\n" };
 
-static uint8_t in8(uint16_t port)
-{
-	uint8_t value;
-	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
-/* Sets COM1 to 115200 baud, 8 data bits, no parity, 1 stop bit, without interrupts. */
-static void serial_init(void)
-{
-	out8(UART_INTERRUPTS, 0);
-	out8(UART_LINE_CONTROL, UART_DIVISOR_LATCH);
-	out8(UART_DATA, 1);
-	out8(UART_INTERRUPTS, 0);
-	out8(UART_LINE_CONTROL, UART_8N1);
-}
-
-/* Sends one byte when the UART has room for it. */
-static void put_char(char c)
-{
-	for (int i = 0; i < UART_PATIENCE && !(in8(UART_LINE_STATUS) & UART_CAN_SEND); i++)
-		;
-	out8(UART_DATA, (uint8_t)c);
-}
-
-/* Prints a number in the given base, without leading zeros. */
-static void put_number(uint64_t number, unsigned base)
-{
-	char digits[20];
-	unsigned count = 0;
-
-	do {
-		digits[count++] = "0123456789abcdef"[number % base];
-		number /= base;
-	} while (number);
-	while (count)
-		put_char(digits[--count]);
-}
-
-/* Prints text in which %s is a string, %u a uint64_t in decimal and %x one in hexadecimal with 0x. */
-static void put_formatted(const char *format, va_list values)
-{
-	for (; *format; format++) {
-		if (*format != '%') {
-			put_char(*format);
-			continue;
-		}
-		switch (*++format) {
-		case 's':
-			for (const char *s = va_arg(values, const char *); *s; s++)
-				put_char(*s);
-			break;
-		case 'u':
-			put_number(va_arg(values, uint64_t), 10);
-			break;
-		case 'x':
-			put_char('0');
-			put_char('x');
-			put_number(va_arg(values, uint64_t), 16);
-			break;
-		}
-	}
+	format(text, sizeof(text), template, args);
+	for (unsigned i = 0; i < ARRAY_LENGTH(parts); i++)
+		for (const char *c = parts[i]; *c; c++)
+			serial_put(*c);
 }
 
 /* Prints one line of the loader. */
-static void say(const char *format, ...)
+static void __attribute__((format(printf, 1, 2))) say(const char *template, ...)
 {
-	va_list values;
+	va_list args;
 
-	va_start(values, format);
-	put_formatted("[BOOT] ", values);
-	put_formatted(format, values);
-	put_char('\n');
-	va_end(values);
+	va_start(args, template);
+	put_line("", template, args);
+	va_end(args);
 }
 
 /* Prints what is wrong and what to do, and ends the machine: by QEMU's isa-debug-exit, else by switching it off. */
-static void __attribute__((noreturn)) give_up(const char *format, ...)
+static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *template, ...)
 {
-	va_list values;
+	va_list args;
 
-	va_start(values, format);
-	put_formatted("[BOOT] error: ", values);
-	put_formatted(format, values);
-	put_char('\n');
-	va_end(values);
-	out8(DEBUG_EXIT_PORT, DEBUG_EXIT_LOADER);
+	va_start(args, template);
+	put_line("error: ", template, args);
+	va_end(args);
+	outb(DEBUG_EXIT_PORT, DEBUG_EXIT_LOADER);
 	runtime_services->ResetSystem(EfiResetShutdown, EFI_ABORTED, 0, NULL);
-	for (;;)
-		__asm__ volatile("hlt");
+	halt_for_ever();
+	__builtin_unreachable();
 }
 
 /* ---------------------------------------------------------------------------------------------------------- */
@@ -165,19 +91,13 @@ static uint64_t pages_of(uint64_t size)
 	return (size + PAGE_SIZE - 1) / PAGE_SIZE;
 }
 
-static void zero(void *memory, uint64_t size)
-{
-	for (uint64_t i = 0; i < size; i++)
-		((volatile uint8_t *)memory)[i] = 0;
-}
-
 /* Returns `size` bytes, page aligned and below 1 GiB, for something that the supervisor is to find. */
 static void *allocate(uint64_t size, const char *what)
 {
 	EFI_PHYSICAL_ADDRESS address = PHYS_TRAMPOLINE_TOP - 1;
 
 	if (boot_services->AllocatePages(AllocateMaxAddress, EfiLoaderData, pages_of(size), &address) != EFI_SUCCESS)
-		give_up("too little memory: %u KiB below 1 GiB are needed for %s: give the machine more, for example "
+		give_up("too little memory: %lu KiB below 1 GiB are needed for %s: give the machine more, for example "
 			"./run.sh -m 256M", size / 1024, what);
 	return (void *)address;
 }
@@ -194,15 +114,34 @@ static EFI_MEMORY_DESCRIPTOR *allocate_map(UINTN *size, UINTN *stride)
 	return allocate(*size, "the memory map");
 }
 
-/* Says what the firmware uses memory of this type for (7.2.1, "EFI_MEMORY_TYPE"). */
-static const char *memory_type_name(uint32_t type)
+/* What the firmware uses memory of each type for (7.2.1, "EFI_MEMORY_TYPE"), and what the supervisor is told: the
+ * BOOT_MEM_ kind, 0 for what is no memory of ours to know. */
+#define TYPE_UNKNOWN (EfiPalCode + 1)
+static const struct {
+	const char *name;
+	uint32_t kind;
+} memory_types[] = {
+	[EfiReservedMemoryType] = { "reserved memory", 0 },
+	[EfiLoaderCode] = { "a loader's code", BOOT_MEM_LOADER },
+	[EfiLoaderData] = { "a loader's data", BOOT_MEM_LOADER },
+	[EfiBootServicesCode] = { "boot services code", BOOT_MEM_USABLE },
+	[EfiBootServicesData] = { "boot services data", BOOT_MEM_USABLE },
+	[EfiRuntimeServicesCode] = { "runtime services code", BOOT_MEM_FIRMWARE },
+	[EfiRuntimeServicesData] = { "runtime services data", BOOT_MEM_FIRMWARE },
+	[EfiConventionalMemory] = { "free memory", BOOT_MEM_USABLE },
+	[EfiUnusableMemory] = { "broken memory", 0 },
+	[EfiACPIReclaimMemory] = { "ACPI tables", BOOT_MEM_ACPI },
+	[EfiACPIMemoryNVS] = { "ACPI non-volatile storage", BOOT_MEM_ACPI },
+	[EfiMemoryMappedIO] = { "device memory", 0 },
+	[EfiMemoryMappedIOPortSpace] = { "device port space", 0 },
+	[EfiPalCode] = { "processor firmware", BOOT_MEM_FIRMWARE },
+	[TYPE_UNKNOWN] = { "memory of an unknown type", 0 },
+};
+
+/* Returns the index in memory_types of a type, which may be newer than the table. */
+static uint32_t known_type(uint32_t type)
 {
-	static const char *const names[] = {
-		"reserved memory", "a loader's code", "a loader's data", "boot services code", "boot services data",
-		"runtime services code", "runtime services data", "free memory", "broken memory", "ACPI tables",
-		"ACPI non-volatile storage", "device memory", "device port space", "processor firmware",
-	};
-	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "memory of an unknown type";
+	return type < TYPE_UNKNOWN ? type : TYPE_UNKNOWN;
 }
 
 /* Gives up because [base, base + size) cannot be had; says what the firmware keeps there. */
@@ -217,11 +156,11 @@ static void __attribute__((noreturn)) give_up_range(uint64_t base, uint64_t size
 		const EFI_MEMORY_DESCRIPTOR *entry = (const void *)((uint8_t *)map + at);
 		uint64_t end = entry->PhysicalStart + entry->NumberOfPages * PAGE_SIZE;
 		if (entry->Type != EfiConventionalMemory && entry->PhysicalStart < base + size && base < end)
-			give_up("address range %x to %x (%s) is taken: the firmware has %s at %x to %x: give the machine "
+			give_up("address range 0x%lx to 0x%lx (%s) is taken: the firmware has %s at 0x%lx to 0x%lx: give the machine "
 				"more memory (./run.sh -m 256M), or use Debian's OVMF, which leaves it free", base, base + size - 1, what,
-				memory_type_name(entry->Type), entry->PhysicalStart, end - 1);
+				memory_types[known_type(entry->Type)].name, entry->PhysicalStart, end - 1);
 	}
-	give_up("address range %x to %x (%s) is taken: there is no memory: give the machine at least 64 MiB, "
+	give_up("address range 0x%lx to 0x%lx (%s) is taken: there is no memory: give the machine at least 64 MiB, "
 		"for example ./run.sh -m 256M", base, base + size - 1, what);
 }
 
@@ -237,9 +176,8 @@ static void reserve(uint64_t base, uint64_t size, EFI_MEMORY_TYPE type, const ch
 /* Reserves the fixed addresses. The image is to be executed, and some firmware forbids that for loader data. */
 static void reserve_fixed_ranges(void)
 {
-#ifdef PROVOKE_TAKEN
-	reserve(PHYS_IMAGE + PAGE_SIZE, PAGE_SIZE, EfiRuntimeServicesData, "provoked by a test");
-#endif
+	if (PROVOKE == PROVOKE_taken)
+		reserve(PHYS_IMAGE + PAGE_SIZE, PAGE_SIZE, EfiRuntimeServicesData, "provoked by a test");
 	reserve(PHYS_IMAGE, PHYS_IMAGE_LIMIT - PHYS_IMAGE, EfiLoaderCode, "the supervisor's image");
 	reserve(PHYS_BOOT_STACK, PAGE_SIZE, EfiLoaderData, "the boot stack");
 	reserve(PHYS_BOOT_TABLES, PHYS_BOOT_TABLE_PAGES * PAGE_SIZE, EfiLoaderData, "the boot page tables");
@@ -266,36 +204,26 @@ static EFI_FILE_HANDLE open_volume(EFI_HANDLE self, uint64_t *base)
 	return root;
 }
 
-/* Returns the size of an open file, or 0 if it is a folder. */
-static uint64_t file_size(EFI_FILE_HANDLE file, const char *label)
-{
-	EFI_GUID info_id = EFI_FILE_INFO_ID;
-	union {
-		EFI_FILE_INFO info;
-		uint8_t space[sizeof(EFI_FILE_INFO) + 256 * sizeof(CHAR16)]; /* the file's name follows the structure */
-	} buffer;
-	UINTN size = sizeof(buffer);
-
-	if (file->GetInfo(file, &info_id, &size, &buffer) != EFI_SUCCESS)
-		give_up("%s cannot be read: run ./build.sh again", label);
-	return buffer.info.Attribute & EFI_FILE_DIRECTORY ? 0 : buffer.info.FileSize;
-}
-
-/* Reads a whole file into memory below 1 GiB, with at least one zero byte behind it. The file is {NULL, 0} if the
- * volume has none of this name. */
-static struct file read_file(EFI_FILE_HANDLE root, CHAR16 *name, const char *label)
+/* Reads a whole file into memory below 1 GiB, with at least one zero byte behind it. If the volume has none of this
+ * name, the file is {NULL, 0} when it is `optional`. */
+static struct file read_file(EFI_FILE_HANDLE root, CHAR16 *name, const char *label, bool optional)
 {
 	EFI_FILE_HANDLE handle;
 	struct file file = { NULL, 0 };
 	EFI_STATUS status = root->Open(root, &handle, name, EFI_FILE_MODE_READ, 0);
 
-	if (status == EFI_NOT_FOUND)
+	if (status == EFI_NOT_FOUND && optional)
 		return file;
+	if (status == EFI_NOT_FOUND)
+		give_up("%s is missing on the boot volume: run ./build.sh again", label);
 	if (status != EFI_SUCCESS)
 		give_up("%s cannot be opened: run ./build.sh again", label);
-	file.size = file_size(handle, label);
+	/* The highest position stands for the end (13.5, "EFI_FILE_PROTOCOL.SetPosition()"); a folder has none. */
+	if (handle->SetPosition(handle, UINT64_MAX) != EFI_SUCCESS ||
+	    handle->GetPosition(handle, &file.size) != EFI_SUCCESS || handle->SetPosition(handle, 0) != EFI_SUCCESS)
+		give_up("%s cannot be read: run ./build.sh again", label);
 	if (file.size >= PHYS_TRAMPOLINE_TOP)
-		give_up("%s has %u MiB: everything must fit below 1 GiB: use a smaller model", label, file.size >> 20);
+		give_up("%s has %lu MiB: everything must fit below 1 GiB: use a smaller model", label, file.size >> 20);
 	file.data = allocate(file.size + 1, label);
 	for (uint64_t done = 0; done < file.size;) {
 		UINTN size = file.size - done;
@@ -308,26 +236,16 @@ static struct file read_file(EFI_FILE_HANDLE root, CHAR16 *name, const char *lab
 	return file;
 }
 
-/* Reads a file that must be there. */
-static struct file read_required_file(EFI_FILE_HANDLE root, CHAR16 *name, const char *label)
-{
-	struct file file = read_file(root, name, label);
-
-	if (!file.data)
-		give_up("%s is missing on the boot volume: run ./build.sh again", label);
-	return file;
-}
-
 /* Reads the command line and cuts it at the end of its first line. Returns NULL if there is none. */
 static char *read_command_line(EFI_FILE_HANDLE root)
 {
-	struct file file = read_file(root, u"\\cmdline.txt", "cmdline.txt");
+	struct file file = read_file(root, u"\\cmdline.txt", "cmdline.txt", true);
 	uint64_t length = 0;
 
 	if (!file.data)
 		return NULL;
 	if (file.size >= PAGE_SIZE)
-		give_up("cmdline.txt is longer than %u bytes: shorten it", (uint64_t)PAGE_SIZE - 1);
+		give_up("cmdline.txt is longer than %lu bytes: shorten it", PAGE_SIZE - 1);
 	while (file.data[length] && file.data[length] != '\r' && file.data[length] != '\n')
 		length++;
 	file.data[length] = 0;
@@ -340,7 +258,7 @@ static char *read_command_line(EFI_FILE_HANDLE root)
 /* Loads the segments of the supervisor to their physical addresses. Returns its entry point. */
 static uint64_t load_supervisor(EFI_FILE_HANDLE root)
 {
-	struct file file = read_required_file(root, u"\\supervisor.elf", "supervisor.elf");
+	struct file file = read_file(root, u"\\supervisor.elf", "supervisor.elf", false);
 	const struct elf_header *header = (const struct elf_header *)file.data;
 	const char *problem = elf_check(file.data, file.size, PHYS_IMAGE, PHYS_IMAGE_LIMIT);
 	uint64_t entry;
@@ -351,50 +269,33 @@ static uint64_t load_supervisor(EFI_FILE_HANDLE root)
 		const struct elf_program_header *segment = elf_program(file.data, i);
 		if (segment->type != ELF_PT_LOAD)
 			continue;
-		boot_services->CopyMem((void *)segment->paddr, file.data + segment->offset, segment->filesz);
-		zero((void *)(segment->paddr + segment->filesz), segment->memsz - segment->filesz);
+		memcpy((void *)segment->paddr, file.data + segment->offset, segment->filesz);
+		memset((void *)(segment->paddr + segment->filesz), 0, segment->memsz - segment->filesz);
 	}
 	entry = header->entry;
 	boot_services->FreePages((EFI_PHYSICAL_ADDRESS)file.data, pages_of(file.size + 1));
 	return entry;
 }
 
-/* Returns the little-endian number at any address. */
-static uint32_t read32(const uint8_t *bytes)
-{
-	return bytes[0] | bytes[1] << 8 | bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-}
-
 /* Loads the ramdisk and checks that it is an ext2 file system that is all there. */
 static struct file load_ramdisk(EFI_FILE_HANDLE root)
 {
-	struct file file = read_required_file(root, u"\\ramdisk.img", "ramdisk.img");
-	uint64_t blocks, log_block;
+	struct file file = read_file(root, u"\\ramdisk.img", "ramdisk.img", false);
+	const uint32_t *super = (const uint32_t *)(file.data + EXT2_SUPER);
 
 	if (file.size < EXT2_SUPER_END)
 		give_up("ramdisk.img is too short for a file system: run ./build.sh again");
-	if ((read32(file.data + EXT2_MAGIC_AT) & 0xFFFF) != EXT2_MAGIC)
+	if ((uint16_t)super[EXT2_MAGIC_WORD] != EXT2_MAGIC)
 		give_up("ramdisk.img is no ext2 file system: make it with ./build.sh or mke2fs -t ext2");
-	blocks = read32(file.data + EXT2_BLOCKS_COUNT);
-	log_block = read32(file.data + EXT2_LOG_BLOCK);
+	uint64_t blocks = super[EXT2_BLOCKS_COUNT], log_block = super[EXT2_LOG_BLOCK_SIZE];
 	if (log_block > EXT2_LOG_BLOCK_MAX || blocks == 0 || blocks << (10 + log_block) > file.size)
-		give_up("ramdisk.img is truncated or damaged: it has %u KiB, its superblock says %u KiB: "
+		give_up("ramdisk.img is truncated or damaged: it has %lu KiB, its superblock says %lu KiB: "
 			"run ./build.sh again", file.size / 1024, log_block > EXT2_LOG_BLOCK_MAX ? 0 : blocks << log_block);
 	return file;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- */
 /* The last steps */
-
-static bool same_guid(const EFI_GUID *a, const EFI_GUID *b)
-{
-	const uint8_t *left = (const uint8_t *)a, *right = (const uint8_t *)b;
-
-	for (unsigned i = 0; i < sizeof(*a); i++)
-		if (left[i] != right[i])
-			return false;
-	return true;
-}
 
 /* Returns the address of the ACPI RSDP, that of ACPI 2.0 if there is one, or 0 (4.6, "Configuration Table"). */
 static uint64_t find_rsdp(const EFI_SYSTEM_TABLE *system)
@@ -404,9 +305,9 @@ static uint64_t find_rsdp(const EFI_SYSTEM_TABLE *system)
 
 	for (UINTN i = 0; i < system->NumberOfTableEntries; i++) {
 		const EFI_CONFIGURATION_TABLE *table = &system->ConfigurationTable[i];
-		if (same_guid(&table->VendorGuid, &acpi_2))
+		if (!memcmp(&table->VendorGuid, &acpi_2, sizeof(acpi_2)))
 			return (uint64_t)table->VendorTable;
-		if (same_guid(&table->VendorGuid, &acpi_1))
+		if (!memcmp(&table->VendorGuid, &acpi_1, sizeof(acpi_1)))
 			old = (uint64_t)table->VendorTable;
 	}
 	return old;
@@ -415,13 +316,7 @@ static uint64_t find_rsdp(const EFI_SYSTEM_TABLE *system)
 /* Gives up under 5-level paging: the trampoline builds four levels, and a processor in long mode cannot change over. */
 static void check_paging(void)
 {
-	uint64_t cr4;
-
-	__asm__("mov %%cr4, %0" : "=r"(cr4));
-#ifdef PROVOKE_LA57
-	cr4 |= CR4_LA57;
-#endif
-	if (cr4 & CR4_LA57)
+	if (read_cr4() & CR4_LA57 || PROVOKE == PROVOKE_la57)
 		give_up("the firmware uses 5-level paging (CR4.LA57), the supervisor has 4 levels: "
 			"run with ./run.sh -cpu max,la57=off");
 }
@@ -435,36 +330,12 @@ static UINTN exit_boot_services(EFI_HANDLE self, EFI_MEMORY_DESCRIPTOR *map, UIN
 		UINT32 version;
 		if (boot_services->GetMemoryMap(&size, map, &key, stride, &version) != EFI_SUCCESS)
 			give_up("the firmware's memory map grew too fast: restart the machine");
-#ifdef PROVOKE_STALE_KEY
-		key += i == 0;
-#endif
+		if (PROVOKE == PROVOKE_stale_key && i == 0)
+			key++;
 		if (boot_services->ExitBootServices(self, key) == EFI_SUCCESS)
 			return size;
 	}
-	give_up("the firmware does not let go (ExitBootServices failed %u times): restart the machine", (uint64_t)MAP_TRIES);
-}
-
-/* Returns the BOOT_MEM_ kind of a memory type, or 0 for what is no memory of ours to know. */
-static uint32_t region_kind(uint32_t type)
-{
-	switch (type) {
-	case EfiConventionalMemory:
-	case EfiBootServicesCode:
-	case EfiBootServicesData:
-		return BOOT_MEM_USABLE;
-	case EfiLoaderCode:
-	case EfiLoaderData:
-		return BOOT_MEM_LOADER;
-	case EfiACPIReclaimMemory:
-	case EfiACPIMemoryNVS:
-		return BOOT_MEM_ACPI;
-	case EfiRuntimeServicesCode:
-	case EfiRuntimeServicesData:
-	case EfiPalCode:
-		return BOOT_MEM_FIRMWARE;
-	default:
-		return 0;
-	}
+	give_up("the firmware does not let go (ExitBootServices failed %u times): restart the machine", MAP_TRIES);
 }
 
 /* Adds a region to the sorted ones in front of it. */
@@ -484,7 +355,7 @@ static uint64_t convert_map(const EFI_MEMORY_DESCRIPTOR *map, UINTN size, UINTN 
 
 	for (UINTN at = 0; at + stride <= size; at += stride) {
 		const EFI_MEMORY_DESCRIPTOR *entry = (const void *)((const uint8_t *)map + at);
-		uint32_t kind = region_kind(entry->Type);
+		uint32_t kind = memory_types[known_type(entry->Type)].kind;
 		if (kind && entry->NumberOfPages)
 			insert_region(regions, count++, entry->PhysicalStart, entry->NumberOfPages * PAGE_SIZE, kind);
 	}
@@ -507,14 +378,7 @@ static void say_memory(const struct bootinfo *info)
 	for (uint64_t i = 0; i < info->region_count; i++)
 		if (regions[i].kind == BOOT_MEM_USABLE)
 			usable += regions[i].size;
-	say("memory: %u MiB usable in %u regions, ACPI tables at %x", usable >> 20, info->region_count, info->rsdp);
-}
-
-/* Jumps to the supervisor, which still finds the firmware's identity map. */
-static void __attribute__((noreturn)) jump(uint64_t entry, const struct bootinfo *info)
-{
-	__asm__ volatile("cli\n\tjmp *%0" : : "r"(entry), "D"(info) : "memory");
-	__builtin_unreachable();
+	say("memory: %lu MiB usable in %lu regions, ACPI tables at 0x%lx", usable >> 20, info->region_count, info->rsdp);
 }
 
 EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
@@ -539,7 +403,7 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
 		.command_line = (uint64_t)read_command_line(root),
 		.loader = base,
 	};
-	say("loader at %x: supervisor.elf and ramdisk.img (%u KiB) loaded", base, ramdisk.size / 1024);
+	say("loader at 0x%lx: supervisor.elf and ramdisk.img (%lu KiB) loaded", base, ramdisk.size / 1024);
 
 	UINTN capacity, stride;
 	EFI_MEMORY_DESCRIPTOR *map = allocate_map(&capacity, &stride);
@@ -548,6 +412,8 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
 	info->regions = (uint64_t)regions;
 	info->region_count = convert_map(map, size, stride, regions);
 	say_memory(info);
-	say("jumping to the supervisor at %x", entry);
-	jump(entry, info);
+	say("jumping to the supervisor at 0x%lx", entry);
+	/* The supervisor still finds the firmware's identity map. */
+	__asm__ volatile("cli; jmp *%0" : : "r"(entry), "D"(info) : "memory");
+	__builtin_unreachable();
 }

@@ -10,31 +10,23 @@
 
 /* ELF header and program header (System V ABI, generic part, "Object Files" and "Program Loading"). */
 struct elf_header {
-	uint8_t ident[16];    /* @0x00 magic, class, byte order, version */
-	uint16_t type;        /* @0x10 */
-	uint16_t machine;     /* @0x12 */
-	uint32_t version;     /* @0x14 */
-	uint64_t entry;       /* @0x18 */
-	uint64_t phoff;       /* @0x20 place of the program headers in the file */
-	uint64_t shoff;       /* @0x28 */
-	uint32_t flags;       /* @0x30 */
-	uint16_t ehsize;      /* @0x34 */
-	uint16_t phentsize;   /* @0x36 size of one program header */
-	uint16_t phnum;       /* @0x38 number of program headers */
-	uint16_t shentsize;   /* @0x3A */
-	uint16_t shnum;       /* @0x3C */
-	uint16_t shstrndx;    /* @0x3E */
+	uint8_t ident[16];                    /* @0x00 magic, class, byte order, version */
+	uint16_t type, machine;               /* @0x10 */
+	uint32_t version;                     /* @0x14 */
+	uint64_t entry;                       /* @0x18 */
+	uint64_t phoff, shoff;                /* @0x20 places of the program headers and of the section headers in the file */
+	uint32_t flags;                       /* @0x30 */
+	uint16_t ehsize;                      /* @0x34 size of this header */
+	uint16_t phentsize, phnum;            /* @0x36 size of one program header, and their number */
+	uint16_t shentsize, shnum, shstrndx;  /* @0x3A the same of sections, and which of them has their names */
 };
 
 struct elf_program_header {
-	uint32_t type;   /* @0x00 */
-	uint32_t flags;  /* @0x04 */
-	uint64_t offset; /* @0x08 place in the file */
-	uint64_t vaddr;  /* @0x10 */
-	uint64_t paddr;  /* @0x18 physical address, which is what the loader goes by */
-	uint64_t filesz; /* @0x20 bytes in the file */
-	uint64_t memsz;  /* @0x28 bytes in memory; those beyond filesz are zero */
-	uint64_t align;  /* @0x30 */
+	uint32_t type, flags;   /* @0x00 */
+	uint64_t offset;        /* @0x08 place in the file */
+	uint64_t vaddr, paddr;  /* @0x10 addresses; the loader goes by the second one, the physical */
+	uint64_t filesz, memsz; /* @0x20 bytes in the file and in memory; those beyond filesz are zero */
+	uint64_t align;         /* @0x30 */
 };
 
 _Static_assert(sizeof(struct elf_header) == 64, "ELF64 header");

@@ -215,14 +215,14 @@ const struct bootinfo *pvh_bootinfo(const void *start);
 void serial_init(void);
 void serial_put(char c);
 size_t format(char *out, size_t size, const char *template, va_list args);
-void print(const char *template, ...) __attribute__((format(printf, 1, 2)));
-#define print_verbose(...) (verbose ? print(__VA_ARGS__) : (void)0) /* when the user asked for every step */
 
 /* ---- console.c: whose line it is --------------------------------------------------------------------- */
 
 #define CONSOLE_SUPERVISOR MAX_SHARDS /* the supervisor's writer number; a shard's is its slot */
 
 void console_write(uint32_t writer, const char *text, size_t len);
+void print(const char *template, ...) __attribute__((format(printf, 1, 2)));
+#define print_verbose(...) (verbose ? print(__VA_ARGS__) : (void)0) /* when the user asked for every step */
 bool console_would_cut(uint32_t writer, size_t len);
 void console_end(uint32_t writer);
 void console_poll(void);

@@ -100,6 +100,9 @@
 #define PROVOKE_dma_source   13        /* a DMA engine writes to the source of its copy */
 #define PROVOKE_dma_kill     14        /* the first shard that copies by DMA is killed meanwhile */
 #define PROVOKE_dma_stray    15        /* a DMA engine goes where nobody has let it */
+#define PROVOKE_taken        16        /* in the loader: a page of the image's place is in use */
+#define PROVOKE_la57         17        /* in the loader: the firmware uses 5-level paging */
+#define PROVOKE_stale_key    18        /* in the loader: the memory map has changed meanwhile */
 
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */
 #define DEBUG_EXIT_PORT     0xF4

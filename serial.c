@@ -2,7 +2,8 @@
  * serial.c: the UART behind COM1, and formatted printing.
  *
  * Owns the port and nothing else: who may write when is console.c's business, except that a panic writes
- * straight through. The UART is polled; its receive side and its interrupts stay off.
+ * straight through. The UART is polled; its receive side and its interrupts stay off. The loader uses this file too,
+ * which is why nothing of the supervisor is called here.
  *
  * Read next: console.c. Registers: National Semiconductor PC16550D data sheet.
  */
@@ -34,7 +35,7 @@ void serial_init(void)
 	outb(COM1 + UART_MCR, MCR_DTR_RTS);
 }
 
-/* Sends one byte, after waiting until the UART can take it. */
+/* Sends one byte, after waiting until the UART can take it. A port without a UART reads as all ones, which ends the wait. */
 void serial_put(char c)
 {
 	while (!(inb(COM1 + UART_LSR) & LSR_THR_EMPTY))
@@ -118,21 +119,4 @@ size_t format(char *out, size_t size, const char *template, va_list args)
 	if (size)
 		out[sink.len < size ? sink.len : size - 1] = 0;
 	return sink.len;
-}
-
-#define PRINT_MAX 320 /* longest piece of text one call prints; the rest is cut */
-
-/* Prints on the supervisor's behalf. */
-void print(const char *template, ...)
-{
-	char text[PRINT_MAX];
-	va_list args;
-	size_t len;
-
-	if (quiet)
-		return;
-	va_start(args, template);
-	len = format(text, sizeof(text), template, args);
-	va_end(args);
-	console_write(CONSOLE_SUPERVISOR, text, len < sizeof(text) ? len : sizeof(text) - 1);
 }

@@ -215,17 +215,17 @@ def test_loader_little_memory(t):
 def test_loader_taken_address(t):
     """An address of the memory map that the firmware uses itself."""
     gives_up(t, "address range 0x200000 to 0x2fffff (the supervisor's image) is taken: the firmware has runtime services "
-             "data at 0x201000 to 0x201fff", t.variant("loader-taken", PROVOKE_TAKEN=1))
+             "data at 0x201000 to 0x201fff", t.variant("loader-taken", PROVOKE="PROVOKE_taken"))
 
 
 def test_loader_5_level_paging(t):
     """Firmware that uses 5-level paging."""
-    gives_up(t, "5-level paging (CR4.LA57)", t.variant("loader-la57", PROVOKE_LA57=1))
+    gives_up(t, "5-level paging (CR4.LA57)", t.variant("loader-la57", PROVOKE="PROVOKE_la57"))
 
 
 def test_loader_stale_key(t):
     """A memory map that has changed at the last moment: the loader takes it again, and the system boots."""
-    result = t.boot(shards=["shards/hello-c"], uefi=True, build=t.variant("loader-stale-key", PROVOKE_STALE_KEY=1),
+    result = t.boot(shards=["shards/hello-c"], uefi=True, build=t.variant("loader-stale-key", PROVOKE="PROVOKE_stale_key"),
                     timeout=240, expect=0)
     t.check(HELLO in result.lines, "hello-c did not run")
 
