@@ -6,7 +6,8 @@
 Boots two gpu-hal shards with --verbose, stops the machine while a DMA engine copies, and reads the tables of the IOMMU
 through QEMU's monitor as the unit itself does: root table, context table, second-level tables. What differs from boot
 to boot (random addresses, where a table lies) is not drawn, so the same system always gives the same pictures. They
-have a ground of their own, so that they can be read on white and on dark pages. Read next: docs/gpu.md.
+have a ground of their own, so that they can be read on white and on dark pages. scripts/pictures_book.py draws those
+of docs/book. Read next: docs/gpu.md.
 """
 
 import html
@@ -16,7 +17,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, "tests"))
+sys.path[:0] = [os.path.join(ROOT, "tests"), os.path.join(ROOT, "scripts")]
 import harness  # noqa: E402
 
 MANIFEST = """shard gpu-hal-0 /shards/gpu-hal args="role=source bytes=65536"
@@ -87,7 +88,6 @@ def observe():
         return boot.wait().text, found
     finally:
         monitor.close()
-        harness.stop_everything()
 
 
 def functions(text):
@@ -233,7 +233,13 @@ def main():
     draw_machine(text, found).save(os.path.join(folder, "machine.svg"))
     draw_partitions(text).save(os.path.join(folder, "partitions.svg"))
     draw_copy(text, found).save(os.path.join(folder, "copy.svg"))
+    pictures_book.draw_all(folder)
 
 
 if __name__ == "__main__":
-    main()
+    import pictures_book
+
+    try:
+        main()
+    finally:
+        harness.stop_everything()

@@ -2,7 +2,6 @@
 
 What the DMA engines and the IOMMU do underneath stands in test_dma.py."""
 
-import filecmp
 import os
 import re
 import time
@@ -333,14 +332,6 @@ def test_pipeline(t):
         t.equal(found[0].groups(), found[1].groups(), "text and logits")
         t.check(found[0].group(1).startswith("Once upon a time, "), "the text is none")
         t.check(options or "IOMMU: 0 DMA faults recorded" in result.text, "there were DMA faults")
-
-
-def test_pictures(t):
-    """The pictures of docs/gpu.md are what scripts/pictures.py draws of this system."""
-    t.sh(["python3", "scripts/pictures.py", t.scratch], expect=0)
-    for name in sorted(os.listdir(os.path.join(t.root, "docs/pictures"))):
-        t.check(filecmp.cmp(os.path.join(t.root, "docs/pictures", name), os.path.join(t.scratch, name), shallow=False),
-                name + " differs: run scripts/pictures.py")
 
 
 test_addresses.heavy = test_pipeline.heavy = test_ends_controls.heavy = True

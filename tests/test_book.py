@@ -1,0 +1,180 @@
+"""The book in docs/book: its shape, its gdb sessions, its pictures.
+
+A chapter has a section "In the debugger" with a session: a block `sh` that starts the machine, then blocks `gdb` in which
+lines that begin with `(gdb) ` are typed and the others are what gdb prints. The test types the same and looks for the
+lines in the same order; others may stand between them (the console of the guest does). What depends on the compiler is
+not compared: addresses in the supervisor's image, line numbers, offsets in functions, numbers of gdb's values. `...`
+stands for any text. A block anywhere else in a chapter would not be tried, and is a failure.
+"""
+
+import filecmp
+import glob
+import os
+import re
+import shutil
+import time
+
+import harness
+import test_docs
+
+FOLDER = os.path.join("docs", "book")
+CHAPTERS = sorted(glob.glob(os.path.join(harness.ROOT, FOLDER, "[0-9][0-9]-*.md")))
+SESSION = "In the debugger"
+PROMPT = "(gdb) "
+MASKS = [
+    (r"0xffffffff80[0-9a-f]{6}\b", "ADDRESS"),  # of the image
+    (r"<(\w+)\+\d+>", r"<\1+N>"),
+    (r"\b(\w+\.(?:c|h|asm)):\d+", r"\1:N"),
+    (r"\bline \d+", "line N"),
+    (r"^\d+ (?=\S)", "N "),  # a line of source
+    (r"^\$\d+ =", "$N ="),
+]
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def normal(line):
+    """Returns a line without what depends on the compiler, and with single blanks."""
+    line = " ".join(line.replace(PROMPT, "").split())
+    for pattern, word in MASKS:
+        line = re.sub(pattern, word, line)
+    return line
+
+
+def parts(text):
+    """Returns a chapter as {heading: text below it}; what stands above the first one has the heading ""."""
+    pieces = re.split(r"^## (.*)\n", "\n" + text, flags=re.M)
+    return dict(zip([""] + pieces[1::2], pieces[::2]))
+
+
+def code_blocks(text):
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+
+
+# ---- Sessions ----
+
+
+def steps(blocks):
+    """Returns what the blocks of a session say as [(command, [expected line])]."""
+    found = []
+    for line in "".join(blocks).split("\n"):
+        if line.startswith(PROMPT):
+            found.append((line[len(PROMPT):], []))
+        elif line.startswith(">"):  # the body of a command of several lines
+            found[-1] = (found[-1][0] + "\n" + line[1:], [])
+        elif line.strip():
+            found[-1][1].append(line)
+    return found
+
+
+def run_by_script(t, machine, path):
+    """Gives the commands to the gdb that `run.sh --gdb` starts."""
+    done = t.sh("exec < '%s'\n%s" % (path, machine))
+    return done.stdout + done.stderr
+
+
+def run_by_hand(t, machine, path, script):
+    """Starts a machine that waits for gdb, and a gdb of our own."""
+    socket = os.path.join(os.path.dirname(path), "gdb")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(script.replace(":1234", socket))
+    command = machine.replace(" -s", " -gdb unix:%s,server=on,wait=off" % socket)
+    process = harness.start(["bash", "-c", command], cwd=harness.ROOT, stdout=-1, stderr=-1)
+    try:
+        deadline = time.monotonic() + 300
+        while not os.path.exists(socket) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        done = t.sh(["gdb", "-nx", "-q", "-batch", "-x", path])
+    finally:
+        harness.end_group(process, 15)
+        harness.finish(process, 60)
+    return done.stdout + done.stderr
+
+
+def compare(t, where, command, wanted, output):
+    """Looks for the expected lines of one command in what it printed."""
+    left = [normal(line) for line in output.split("\n")]
+    for line in wanted:
+        pattern = re.compile(".*".join(re.escape(part.strip()) for part in normal(line).split("...")))
+        before = list(left)
+        while left and not pattern.fullmatch(left[0]):
+            left.pop(0)
+        t.check(left, "%s: after `%s` gdb did not print: %s (but: %s)" % (where, command, line, " | ".join(before)[:200]))
+        left.pop(0)
+
+
+def make_session(path):
+    """Returns the test of a chapter's session."""
+    def test(t):
+        if not shutil.which("gdb"):
+            t.skip("there is no gdb")
+        where = os.path.relpath(path, t.root)
+        blocks = code_blocks(parts(read(path))[SESSION])
+        machine = [text for language, text in blocks if language == "sh"]
+        t.equal(len(machine), 1, where + ": machines of the session")
+        todo = steps([text for language, text in blocks if language == "gdb"])
+        t.check(todo, where + ": the session types nothing")
+        script = "set pagination off\nset width 0\nset confirm off\n"
+        script += "".join("echo @@%d@@\\n\n%s\n" % (i, command) for i, (command, _) in enumerate(todo)) + "kill\nquit\n"
+        if "--gdb" in machine[0]:
+            output = run_by_script(t, machine[0], t.file("commands", script))
+        else:
+            folder = os.path.dirname(harness.Monitor().path)  # a short path, for the socket
+            try:
+                output = run_by_hand(t, machine[0], os.path.join(folder, "commands"), script)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        t.log(output)
+        for i, (command, wanted) in enumerate(todo):
+            t.check("@@%d@@\n" % i in output, "%s: gdb did not get to `%s`: %s" % (where, command, output[-200:]))
+            compare(t, where, command, wanted, output.split("@@%d@@\n" % i)[1].split("@@%d@@\n" % (i + 1))[0])
+
+    test.__doc__ = "The gdb session of %s prints what the chapter shows." % os.path.relpath(path, harness.ROOT)
+    return test
+
+
+for _path in CHAPTERS:
+    globals()["test_session_" + os.path.basename(_path)[:2]] = make_session(_path)
+
+
+# ---- Shape ----
+
+
+def test_chapters(t):
+    """Every chapter has a picture, a session, three to five exercises and sources, and docs/README.md lists all of them."""
+    listed = re.findall(r"\]\(book/(\d\d-[\w-]+\.md)\)", read(os.path.join(t.root, "docs", "README.md")))
+    t.equal(listed, [os.path.basename(path) for path in CHAPTERS], "the chapters that docs/README.md lists")
+    for path in CHAPTERS:
+        name, text = os.path.basename(path), read(path)
+        sections = parts(text)
+        t.check(text.startswith("# %d. " % int(name[:2])), name + " has no title with its number")
+        t.check(SESSION in sections and "Exercises" in sections, name + " lacks one of its two last sections")
+        tried = len(code_blocks(sections[SESSION]))
+        t.equal(len(code_blocks(text)), tried, name + ": blocks of code, and those that are tried")
+        exercises = re.findall(r"^\d\. ", sections["Exercises"], re.M)
+        t.check(3 <= len(exercises) <= 5, "%s has %d exercises" % (name, len(exercises)))
+        pictures = re.findall(r"!\[[^\]]+\]\(\.\./pictures/([\w-]+\.svg)\)", text)
+        t.check(pictures, name + " has no picture")
+        for picture in pictures:
+            t.check(os.path.exists(os.path.join(t.root, "docs", "pictures", picture)), "%s: there is no %s" % (name, picture))
+        t.check(len(test_docs.CITATION.findall(text)) >= 5, name + " cites too little")
+    t.note("%d chapters" % len(CHAPTERS))
+
+
+def test_pictures(t):
+    """The pictures in docs/pictures are what scripts/pictures.py draws of this system."""
+    if not shutil.which("gdb"):
+        t.skip("there is no gdb")
+    t.sh(["python3", "scripts/pictures.py", t.scratch], expect=0)
+    committed = os.path.join(t.root, "docs", "pictures")
+    drawn = sorted(name for name in os.listdir(t.scratch) if name.endswith(".svg"))
+    t.equal(sorted(os.listdir(committed)), drawn, "the pictures")
+    for name in drawn:
+        t.check(filecmp.cmp(os.path.join(committed, name), os.path.join(t.scratch, name), shallow=False),
+                name + " is stale: run scripts/pictures.py")
+
+
+test_pictures.heavy = True
