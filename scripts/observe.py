@@ -218,11 +218,10 @@ def waiting(at):
 
 def scene_talk():
     """Lea has written while kim's line is open; then joe's fault."""
-    go("syscall_dispatch if number == 1")
+    go("syscall_dispatch if $r9 == 1")
     stack = {"top": number("current_stack_top"), "words": words(number("current_stack_top") - 72, 9),
-             "name": text("current->profile->name"), "number": number("number")}
-    for _ in range(2):
-        go("console_write if writer == 0")
+             "name": text("current->profile->name"), "number": number("$r9")}
+    go("syscall_entry if $rax == 1 && current->id == 0")
     pending = [{"name": text("shards[%d].profile->name" % i), "text": pending_text(i)} for i in range(2)]
     console = {"owner": text("shards[owner].profile->name"), "writers": pending}
     go("fault_kill")

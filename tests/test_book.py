@@ -3,7 +3,8 @@
 A chapter has a section "In the debugger" with a session: a block `sh` that starts the machine, then blocks `gdb` in which
 lines that begin with `(gdb) ` are typed and the others are what gdb prints. The test types the same and looks for the
 lines in the same order; others may stand between them (the console of the guest does). What depends on the compiler is
-not compared: addresses in the supervisor's image, line numbers, offsets in functions, numbers of gdb's values. `...`
+not compared: addresses in the supervisor's image, line numbers, offsets in functions, what gdb knows of the arguments of a
+function, numbers of gdb's values. `...`
 stands for any text. A block anywhere else in a chapter would not be tried, and is a failure.
 """
 
@@ -24,6 +25,8 @@ PROMPT = "(gdb) "
 MASKS = [
     (r"0xffffffff80[0-9a-f]{6}\b", "ADDRESS"),  # of the image
     (r"<(\w+)\+\d+>", r"<\1+N>"),
+    (r"\bbreakpoint (\d+)(\.\d+)?, ", r"breakpoint \1, "),  # of several places where a function was inlined
+    (r"\(.*\) at (?=\S+:\d)", "(ARGUMENTS) at "),  # in a frame: the optimiser decides which of them are known
     (r"\b(\w+\.(?:c|h|asm)):\d+", r"\1:N"),
     (r"\bline \d+", "line N"),
     (r"^\d+ (?=\S)", "N "),  # a line of source
