@@ -35,7 +35,8 @@ How it boots:
   --verbose             every step of initialisation, device tables, every refusal
   --quiet               the supervisor prints nothing but panics and the profile (benchmarks)
   --timeout SECONDS     default 600; none with -s, -S and --gdb
-  --gdb                 start gdb attached, stopped in supervisor_main
+  --gdb[=WHERE]         start gdb attached, stopped in supervisor_main; WHERE: boot (the first instruction of the
+                        trampoline), or the name of a shard (its main, in ring 3)
   --kernel              start the supervisor without firmware, by QEMU's -kernel (tests and benchmarks)
   --build DIR           boot the variant that `build.sh --out DIR` made
 Everything else goes to QEMU unchanged, after our own choices: -m 2G, -s -S, -machine pc, -d int ...
@@ -93,9 +94,10 @@ parse_option() {
 		[[ -d $build_dir/esp ]] || die "$2 holds no build; make one with: ./build.sh --out DIR"
 		;;
 	--verbose | --quiet) taken=1 words+=${words:+ }${1#--} ;;
-	--gdb)
-		taken=1 debugger=1
-		command -v gdb >/dev/null || die "--gdb needs gdb: sudo apt-get install -y --no-install-recommends gdb"
+	--gdb | --gdb=?*)
+		taken=1 debugger=${1#--gdb} debugger=${debugger#=}
+		debugger=${debugger:-main}
+		require_gdb
 		;;
 	--kernel) taken=1 filter='' ;;
 	--help)
@@ -169,6 +171,7 @@ stage_additions() {
 		guest=${addition##*:/}
 		[[ $guest && /$guest/ != */../* ]] || die "--add $addition: /$guest is no path of a file."
 		mkdir -p "$(dirname "$1/$guest")" && cp -T "$host" "$1/$guest" || die "--add $addition: no room for /$guest."
+		[[ ! -e ${host%.bin}.elf ]] || printf '%s\t%s\n' "/$guest" "${host%.bin}.elf" >>"$run_dir/elves" # for gdb
 	done
 }
 
@@ -200,10 +203,20 @@ make_boot_volume() {
 	[[ ! $words ]] || printf '%s\n' "$words" >"$run_dir/esp/cmdline.txt"
 }
 
+# check_debugger: a shard that --gdb names must be in the manifest, by its name or as a program.
+check_debugger() {
+	[[ $debugger && $debugger != main && $debugger != boot ]] || return 0
+	local known
+	known=$(awk '$1 == "shard" { sub(/.*\//, "", $3); print $2; print $3 }' "$run_dir/manifest" | sort -u)
+	grep -Fxq -- "$debugger" <<<"$known" ||
+		die "--gdb=$debugger: the manifest has no such shard; it has: ${known//$'\n'/, }."
+}
+
 parse_options "$@"
 [[ $build_dir != build ]] || ./build.sh || die "the build failed; see above."
 make_run_folder
 make_boot_volume
+check_debugger
 watch_options=(--run "$run_dir" --build "$build_dir")
 choose_machine
 exec python3 scripts/watch.py "${watch_options[@]}" -- "${qemu_command[@]}"

@@ -103,7 +103,7 @@ choose_machine() {
 		qemu_command+=(-kernel "$run_dir/supervisor.elf" -initrd "$ramdisk" -append "$words")
 	fi
 	qemu_command+=(${qemu_options[@]+"${qemu_options[@]}"})
-	[[ ! $debugger ]] || watch_options+=(--gdb)
+	[[ ! $debugger ]] || watch_options+=(--gdb "$debugger")
 	if [[ $run_timeout ]]; then
 		watch_options+=(--timeout "$run_timeout")
 	elif [[ ! $debugger ]] && ! option_given -S && ! option_given -s; then

@@ -72,6 +72,14 @@ install_packages() {
 	"${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >&2
 }
 
+# require_gdb: the same for gdb, which only debugging needs.
+require_gdb() {
+	command -v gdb >/dev/null && return
+	may_install || die "gdb is missing: sudo apt-get install -y --no-install-recommends gdb"
+	install_packages gdb
+	command -v gdb >/dev/null || die "gdb could not be installed; apt-get said why above."
+}
+
 # may_install: true when we are root, or sudo works here (a terminal can be asked for the password).
 may_install() {
 	[[ ${NO_INSTALL:-} != 1 ]] && command -v apt-get >/dev/null || return 1

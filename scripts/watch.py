@@ -141,12 +141,12 @@ def start_qemu(command, socket):
     return qemu, reader
 
 
-def start_gdb(folder, build, socket):
+def start_gdb(folder, build, where, socket):
     """Writes the gdb script of this run and starts gdb with it. Returns the process."""
     script = os.path.join(folder, "gdb.txt")
-    build = os.path.abspath(build)
     with open(script, "w", encoding="utf-8") as out:
-        out.write(GDB_SCRIPT.format(run=os.path.abspath(folder), build=build, socket=socket))
+        out.write(GDB_SCRIPT.format(run=os.path.abspath(folder), build=os.path.abspath(build), where=where, socket=socket,
+                                    rooms=os.path.abspath("scripts/gdb")))
     for _ in range(100):
         if os.path.exists(socket):
             break
@@ -155,30 +155,14 @@ def start_gdb(folder, build, socket):
     return subprocess.Popen(["gdb", "-q", "-x", script], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
-# The breakpoint is a hardware one because the loader writes the supervisor over a software breakpoint.
+# The rest of the session is scripts/gdb/start.py. The supervisor's symbols come from the run's own copy.
 GDB_SCRIPT = """\
 set confirm off
+set width 0
 set architecture i386:x86-64
 file "{run}/supervisor.elf"
-target remote {socket}
-hbreak supervisor_main
-
-define shard
-  add-symbol-file "{build}/shards/$arg0.elf"
-end
-document shard
-shard NAME: load the symbols of shards/NAME, which is linked at 0x1000.
-end
-
-define loader
-  add-symbol-file "{build}/efi_loader.so" -o $arg0
-end
-document loader
-loader ADDRESS: load the symbols of the UEFI loader; its first line on the console says where it lies.
-end
-
-echo Running through the firmware to supervisor_main ...\\n
-continue
+python import sys; sys.path.insert(0, {rooms!r}); import start
+python start.begin({socket!r}, {where!r}, {run!r}, {build!r})
 """
 
 
@@ -228,7 +212,7 @@ def run(options, command):
     try:
         qemu, pipe = start_qemu(command, socket)
         if options.gdb:
-            gdb = start_gdb(options.run, options.build, socket)
+            gdb = start_gdb(options.run, options.build, options.gdb, socket)
         follow(console, pipe, options.timeout and time.monotonic() + options.timeout, gdb)
         if gdb:
             gdb.wait()
@@ -257,7 +241,7 @@ def main():
     parser.add_argument("--build", required=True, help="the folder of the build, for symbols")
     parser.add_argument("--firmware", action="store_true", help="drop what comes before the loader's first line")
     parser.add_argument("--timeout", type=int, help="seconds until the run is given up")
-    parser.add_argument("--gdb", action="store_true", help="start gdb, attached")
+    parser.add_argument("--gdb", metavar="WHERE", help="start gdb, attached, and run to WHERE: main, boot, or a shard")
     parser.add_argument("command", nargs="+", help="QEMU and its options, after --")
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -1,0 +1,64 @@
+"""start.py: what gdb reads first: brings the commands, follows the symbols, and goes to where a session begins.
+
+run.sh --gdb writes a script that imports this file and calls begin(). Another front end says `source scripts/gdb/start.py`
+after it has loaded build/supervisor.elf; then the commands are there, and symbols are followed from the first stop on.
+
+The rooms: layout.py, words.py and pages.py know nothing of gdb and are tested by themselves; kernel.py reaches the machine;
+symbols.py, shards.py, memory.py, traps.py, devices.py and tours.py are the commands. Read next: layout.py.
+"""
+
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import gdb  # noqa: E402 (the path must be set first)
+
+import kernel  # noqa: E402
+import symbols  # noqa: E402
+import shards  # noqa: E402,F401 (the rooms register their commands)
+import memory  # noqa: E402,F401
+import traps  # noqa: E402
+import devices  # noqa: E402,F401
+
+ENTRIES = ("_start", "pvh_start")  # of the trampoline: from the loader, and from QEMU's -kernel
+WIDTH = 10  # lines of source
+
+
+def connect(socket):
+    """Attaches to the machine, which waits before its first instruction, and looks at what passes by."""
+    gdb.execute("target remote " + socket, to_string=True)
+    symbols.AtEntry()
+    for function in ("fault_kill", "fault_panic"):
+        traps.AtFault(function)
+
+
+def show_source():
+    """Prints the lines around the place where the machine stands."""
+    line = gdb.newest_frame().find_sal()
+    if line.symtab and line.line:
+        gdb.execute("list %s:%d,%d" % (line.symtab.filename, max(1, line.line - WIDTH // 2), line.line + WIDTH // 2))
+
+
+def begin(socket, where, run=None, build=None):
+    """Begins a session: attaches and runs to the supervisor's main, to the trampoline (`boot`), or to a shard's main."""
+    symbols.Settings.run = run
+    symbols.Settings.build = build or symbols.Settings.build
+    connect(socket)
+    if where == "boot":
+        for name in ENTRIES:
+            gdb.Breakpoint("*0x%x" % kernel.address_of(name), type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
+    elif where == "main":
+        gdb.Breakpoint("supervisor_main", type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
+    else:
+        symbols.load(symbols.elf_of(where))
+        symbols.InShard(where, "main", temporary=True)  # by its name, so that gdb shows main and not what is inlined there
+    print("Running to %s ..." % {"boot": "the trampoline", "main": "supervisor_main"}.get(where, "main of shard " + where))
+    sys.stdout.flush()
+    gdb.execute("continue")
+    if gdb.selected_inferior().pid:
+        show_source()
+
+
+gdb.events.stop.connect(symbols.on_stop)
