@@ -37,7 +37,7 @@ class Session:
         t.equal(done.returncode, expect, "exit status of run.sh")
         parts = re.split(r"@@(?:\d+|end)@@\n", self.all)
         self.start, self.said = parts[0], [part.replace("(gdb) ", "") for part in parts[1:-1]]
-        t.check(not re.search(r"Python Exception|Traceback", self.all), "a command broke: see the log")
+        t.check(not re.search(r"Python Exception|Traceback|^(?:fault|symbols): ", self.all, re.M), "a command broke: see the log")
         t.check("any more" not in self.all, "a name is gone: " + "".join(re.findall(r"^.* any more.*$", self.all, re.M)[:1]))
 
 

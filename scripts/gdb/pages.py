@@ -9,10 +9,9 @@ import layout
 LEVELS = ["PT", "PD", "PDPT", "PML4"]
 ENTRIES = 512
 ADDRESS = 0x000FFFFFFFFFF000  # bits 51..12
-PRESENT, WRITE, USER = (layout.number("PTE_" + name) for name in ("PRESENT", "WRITE", "USER"))
-LARGE, BORROWED, NX = (layout.number("PTE_" + name) for name in ("LARGE", "BORROWED", "NX"))
+PRESENT, WRITE, USER, WRITE_THROUGH, UNCACHED, ACCESSED, DIRTY, LARGE, NX = 1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80, 1 << 63
+BORROWED = layout.number("PTE_BORROWED")  # a bit that the processor leaves to the kernel
 STACK_SLOT = layout.number("STACK_SLOT_SIZE")  # the stacks are what is worth folding
-UNCACHED = layout.number("PTE_PCD")
 COUNT_SHIFT, COUNT_MASK = 52, 0x3FF  # paging.c counts the used entries of a shard's tables here
 
 
@@ -75,11 +74,10 @@ def entry_words(entry, level, address):
         return "not present" + (" (but not zero)" if entry else "")
     words = ["writable" if entry & WRITE else "read-only", "user" if entry & USER else "supervisor"]
     words.append("no-execute" if entry & NX else "executable")
-    for name, word in (("PTE_PWT", "write-through"), ("PTE_PCD", "uncached"), ("PTE_ACCESSED", "accessed")):
-        if entry & layout.number(name):
-            words.append(word)
+    words += [word for bit, word in ((WRITE_THROUGH, "write-through"), (UNCACHED, "uncached"), (ACCESSED, "accessed"))
+              if entry & bit]
     if is_leaf(entry, level):
-        words += ["dirty"] if entry & layout.number("PTE_DIRTY") else []
+        words += ["dirty"] if entry & DIRTY else []
         words += ["page of %s" % ("4 KiB", "2 MiB", "1 GiB")[level]]
         words += ["borrowed (not the shard's to free)"] if entry & BORROWED else []
     elif address < 1 << 47 and level < 4:

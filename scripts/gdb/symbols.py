@@ -106,7 +106,7 @@ def on_stop(_event):
             load_loader(Loaded.found)
         if follow_current() and kernel.in_ring3():
             gdb.execute("frame")
-    except gdb.error as problem:
+    except Exception as problem:
         print("symbols: %s" % problem)
 
 
@@ -134,7 +134,7 @@ class AtEntry(gdb.Breakpoint):
             info = gdb.Value(kernel.read_physical(kernel.register("rdi"), kind.sizeof), kind)
             if int(kernel.field(info, "magic")) == kernel.layout_number("BOOTINFO_MAGIC"):
                 Loaded.found = int(kernel.field(info, "loader"))
-        except gdb.error as problem:
+        except Exception as problem:  # whatever it is, the machine goes on
             print("symbols: the loader's address is not known: %s" % problem)
         return False  # symbols must not be loaded here: on_stop does it
 

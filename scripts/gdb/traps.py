@@ -162,7 +162,7 @@ class AtFault(gdb.Breakpoint):
     def stop(self):
         try:
             AtFault.last = Fault(kernel.at(kernel.register("rdi"), "trap_frame"))
-        except gdb.error as problem:
+        except Exception as problem:  # whatever it is, the machine goes on
             print("fault: %s" % problem)
         return False
 
