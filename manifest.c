@@ -28,12 +28,14 @@ struct parser {
 	struct manifest_error *error; /* error->line is the current one */
 };
 
-/* Records the first mistake. Returns the error that every function up to manifest_parse passes on. */
-static int fail(struct parser *p, const char *reason, const char *word)
+/* Returns `good`. When it is false, records the mistake: the functions up to manifest_parse then return false too. */
+static bool must(struct parser *p, bool good, const char *reason, const char *word)
 {
-	p->error->reason = reason;
-	p->error->word = word;
-	return -COCONUT_E_INVAL;
+	if (!good) {
+		p->error->reason = reason;
+		p->error->word = word;
+	}
+	return good;
 }
 
 /* Returns whether two strings are equal. */
@@ -41,6 +43,15 @@ static bool same(const char *a, const char *b)
 {
 	size_t len = strlen(a);
 	return len == strlen(b) && memcmp(a, b, len) == 0;
+}
+
+/* Returns the index of the first of `count` strings that equals `word`, or `count`. */
+static uint32_t index_of(const char *word, const char *const strings[], uint32_t count)
+{
+	uint32_t i = 0;
+	while (i < count && !same(word, strings[i]))
+		i++;
+	return i;
 }
 
 /* Returns whether a byte separates words. */
@@ -51,43 +62,43 @@ static bool is_blank(char c)
 
 /* Takes the word at *line off the line and appends it to p->word. Between quotes a blank or a # is part of the word
  * and \" and \\ stand for their second character. What is left of a word is never longer than it was, so it is moved
- * to its own beginning. *line then is the first byte behind. Returns 0 or an error. */
-static int take_word(struct parser *p, char **line)
+ * to its own beginning. *line then is the first byte behind. Returns whether the word was right. */
+static bool take_word(struct parser *p, char **line)
 {
 	char *from = *line, *to = *line;
 	bool quoted = false;
 	for (; *from != '\0' && (quoted || !is_blank(*from)); from++) {
 		if (*from == '"') {
 			/* Without this check args="x"frames=9 would quietly lose an option to the arguments. */
-			if (quoted && from[1] != '\0' && !is_blank(from[1]))
-				return fail(p, "a blank is missing after the closing quote", from + 1);
+			if (!must(p, !quoted || from[1] == '\0' || is_blank(from[1]),
+				  "a blank is missing after the closing quote", from + 1))
+				return false;
 			quoted = !quoted;
 			continue;
 		}
 		if (quoted && *from == '\\' && *++from != '"' && *from != '\\')
-			return fail(p, "a backslash in quotes can only precede a quote or a backslash", from - 1);
+			return must(p, false, "a backslash in quotes can only precede a quote or a backslash", from - 1);
 		*to++ = *from;
 	}
 	p->word[p->words++] = *line;
 	*line = *from == '\0' ? from : from + 1;
 	*to = '\0';
-	return quoted ? fail(p, "the closing quote is missing", p->word[p->words - 1]) : 0;
+	return must(p, !quoted, "the closing quote is missing", p->word[p->words - 1]);
 }
 
-/* Splits a line, which ends with a NUL, into p->word, up to a comment. Returns 0 or an error. */
-static int split_line(struct parser *p, char *line)
+/* Splits a line, which ends with a NUL, into p->word, up to a comment. Returns whether all words were right. */
+static bool split_line(struct parser *p, char *line)
 {
 	p->words = 0;
 	for (;;) {
 		while (is_blank(*line))
 			line++;
 		if (*line == '\0' || *line == '#')
-			return 0;
+			return true;
 		if (p->words == MAX_WORDS)
-			return fail(p, "the line has too many words", line);
-		int error = take_word(p, &line);
-		if (error != 0)
-			return error;
+			return must(p, false, "the line has too many words", line);
+		if (!take_word(p, &line))
+			return false;
 	}
 }
 
@@ -96,22 +107,18 @@ static bool read_number(const char **s, uint32_t max, uint32_t *number)
 {
 	const char *start = *s;
 	uint64_t value = 0; /* stays below 10 * max + 10, so it cannot wrap */
-	for (; **s >= '0' && **s <= '9'; (*s)++) {
+	for (; **s >= '0' && **s <= '9' && value <= max; (*s)++)
 		value = value * 10 + (uint64_t)(**s - '0');
-		if (value > max)
-			return false;
-	}
 	*number = (uint32_t)value;
-	return *s != start;
+	return *s != start && value <= max;
 }
 
-/* Reads a value that is nothing but a number from `min` to `max`. Returns 0 or an error. */
-static int parse_number(struct parser *p, const char *value, uint32_t min, uint32_t max, uint32_t *number)
+/* Reads a value that is nothing but a number from `min` to `max`. */
+static bool parse_number(struct parser *p, const char *value, uint32_t min, uint32_t max, uint32_t *number)
 {
 	const char *end = value;
-	if (!read_number(&end, max, number) || *end != '\0' || *number < min)
-		return fail(p, "this is no number, or one out of range", value);
-	return 0;
+	return must(p, read_number(&end, max, number) && *end == '\0' && *number >= min,
+		    "this is no number, or one out of range", value);
 }
 
 /* Returns the index of the shard of that name among those declared so far, or -1. */
@@ -123,94 +130,80 @@ static int find_shard(const struct manifest *m, const char *name)
 	return -1;
 }
 
-/* Returns the index of the declared shard that `name` means, or an error. */
-static int refer_to_shard(struct parser *p, const char *name)
+/* Finds the declared shard that `name` means. */
+static bool refer_to_shard(struct parser *p, const char *name, int *index)
 {
-	int index = find_shard(p->m, name);
-	return index >= 0 ? index : fail(p, "no earlier line declares a shard of this name", name);
+	*index = find_shard(p->m, name);
+	return must(p, *index >= 0, "no earlier line declares a shard of this name", name);
 }
 
-/* Reads the two different shards that the words after the statement's name mean. Returns 0 or an error. */
-static int refer_to_two_shards(struct parser *p, uint8_t shard[2])
+/* Finds the two different shards that the words after the statement's name mean. */
+static bool refer_to_two_shards(struct parser *p, uint8_t shard[2])
 {
-	for (int i = 0; i < 2; i++) {
-		int index = refer_to_shard(p, p->word[1 + i]);
-		if (index < 0)
-			return index;
+	for (int i = 0, index; i < 2; i++) {
+		if (!refer_to_shard(p, p->word[1 + i], &index))
+			return false;
 		shard[i] = (uint8_t)index;
 	}
-	return shard[0] != shard[1] ? 0 : fail(p, "the two shards have to be different", p->word[2]);
+	return must(p, shard[0] != shard[1], "the two shards have to be different", p->word[2]);
 }
 
 /* Returns whether a shard may have this name: one that needs no quotes, in the manifest or on the console. */
 static bool name_valid(const char *name)
 {
-	size_t len = strlen(name);
-	for (size_t i = 0; i < len; i++) {
-		char c = name[i];
+	size_t len = 0;
+	for (char c; (c = name[len]) != '\0'; len++)
 		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9')
 		    && c != '_' && c != '.' && c != '-')
 			return false;
-	}
 	return len >= 1 && len <= MANIFEST_NAME_MAX;
 }
 
-/* Reads the value of priority=. Returns 0 or an error. */
-static int parse_priority(struct parser *p, const char *value, uint8_t *priority)
-{
-	static const char *const names[] = {"critical", "high", "normal", "low"}; /* in the order of PRIORITY_... */
-	for (*priority = PRIORITY_CRITICAL; *priority <= PRIORITY_LOW; (*priority)++)
-		if (same(value, names[*priority]))
-			return 0;
-	return fail(p, "a priority is critical, high, normal or low", value);
-}
-
-/* Sets the option `name` of a shard. `seen` has a bit for each option that the line had before. Returns 0 or an
- * error: no such option, the same one again, or a value that it cannot have. */
-static int set_option(struct parser *p, struct manifest_shard *shard, const char *name, const char *value,
-	uint32_t *seen)
+/* Sets the option `name` of a shard. `seen` has a bit for each option that the line had before. Fails when there is no
+ * such option, when it is there again, and when it cannot have that value. */
+static bool set_option(struct parser *p, struct manifest_shard *shard, const char *name, const char *value, uint32_t *seen)
 {
 	static const char *const names[] = {"priority", "frames", "restart", "after", "spawn", "args"};
-	uint32_t option = 0, count = sizeof(names) / sizeof(names[0]);
-	while (option < count && !same(name, names[option]))
-		option++;
-	if (option == count)
-		return fail(p, "a shard has no such option", name);
-	if (*seen & 1U << option)
-		return fail(p, "the option stands twice in the line", name);
+	static const char *const priorities[] = {"critical", "high", "normal", "low"}; /* in the order of PRIORITY_... */
+	uint32_t option = index_of(name, names, 6);
+	int after;
+	if (!must(p, option < 6, "a shard has no such option", name)
+	    || !must(p, !(*seen & 1U << option), "the option stands twice in the line", name))
+		return false;
 	*seen |= 1U << option;
 	switch (option) {
 	case 0: /* the index in names */
-		return parse_priority(p, value, &shard->priority);
+		shard->priority = (uint8_t)index_of(value, priorities, 4);
+		return must(p, shard->priority <= PRIORITY_LOW, "a priority is critical, high, normal or low", value);
 	case 1:
 		return parse_number(p, value, 1, MANIFEST_FRAMES_MAX, &shard->frames);
 	case 2:
 		return parse_number(p, value, 0, MANIFEST_RESTART_MAX, &shard->restart);
 	case 3:
-		shard->after = (int16_t)refer_to_shard(p, value);
-		return shard->after >= 0 ? 0 : -COCONUT_E_INVAL;
+		if (!refer_to_shard(p, value, &after))
+			return false;
+		shard->after = (int16_t)after;
+		return true;
 	case 4:
-		shard->spawn = same(value, "yes");
-		return shard->spawn ? 0 : fail(p, "spawn can only be yes", value);
+		shard->spawn = true;
+		return must(p, same(value, "yes"), "spawn can only be yes", value);
 	default:
 		shard->args = value;
-		return strlen(value) < COCONUT_ARGS_MAX ? 0 : fail(p, "the arguments are too long", value);
+		return must(p, strlen(value) < COCONUT_ARGS_MAX, "the arguments are too long", value);
 	}
 }
 
-/* shard NAME PATH and options, in any order, each at most once. Returns 0 or an error. */
-static int parse_shard(struct parser *p)
+/* shard NAME PATH and options, in any order, each at most once. */
+static bool parse_shard(struct parser *p)
 {
 	struct manifest *m = p->m;
 	const char *name = p->word[1], *path = p->word[2]; /* parse_line has counted the words */
-	if (!name_valid(name))
-		return fail(p, "a name has 1 to 23 letters, digits, points, hyphens or underscores", name);
-	if (find_shard(m, name) >= 0)
-		return fail(p, "an earlier line declares a shard of this name", name);
-	if (path[0] != '/' || strlen(path) > COCONUT_PATH_MAX)
-		return fail(p, "a path starts with a slash and has at most 255 bytes", path);
-	if (m->shard_count == MANIFEST_SHARDS)
-		return fail(p, "there are too many shards", name);
+	if (!must(p, name_valid(name), "a name has 1 to 23 letters, digits, points, hyphens or underscores", name)
+	    || !must(p, find_shard(m, name) < 0, "an earlier line declares a shard of this name", name)
+	    || !must(p, path[0] == '/' && strlen(path) <= COCONUT_PATH_MAX,
+		     "a path starts with a slash and has at most 255 bytes", path)
+	    || !must(p, m->shard_count < MANIFEST_SHARDS, "there are too many shards", name))
+		return false;
 
 	struct manifest_shard *shard = &m->shard[m->shard_count];
 	*shard = (struct manifest_shard){.name = name, .path = path, .args = "", .priority = PRIORITY_NORMAL,
@@ -220,135 +213,118 @@ static int parse_shard(struct parser *p)
 		char *value = p->word[i];
 		while (*value != '\0' && *value != '=')
 			value++;
-		if (*value == '\0')
-			return fail(p, "an option is written name=value", p->word[i]);
+		if (!must(p, *value == '=', "an option is written name=value", p->word[i]))
+			return false;
 		*value++ = '\0'; /* from here on p->word[i] is the name alone */
-		int error = set_option(p, shard, p->word[i], value, &seen);
-		if (error != 0)
-			return error;
+		if (!set_option(p, shard, p->word[i], value, &seen))
+			return false;
 	}
 	/* Counted only now, so that `after` cannot name the shard itself. */
 	m->shard_count++;
-	return 0;
+	return true;
 }
 
-/* channel SHARD_A SHARD_B. Two shards can have several channels. Returns 0 or an error. */
-static int parse_channel(struct parser *p)
+/* Returns whether a shard has an end of the channel. */
+static bool has_end(const struct manifest_channel *channel, uint8_t shard)
+{
+	return channel->shard[0] == shard || channel->shard[1] == shard;
+}
+
+/* channel SHARD_A SHARD_B. Two shards can have several channels. */
+static bool parse_channel(struct parser *p)
 {
 	struct manifest *m = p->m;
 	struct manifest_channel channel;
-	int error = refer_to_two_shards(p, channel.shard);
-	if (error != 0)
-		return error;
-	if (m->channel_count == MANIFEST_CHANNELS)
-		return fail(p, "there are too many channels", p->word[0]);
+	if (!refer_to_two_shards(p, channel.shard)
+	    || !must(p, m->channel_count < MANIFEST_CHANNELS, "there are too many channels", p->word[0]))
+		return false;
 	/* Each channel puts a capability into one slot of both shards. */
 	for (int end = 0; end < 2; end++) {
 		uint32_t used = 0;
 		for (uint32_t i = 0; i < m->channel_count; i++)
-			used += m->channel[i].shard[0] == channel.shard[end]
-			     || m->channel[i].shard[1] == channel.shard[end];
-		if (used == COCONUT_CAP_SLOTS)
-			return fail(p, "the channels of this shard fill all its capability slots", p->word[1 + end]);
+			used += has_end(&m->channel[i], channel.shard[end]);
+		if (!must(p, used < COCONUT_CAP_SLOTS, "the channels of this shard fill all its capability slots",
+			  p->word[1 + end]))
+			return false;
 	}
 	m->channel[m->channel_count++] = channel;
-	return 0;
+	return true;
 }
 
-/* gpu SHARD. Returns 0 or an error. */
-static int parse_gpu(struct parser *p)
+/* gpu SHARD. */
+static bool parse_gpu(struct parser *p)
 {
-	int index = refer_to_shard(p, p->word[1]);
-	if (index < 0)
-		return index;
-	if (p->m->shard[index].gpu)
-		return fail(p, "an earlier line gives this shard a partition", p->word[1]);
+	int index;
+	if (!refer_to_shard(p, p->word[1], &index)
+	    || !must(p, !p->m->shard[index].gpu, "an earlier line gives this shard a partition", p->word[1]))
+		return false;
 	p->m->shard[index].gpu = true;
-	return 0;
+	return true;
 }
 
-/* Reads layers=A-B,C-D: both ranges inclusive, the second right behind the first. Returns 0 or an error. */
-static int parse_layers(struct parser *p, const char *word, struct manifest_pipeline *pipeline)
+/* Reads layers=A-B,C-D: both ranges inclusive, the second right behind the first. */
+static bool parse_layers(struct parser *p, const char *word, struct manifest_pipeline *pipeline)
 {
 	static const char key[] = "layers=", after_range[2] = {',', '\0'};
-	if (strlen(word) < strlen(key) || memcmp(word, key, strlen(key)) != 0)
-		return fail(p, "the layers are written layers=A-B,C-D", word);
-	const char *at = word + strlen(key);
-	/* Each condition stops at the first byte that does not fit, so `at` never passes the NUL of the word. */
-	for (int stage = 0; stage < 2; stage++) {
-		if (!read_number(&at, MANIFEST_LAYER_MAX, &pipeline->first[stage]) || *at++ != '-'
-		    || !read_number(&at, MANIFEST_LAYER_MAX, &pipeline->last[stage]) || *at++ != after_range[stage])
-			return fail(p, "the layers are written layers=A-B,C-D", word);
-		if (pipeline->first[stage] > pipeline->last[stage])
-			return fail(p, "a range of layers ends before it begins", word);
-	}
-	if (pipeline->first[1] != pipeline->last[0] + 1)
-		return fail(p, "the second stage has to begin with the layer after the last one of the first", word);
-	return 0;
+	uint32_t *first = pipeline->first, *last = pipeline->last;
+	bool good = strlen(word) > strlen(key) && memcmp(word, key, strlen(key)) == 0;
+	const char *at = good ? word + strlen(key) : word;
+	/* The condition stops at the first byte that does not fit, so `at` never passes the NUL of the word. */
+	for (int stage = 0; good && stage < 2; stage++)
+		good = read_number(&at, MANIFEST_LAYER_MAX, &first[stage]) && *at++ == '-'
+		    && read_number(&at, MANIFEST_LAYER_MAX, &last[stage]) && *at++ == after_range[stage];
+	return must(p, good, "the layers are written layers=A-B,C-D", word)
+	    && must(p, first[0] <= last[0] && first[1] <= last[1], "a range of layers ends before it begins", word)
+	    && must(p, first[1] == last[0] + 1,
+		    "the second stage has to begin with the layer after the last one of the first", word);
 }
 
-/* Returns the index of a channel between two shards, or channel_count when there is none. */
-static uint32_t find_channel(const struct manifest *m, const uint8_t shard[2])
-{
-	uint32_t i = 0;
-	for (; i < m->channel_count; i++) {
-		const uint8_t *end = m->channel[i].shard;
-		if ((end[0] == shard[0] && end[1] == shard[1]) || (end[0] == shard[1] && end[1] == shard[0]))
-			break;
-	}
-	return i;
-}
-
-/* pipeline SHARD_A SHARD_B layers=A-B,C-D. Returns 0 or an error. A shard has one configuration page and is part of
- * one pipeline only, so MANIFEST_PIPELINES, half the number of shards, cannot be exceeded. */
-static int parse_pipeline(struct parser *p)
+/* pipeline SHARD_A SHARD_B layers=A-B,C-D. A shard has one configuration page and is part of one pipeline only, so
+ * MANIFEST_PIPELINES, half the number of shards, cannot be exceeded. */
+static bool parse_pipeline(struct parser *p)
 {
 	struct manifest *m = p->m;
-	struct manifest_pipeline pipeline;
-	int error = refer_to_two_shards(p, pipeline.shard);
-	if (error == 0)
-		error = parse_layers(p, p->word[3], &pipeline);
-	if (error != 0)
-		return error;
+	struct manifest_pipeline pipeline = {0};
+	if (!refer_to_two_shards(p, pipeline.shard) || !parse_layers(p, p->word[3], &pipeline))
+		return false;
 	for (int stage = 0; stage < 2; stage++) {
 		struct manifest_shard *shard = &m->shard[pipeline.shard[stage]];
-		if (shard->pipeline >= 0)
-			return fail(p, "an earlier line makes this shard part of a pipeline", p->word[1 + stage]);
+		if (!must(p, shard->pipeline < 0, "an earlier line makes this shard part of a pipeline", p->word[1 + stage]))
+			return false;
 		shard->pipeline = (int16_t)m->pipeline_count;
 	}
-	pipeline.channel = (uint16_t)find_channel(m, pipeline.shard);
-	if (pipeline.channel == m->channel_count)
-		return fail(p, "no earlier line declares a channel between the two shards", p->word[2]);
+	while (pipeline.channel < m->channel_count && !(has_end(&m->channel[pipeline.channel], pipeline.shard[0])
+							&& has_end(&m->channel[pipeline.channel], pipeline.shard[1])))
+		pipeline.channel++;
 	m->pipeline[m->pipeline_count++] = pipeline;
-	return 0;
+	return must(p, pipeline.channel < m->channel_count, "no earlier line declares a channel between the two shards",
+		    p->word[2]);
 }
 
-/* Parses one line, which ends with a NUL and holds no other control byte than tabs. Returns 0 or an error. */
-static int parse_line(struct parser *p, char *line)
+/* Parses one line, which ends with a NUL and holds no other control byte than tabs. */
+static bool parse_line(struct parser *p, char *line)
 {
 	static const struct {
 		const char *name;
 		uint32_t min, max; /* words, the name itself included */
-		int (*parse)(struct parser *p);
+		bool (*parse)(struct parser *p);
 	} statements[] = {
-		{"shard", 3, MAX_WORDS, parse_shard},
+		{"shard", 3, MAX_WORDS - 1, parse_shard},
 		{"channel", 3, 3, parse_channel},
 		{"gpu", 2, 2, parse_gpu},
 		{"pipeline", 4, 4, parse_pipeline},
 	};
-	int error = split_line(p, line);
-	if (error != 0 || p->words == 0)
-		return error;
-	for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
-		if (!same(p->word[0], statements[i].name))
-			continue;
-		if (p->words < statements[i].min)
-			return fail(p, "the line ends too early", p->word[p->words - 1]);
-		if (p->words > statements[i].max)
-			return fail(p, "the line should have ended before this word", p->word[statements[i].max]);
-		return statements[i].parse(p);
-	}
-	return fail(p, "a line begins with shard, channel, gpu or pipeline", p->word[0]);
+	if (!split_line(p, line))
+		return false;
+	if (p->words == 0)
+		return true;
+	for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++)
+		if (same(p->word[0], statements[i].name))
+			return must(p, p->words >= statements[i].min, "the line ends too early", p->word[p->words - 1])
+			    && must(p, p->words <= statements[i].max, "the line should have ended before this word",
+				    p->word[statements[i].max])
+			    && statements[i].parse(p);
+	return must(p, false, "a line begins with shard, channel, gpu or pipeline", p->word[0]);
 }
 
 /* Looks at every byte twice: once for the end of the line and control bytes, once for words. */
@@ -366,11 +342,9 @@ int manifest_parse(char *text, size_t len, struct manifest *m, struct manifest_e
 				text[end] = ' ';
 			control |= ((unsigned char)text[end] < ' ' && text[end] != '\t') || text[end] == 0x7F;
 		}
-		/* A word with a control byte would carry it to the console, so none is reported. */
-		if (control)
-			return fail(&p, "the line contains a control byte", NULL);
 		text[end] = '\0';
-		if (parse_line(&p, text + start) != 0)
+		/* A word with a control byte would carry it to the console, so none is reported. */
+		if (!must(&p, !control, "the line contains a control byte", NULL) || !parse_line(&p, text + start))
 			return -COCONUT_E_INVAL;
 	}
 	return 0;
