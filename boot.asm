@@ -11,7 +11,7 @@
 ; Read next: kernel.h, then main.c. MEMORY_MAP.md has the picture of the address spaces built here.
 
 %include "layout.inc"
-%ifndef ABLATION
+%ifnnum ABLATION    ; none, or one that concerns C alone
 %define ABLATION ABLATION_none
 %endif
 

@@ -95,9 +95,10 @@ compile_kernel() {
 	kernel_objects=("$out_dir/boot.o")
 	background_step "$out_dir/boot.o" boot.asm "$out_dir/layout.inc" scripts/asm-lines.sh -- \
 		assemble_kernel "$out_dir/boot.o" "${defines[@]}"
-	for source in *.c; do
+	for source in *.c tests/provoke.c; do
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
-		object=$out_dir/${source%.c}.o
+		[[ $source != tests/* || " ${defines[*]}" == *" -DPROVOKE="* ]] || continue
+		object=$out_dir/$(basename "${source%.c}").o
 		kernel_objects+=("$object")
 		background_step "$object" "$source" -- gcc "${kernel_cflags[@]}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 	done

@@ -449,8 +449,7 @@ void edu_revoke(uint64_t phys, uint64_t size);
 void edu_watch(void);
 int64_t edu_transfer_raw(int number, uint64_t iova_source, uint64_t iova_target, uint64_t len);
 
-/* ---- provoke.c: failing on purpose, in test builds ---------------------------------------------------- */
-
+/* tests/provoke.c: failing on purpose. Only builds that define PROVOKE have it, so `if (PROVOKE)` guards each call. */
 void provoke(bool early);
 void provoke_in_call(void);
 

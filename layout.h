@@ -61,27 +61,12 @@
 #define ABLATION_fxsave     3
 #define ABLATION_selectors  4
 #define ABLATION_sysret_rip 5
-#define ABLATION_nx         6
-#define ABLATION_wp         7
-#define ABLATION_smep       8
-#define ABLATION_smap       9
-#define ABLATION_umip       10
-#define ABLATION_tsd        11
-#define ABLATION_sfmask     12
-#define ABLATION_user_check 13
-#define ABLATION_guard      14
-#define ABLATION_ist        15
-#define ABLATION_zeroing    16
-#define ABLATION_grant      17
-#define ABLATION_endpoint   18
-#define ABLATION_invlpg     19
-#define ABLATION_quota      20
-#define ABLATION_pledge     21
-#define ABLATION_dma_check  22
-#define ABLATION_dma_unmap  23
-#define ABLATION_dma_invalidate 24
-#define ABLATION_dma_translation 25
-#define ABLATION_dma_write  26
+enum { /* those that concern C alone */
+	ABLATION_nx = 6, ABLATION_wp, ABLATION_smep, ABLATION_smap, ABLATION_umip, ABLATION_tsd, ABLATION_sfmask,
+	ABLATION_user_check, ABLATION_guard, ABLATION_ist, ABLATION_zeroing, ABLATION_grant, ABLATION_endpoint,
+	ABLATION_invlpg, ABLATION_quota, ABLATION_pledge, ABLATION_dma_check, ABLATION_dma_unmap,
+	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write,
+};
 
 /* Failures that a test build provokes, to prove that run.sh tells them apart. */
 #define PROVOKE_none         0

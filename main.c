@@ -180,7 +180,8 @@ static void supervisor_run(uint64_t argument)
 	devices_init(info);
 	syscall_init();
 	fs_init(info);
-	provoke(false);
+	if (PROVOKE)
+		provoke(false);
 	if (!manifest_load()) {
 		print("Nothing can be started.\n");
 		debug_exit(DEBUG_EXIT_FAILED);
@@ -199,7 +200,8 @@ static void supervisor_run(uint64_t argument)
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock)
 {
 	serial_init();
-	provoke(true);
+	if (PROVOKE)
+		provoke(true);
 	const struct bootinfo *info = take_bootinfo(phys_to_virt(bootinfo_phys));
 	if (info->command_line) {
 		verbose = has_word(phys_to_virt(info->command_line), "verbose");

@@ -1,13 +1,13 @@
 /*
- * provoke.c: failing on purpose, in test builds only.
+ * provoke.c: failing on purpose. A part of the supervisor in builds that define PROVOKE, and in no other.
  *
  * A build made with `--define PROVOKE=PROVOKE_name` commits one mistake of the kernel's own, so that tests see
  * what becomes of it: a decoded panic and the right exit status, or, when the protection against it is left out
- * as well (ABLATION), the damage. In every other build both functions are empty.
+ * as well (ABLATION), the damage.
  *
  * Read next: layout.h lists the names.
  */
-#include "kernel.h"
+#include "../kernel.h"
 
 static const uint64_t sealed = 1; /* lies in rodata */
 static uint8_t return_instruction[] = {0xC3};
