@@ -103,7 +103,8 @@ class Student:
             deadline = time.monotonic() + 60
             while not os.path.exists(socket) and machine.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
-            start = ["-iex", "set pagination off", "-iex", "set auto-load no", "-ex", "file build/supervisor.elf",
+            start = ["-iex", "set pagination off", "-iex", "set auto-load no",
+                     "-iex", "python import sys; sys.path.insert(0, %r)" % SOLUTIONS, "-ex", "file build/supervisor.elf",
                      "-ex", "set architecture i386:x86-64", "-ex", "target remote " + socket]
             done = self.t.sh(["gdb", "-nx", "-q", "-batch", *start, "-x", script], cwd=self.work, timeout=120)
         finally:

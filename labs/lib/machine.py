@@ -218,7 +218,7 @@ def follow(machine, stops, run):
             return
 
 
-def boot(test, manifest, files=None, stops=None, options=(), timeout=60):
+def boot(test, manifest, files=None, stops=None, options=(), timeout=150):
     """Boots with a manifest, in which /c/NAME is the shard labs/checks/NAME and /t/NAME is tests/shards/NAME. stops: see
     follow(). Returns a Run."""
     content = dict(files or {})
