@@ -63,6 +63,7 @@
 #define COCONUT_E_NOMAP     17 /* the file cannot be mapped: blocks that are no pages, or holes; read it */
 #define COCONUT_E_NODEV     18 /* there is no such device */
 #define COCONUT_E_PLEDGE    19 /* the shard has pledged not to make this call */
+#define COCONUT_E_VEILED    20 /* GPU memory that its owner has not unveiled */
 
 /* The code of a shard that did not exit by itself: it was killed by an exception or by KILL. */
 #define COCONUT_KILLED       0xFFFFFFFFFFFFFFFF

@@ -114,7 +114,10 @@ const struct pci_access pci_ports = {config_read, config_write, NULL};
 
 static void print_device(const struct pci_device *d)
 {
-	print_verbose("  %02x:%02x.%u  %04x:%04x  %s\n", d->bus, d->dev, d->fn, d->vendor, d->device, pci_class_name(d));
+	print_verbose("  %02x:%02x.%u  %04x:%04x  %s", d->bus, d->dev, d->fn, d->vendor, d->device, pci_class_name(d));
+	for (int i = 0; i < PCI_CAPABILITIES && d->capabilities[i]; i++)
+		print_verbose("%s%s", i ? ", " : "; capabilities: ", pci_capability_name(d->capabilities[i]));
+	print_verbose("\n");
 	for (int i = 0; i < PCI_BARS; i++)
 		if (d->bars[i].size)
 			print_verbose("           BAR%d %s 0x%lx, %lu bytes%s%s\n", i, d->bars[i].io ? "ports" : "memory",

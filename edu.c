@@ -5,7 +5,8 @@
  * each way. A long copy goes in pieces of at most 4,095 bytes; for each piece an engine is taken, exactly the pages of
  * the piece are mapped, and the engine is given back. The shard that copies sleeps meanwhile.
  *
- * Invariants: an engine reaches memory only while it works on a piece: the source to be read, the target to be written.
+ * Invariants: an engine reaches memory only while it works on a piece: the source to be read, the target to be written,
+ * and of both no page that the caller's extents leave out: what is mapped follows from rights, not from the request.
  * An engine has one owner or none; one that runs without an owner (its shard died, or the copy was ended) reaches
  * nothing any more, and becomes free at its interrupt. What is in the buffer goes to the target of the piece that it
  * came from, or nowhere. Shards never see an engine's registers.
@@ -31,7 +32,6 @@
 #define COMMAND_TO_MEMORY 2UL /* else to the buffer */
 #define COMMAND_INTERRUPT 4UL
 
-#define EDU_BUFFER 0x40000UL /* the buffer's address, as the engine sees it */
 #define PIECE_MAX 4095       /* QEMU aborts when a transfer fills all 4,096 bytes of the buffer */
 #define PIECE_PAGES 2        /* at most, at each end */
 
@@ -39,6 +39,7 @@
 #define ANSWER_MS 30000 /* an engine that takes longer counts as broken */
 
 struct engine {
+	const struct pci_device *device;
 	volatile uint8_t *registers;
 	uint32_t domain;
 	struct shard *owner;  /* NULL: none, it is free unless it runs */
@@ -53,10 +54,11 @@ static struct engine engines[ENGINES];
 static uint32_t engine_count;
 static struct shard *queue; /* shards that wait for an engine */
 
-/* The copy that each shard is in, the supervisor's thread included. Length 0: none, or it has been ended. */
+/* The copy that each shard is in. Length 0: none, or it has been ended. */
 static struct copy {
 	uint64_t source, target, len;
-} copies[MAX_SHARDS + 1];
+	struct extent readable, writable;
+} copies[MAX_SHARDS];
 
 #define REG32(engine, offset) (*(volatile uint32_t *)((engine)->registers + (offset)))
 #define REG64(engine, offset) (*(volatile uint64_t *)((engine)->registers + (offset)))
@@ -66,7 +68,7 @@ static struct copy {
 static void set_owner(struct engine *engine, struct shard *owner)
 {
 	engine->owner = owner;
-	iommu_set_owner(engine->domain, owner && owner != &supervisor_thread ? owner->id : -1);
+	iommu_set_owner(engine->domain, owner ? owner->id : -1);
 }
 
 /* Gives an engine that does not run to whoever has waited longest, or makes it free. */
@@ -132,6 +134,8 @@ static void engine_interrupt(void *argument)
  * for the end. Returns 0, -COCONUT_E_IO, or -COCONUT_E_CLOSED when the copy has been ended. */
 static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target, uint64_t len)
 {
+	bool silent = PROVOKE == PROVOKE_dma_silence && engine == engines;
+
 	ASSERT(len > 0 && len <= PIECE_MAX && engine->owner == current && !engine->running);
 	iommu_faulted(engine->domain); /* forgets what was before */
 	engine->running = true;
@@ -139,83 +143,68 @@ static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target,
 	REG64(engine, EDU_SOURCE) = source;
 	REG64(engine, EDU_TARGET) = target;
 	REG64(engine, EDU_COUNT) = len;
-	REG64(engine, EDU_COMMAND) = COMMAND_START | COMMAND_INTERRUPT | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0);
-	if (current != &supervisor_thread)
-		sched_wait(&engine->waiter, WAIT_DMA, 0, COCONUT_CAP_SLOTS);
-	while (current == &supervisor_thread && engine->running)
-		interrupt_window();
+	REG64(engine, EDU_COMMAND) = COMMAND_INTERRUPT | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0) | (silent ? 0 : COMMAND_START);
+	sched_wait(&engine->waiter, WAIT_DMA, 0, COCONUT_CAP_SLOTS);
 	if (!copies[current->id].len)
 		return -COCONUT_E_CLOSED;
 	return engine->failed ? -COCONUT_E_IO : 0;
 }
 
-/* Has the engine read from one device address and write to another; EDU_NOWHERE leaves that half out. What could not be
- * read is not written: the buffer may hold what an earlier copy left. Returns as transfer does. */
-static int64_t move(struct engine *engine, uint64_t from, uint64_t to, uint64_t len)
+/* Maps the pages that hold `len` bytes at `phys`, but only those of them that hold bytes of `allowed`. Where software
+ * has checked the copy they are the same; where it has not, the IOMMU refuses the rest. Returns 0 or an error. */
+static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64_t len, struct extent allowed, bool write)
 {
-	int64_t error = from == EDU_NOWHERE ? 0 : transfer(engine, from, EDU_BUFFER, len);
+	uint64_t from = phys, end = phys + len;
 
-	return error || to == EDU_NOWHERE ? error : transfer(engine, EDU_BUFFER, to, len);
+	if (!ABLATE(dma_extent)) {
+		from = from > allowed.start ? from : allowed.start;
+		end = end < allowed.start + allowed.size ? end : allowed.start + allowed.size;
+	}
+	if (from >= end)
+		return 0;
+	from &= ~PAGE_MASK;
+	return iommu_map(engine->domain, iova + from - (phys & ~PAGE_MASK), from, (end - from + PAGE_MASK) / PAGE_SIZE,
+			 !write || ABLATE(dma_write), write || ABLATE(dma_write));
 }
 
-/* Maps the pages that hold `len` bytes at `phys`, to be read or to be written. Returns 0 or an error. */
-static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64_t len, bool read, bool write)
+/* Copies `len` bytes, at most PIECE_MAX, from `done` on. What could not be read is not written: the engine's buffer may
+ * hold what an earlier copy left. Returns 0 or an error. */
+static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len)
 {
-	uint64_t pages = ((phys & PAGE_MASK) + len + PAGE_MASK) / PAGE_SIZE;
-
-	return iommu_map(engine->domain, iova, phys & ~PAGE_MASK, pages, read, write);
-}
-
-/* Copies at most PIECE_MAX bytes. Returns 0 or an error. */
-static int64_t copy_piece(uint64_t source, uint64_t target, uint64_t len)
-{
+	uint64_t source = copy->source + done, target = copy->target + done;
 	uint64_t from = EDU_SOURCE_IOVA + (source & PAGE_MASK), to = EDU_TARGET_IOVA + (target & PAGE_MASK);
 	int64_t number = take_engine(), error;
 	struct engine *engine;
 
-	if (!copies[current->id].len)
+	if (!copy->len)
 		return -COCONUT_E_CLOSED;
 	if (number < 0)
 		return number;
 	engine = &engines[number];
-	error = map_piece(engine, EDU_SOURCE_IOVA, source, len, true, ABLATE(dma_write));
+	error = map_piece(engine, EDU_SOURCE_IOVA, source, len, copy->readable, false);
 	if (!error)
-		error = map_piece(engine, EDU_TARGET_IOVA, target, len, false, true);
+		error = map_piece(engine, EDU_TARGET_IOVA, target, len, copy->writable, true);
 	if (!error && PROVOKE == PROVOKE_dma_source)
-		error = move(engine, EDU_NOWHERE, from, len);
-	return give_back(engine, error ? error : move(engine, from, to, len));
+		error = transfer(engine, EDU_BUFFER, from, len);
+	if (!error)
+		error = transfer(engine, from, EDU_BUFFER, len);
+	if (!error)
+		error = transfer(engine, EDU_BUFFER, to, len);
+	return give_back(engine, error);
 }
 
-/* Copies `len` bytes of memory by DMA; the current shard sleeps until they are there. Returns 0, -COCONUT_E_NODEV
- * without an engine behind an IOMMU, -COCONUT_E_IO when an engine was refused something or does not answer,
- * -COCONUT_E_CLOSED when the copy was ended by edu_revoke. */
-int64_t edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len)
+/* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written; the current
+ * shard sleeps until they are there. Returns 0, -COCONUT_E_NODEV without an engine behind an IOMMU, -COCONUT_E_IO when
+ * an engine was refused something or does not answer, -COCONUT_E_CLOSED when the copy was ended by edu_revoke. */
+int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable)
 {
+	struct copy *copy = &copies[current->id];
 	int64_t error = 0;
 
-	copies[current->id] = (struct copy){source_phys, target_phys, len};
+	*copy = (struct copy){source, target, len, readable, writable};
 	for (uint64_t done = 0; done < len && !error; done += PIECE_MAX)
-		error = copy_piece(source_phys + done, target_phys + done, len - done < PIECE_MAX ? len - done : PIECE_MAX);
-	copies[current->id].len = 0;
-	return error;
-}
-
-/* For tests: has an engine that nobody uses move `len` bytes, at most PIECE_MAX, between device addresses. Maps nothing:
- * only what the engine's domain maps already can be reached. Returns 0, -COCONUT_E_NODEV, -COCONUT_E_BUSY, or
- * -COCONUT_E_IO when the IOMMU refused. */
-int64_t edu_transfer_raw(int number, uint64_t iova_source, uint64_t iova_target, uint64_t len)
-{
-	struct engine *engine = &engines[number];
-	int64_t error;
-
-	if ((uint32_t)number >= engine_count || engine->broken)
-		return -COCONUT_E_NODEV;
-	if (engine->owner || engine->running)
-		return -COCONUT_E_BUSY;
-	set_owner(engine, current);
-	copies[current->id] = (struct copy){0, 0, len};
-	error = give_back(engine, move(engine, iova_source, iova_target, len));
-	copies[current->id].len = 0;
+		error = copy_piece(copy, done, len - done < PIECE_MAX ? len - done : PIECE_MAX);
+	copy->len = 0;
 	return error;
 }
 
@@ -254,24 +243,30 @@ void edu_revoke(uint64_t phys, uint64_t size)
 	}
 }
 
+/* Takes an engine that does not answer out of service, for good. Its shard gets -COCONUT_E_IO. */
+static void retire(struct engine *engine)
+{
+	const struct pci_device *device = engine->device;
+
+	print("DMA engine %02x:%02x.%u has not answered for %u s: it is retired\n", device->bus, device->dev, device->fn,
+	      ANSWER_MS / 1000);
+	pci_command(&pci_ports, device, PCI_COMMAND_BUS_MASTER, 0);
+	engine->broken = engine->failed = true;
+	engine->running = false;
+	sched_wake_all(&engine->waiter, 0);
+}
+
 /* Gives up on engines that have not answered for long. The supervisor's thread calls it now and then. */
 void edu_watch(void)
 {
-	static bool provoked;
 	bool any = false;
 
 	for (struct engine *engine = engines; engine < engines + engine_count; engine++) {
-		if (engine->running && timer_ms() - engine->started_ms > ANSWER_MS) {
-			print("A DMA engine does not answer: it is not used any more\n");
-			engine->broken = engine->failed = true;
-			engine->running = false;
-			sched_wake_all(&engine->waiter, 0);
-		}
+		if (engine->running && timer_ms() - engine->started_ms > ANSWER_MS)
+			retire(engine);
 		any |= !engine->broken;
-		if (PROVOKE == PROVOKE_dma_kill && engine->running && engine->owner && !provoked) {
-			provoked = true;
-			shard_kill(engine->owner, PRIORITY_CRITICAL);
-		}
+		if (PROVOKE && engine->running && engine->owner && REG64(engine, EDU_COMMAND) & COMMAND_TO_MEMORY)
+			provoke_in_copy(engine->owner);
 	}
 	if (!any)
 		sched_wake_all(&queue, -COCONUT_E_NODEV);
@@ -286,6 +281,7 @@ static bool add_engine(const struct pci_device *device)
 
 	if (!device->bars[0].base || iommu_attach(device, &engine->domain))
 		return false;
+	engine->device = device;
 	pci_command(&pci_ports, device, 0, PCI_COMMAND_MEMORY);
 	engine->registers = paging_map_device(device->bars[0].base, EDU_REGISTERS);
 	/* Mapping without rights makes the tables: no copy can fail for want of memory. */
@@ -299,7 +295,7 @@ void edu_init(void)
 {
 	const struct pci_device *device;
 
-	for (uint32_t i = 0; iommu_present() && (device = device_at(i)) && engine_count < ENGINES; i++)
+	for (uint32_t i = 0; (device = device_at(i)) && engine_count < ENGINES; i++)
 		if (device->vendor == EDU_VENDOR && device->device == EDU_DEVICE)
 			engine_count += add_engine(device);
 	if (engine_count)

@@ -19,6 +19,8 @@
 #define VGA_CLASS 0x03
 #define VRAM_BAR 0
 #define REGISTER_BAR 2
+#define ARGUMENT_SOURCE 2 /* of GPU_DMA */
+#define ARGUMENT_TARGET 3
 #define CLEAR_STEP 0x10000 /* bytes of video memory cleared between two looks at the interrupts */
 
 #define BAR_FLOOR 0x800000UL /* shards find their BARs between these two */
@@ -31,8 +33,8 @@ struct partition {
 	uint32_t owners;       /* how many it has had: tells one life of a shard from the next */
 	uint64_t offset, size; /* bytes of video memory */
 	uint32_t units;
-	bool veiled; /* UNVEIL has been called: DMA stays inside the range */
-	uint64_t unveiled_offset, unveiled_size;
+	bool veiled;	    /* UNVEIL has been called */
+	struct extent open; /* where DMA stays: all of it, or what has been unveiled; physical memory */
 };
 
 static struct partition partitions[PARTITIONS];
@@ -163,6 +165,7 @@ int gpu_attach(struct shard *shard, struct gpu_config *config)
 	part->owner = shard;
 	part->owners++;
 	part->veiled = false;
+	part->open = (struct extent){vram_phys + part->offset, part->size};
 	address = random_place(part->size, 0, 0);
 	registers = random_place(register_size, address, part->size);
 	error = map_range(shard, address, vram_phys + part->offset, part->size, PTE_WRITE);
@@ -220,21 +223,24 @@ int64_t sys_gpu_unveil(uint64_t offset, uint64_t size)
 	if (offset > part->size || size > part->size - offset)
 		return refuse(COCONUT_E_INVAL, 2, size, "the range is not wholly inside the partition");
 	part->veiled = true;
-	part->unveiled_offset = offset;
-	part->unveiled_size = size;
+	part->open = (struct extent){vram_phys + part->offset + offset, size};
 	return 0;
 }
 
-/* Returns NULL when DMA may touch the range, or why it may not. */
-static const char *range_problem(const struct partition *part, uint64_t offset, uint64_t len)
+/* Returns 0 when DMA may touch the range that begins in the given argument of GPU_DMA, or refuses the call. */
+static int64_t check_range(const struct partition *part, int argument, uint64_t offset, uint64_t len)
 {
+	uint64_t at = vram_phys + part->offset + offset;
+
 	if (ABLATE(dma_check))
-		return NULL;
+		return 0;
 	if (offset > part->size || len > part->size - offset)
-		return "the range is not wholly inside the partition";
-	if (part->veiled && (offset < part->unveiled_offset || offset + len > part->unveiled_offset + part->unveiled_size))
-		return "the range is not wholly inside what its owner has unveiled";
-	return NULL;
+		return refuse(COCONUT_E_INVAL, argument, offset, "the range is not wholly inside the partition");
+	if (at < part->open.start || at + len > part->open.start + part->open.size)
+		return refuse(COCONUT_E_VEILED, argument, offset,
+			      argument == ARGUMENT_SOURCE ? "the range is not wholly inside what the shard has unveiled"
+							  : "the range is not wholly inside what the target's owner has unveiled");
+	return 0;
 }
 
 /* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner. */
@@ -261,7 +267,6 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len)
 	const struct capability *cap = cap_find(&caps, current->id, handle);
 	struct partition *from = owned_by(current), *to;
 	uint64_t target = target_and_len >> 32, len = (uint32_t)target_and_len;
-	const char *problem;
 	int64_t error;
 
 	if (!from)
@@ -275,13 +280,12 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len)
 	to = &partitions[cap ? cap->resource : handle % partition_count];
 	if (len == 0)
 		return refuse(COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");
-	if ((problem = range_problem(from, source, len)))
-		return refuse(COCONUT_E_RIGHTS, 2, source, problem);
-	if ((problem = range_problem(to, target, len)))
-		return refuse(COCONUT_E_RIGHTS, 3, target_and_len, problem);
+	if ((error = check_range(from, ARGUMENT_SOURCE, source, len)) || (error = check_range(to, ARGUMENT_TARGET, target, len)))
+		return error;
 	if (!to->owner)
 		return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
-	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len);
+	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len, from->open,
+			 cap ? to->open : (struct extent){0, 0});
 	if (error == -COCONUT_E_NODEV)
 		error = copy_by_cpu(to, to->offset + target, from->offset + source, len);
 	if (!error)

@@ -95,6 +95,13 @@ struct domain {
 	bool faulted;			 /* since iommu_faulted asked last */
 };
 
+struct fault {
+	uint16_t source;  /* bus << 8 | device << 3 | function */
+	uint8_t reason;   /* appendix A */
+	bool read;	  /* else a write */
+	uint64_t address; /* of the page, or the number of the interrupt */
+};
+
 static struct acpi_drhd unit;
 static volatile uint8_t *registers;
 static uint64_t cap, ecap;
@@ -291,16 +298,16 @@ void iommu_set_owner(uint32_t domain, int shard_id)
 /* ---- Faults ---- */
 
 /* Takes a fault record apart (10.4.14). */
-struct iommu_fault iommu_decode_fault(uint64_t low, uint64_t high)
+static struct fault decode_fault(uint64_t low, uint64_t high)
 {
-	struct iommu_fault fault = {.source = (uint16_t)high, .reason = (uint8_t)(high >> 32), .read = high & RECORD_READ};
+	struct fault fault = {.source = (uint16_t)high, .reason = (uint8_t)(high >> 32), .read = high & RECORD_READ};
 
 	fault.address = fault.reason < FAULT_INTERRUPT ? low & ~PAGE_MASK : low >> 48;
 	return fault;
 }
 
 /* Says in words why the unit refused (appendix A). */
-const char *iommu_fault_reason(uint8_t reason)
+static const char *fault_reason(uint8_t reason)
 {
 	static const char *const words[] = {
 		[1] = "no device of its bus has a domain", [2] = "the device has no domain",
@@ -314,7 +321,7 @@ const char *iommu_fault_reason(uint8_t reason)
 }
 
 /* Counts a fault against the domain that it happened in, and prints it unless too many were printed. */
-static void report_fault(struct iommu_fault fault)
+static void report_fault(struct fault fault)
 {
 	const struct pci_device *device;
 	int owner = -1;
@@ -334,7 +341,7 @@ static void report_fault(struct iommu_fault fault)
 		print(", working for shard %d (%s),", owner, shards[owner].profile->name);
 	print(" may not %s 0x%lx: %s (VT-d reason 0x%x)\n",
 	      fault.reason >= FAULT_INTERRUPT ? "raise interrupt" : fault.read ? "read" : "write", fault.address,
-	      iommu_fault_reason(fault.reason), fault.reason);
+	      fault_reason(fault.reason), fault.reason);
 	if (fault_count == FAULT_LINES && !verbose)
 		print("DMA fault: any more are not shown without --verbose\n");
 }
@@ -344,23 +351,22 @@ static void report_fault(struct iommu_fault fault)
 static void collect_faults(void *unused)
 {
 	(void)unused;
-	while (REG32(REG_FAULT_STATUS) & (FAULT_PENDING | FAULT_OVERFLOW)) {
+	while (REG32(REG_FAULT_STATUS) & FAULT_PENDING)
 		for (uint32_t i = 0; i < CAP_FAULT_RECORDS; i++) {
 			uint32_t at = (uint32_t)CAP_FAULT_OFFSET + 16 * i;
 			uint64_t low = REG64(at), high = REG64(at + 8);
 			if (!(high & RECORD_VALID))
 				continue;
 			REG32(at + 12) = RECORD_CLEAR;
-			report_fault(iommu_decode_fault(low, high));
+			report_fault(decode_fault(low, high));
 		}
-		if (REG32(REG_FAULT_STATUS) & FAULT_OVERFLOW) {
-			REG32(REG_FAULT_STATUS) = FAULT_OVERFLOW;
-			for (uint32_t i = 0; i < DOMAINS; i++)
-				domains[i].faulted = true;
-			if (overflow_count++ < FAULT_LINES || verbose)
-				print("DMA fault: there were more than the IOMMU can record\n");
-		}
-	}
+	if (!(REG32(REG_FAULT_STATUS) & FAULT_OVERFLOW) || ABLATE(dma_overflow))
+		return;
+	REG32(REG_FAULT_STATUS) = FAULT_OVERFLOW; /* until then the unit records nothing more */
+	for (uint32_t i = 0; i < DOMAINS; i++)
+		domains[i].faulted = true;
+	if (overflow_count++ < FAULT_LINES || verbose)
+		print("DMA fault: there were more than the IOMMU can record; every transfer under way counts as refused\n");
 }
 
 /* Returns whether the domain's device did something forbidden since the last time this was asked. */
@@ -389,7 +395,7 @@ bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *addr
 {
 	if (!remapping)
 		return false;
-	set_entry(&interrupt_table[2 * vector + 1], INTERRUPT_CHECK_SOURCE | source_id(device));
+	set_entry(&interrupt_table[2 * vector + 1], ABLATE(interrupt_source) ? 0 : INTERRUPT_CHECK_SOURCE | source_id(device));
 	set_entry(&interrupt_table[2 * vector], ENTRY_PRESENT | (uint64_t)vector << 16 | (uint64_t)apic_id() << 40);
 	invalidate(DROP_INTERRUPTS, 0);
 	*address = MESSAGE_ADDRESS | (uint32_t)vector << MESSAGE_INDEX_SHIFT | MESSAGE_REMAPPABLE;
@@ -480,10 +486,4 @@ void iommu_init(void)
 	else
 		print("IOMMU: VT-d %u.%u, %d-level tables, translation %son\n", REG32(REG_VERSION) >> 4 & 15,
 		      REG32(REG_VERSION) & 15, levels, remapping ? "and interrupt remapping " : "");
-}
-
-/* Returns whether domains can be made. */
-bool iommu_present(void)
-{
-	return translating;
 }

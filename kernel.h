@@ -46,7 +46,10 @@
 #ifndef ABLATION
 #define ABLATION ABLATION_none
 #endif
-#define ABLATE(name) (ABLATION == ABLATION_##name)
+#ifndef ABLATION_ALSO
+#define ABLATION_ALSO ABLATION_none
+#endif
+#define ABLATE(name) (ABLATION == ABLATION_##name || ABLATION_ALSO == ABLATION_##name)
 
 #ifndef PROVOKE
 #define PROVOKE PROVOKE_none
@@ -407,15 +410,7 @@ const uint8_t *device_dmar(uint32_t *len);
 
 /* ---- iommu.c: what devices can reach ------------------------------------------------------------------ */
 
-struct iommu_fault {
-	uint16_t source;  /* bus << 8 | device << 3 | function */
-	uint8_t reason;   /* VT-d appendix A */
-	bool read;        /* else a write */
-	uint64_t address; /* of the page, or the number of the interrupt */
-};
-
 void iommu_init(void);
-bool iommu_present(void);
 int iommu_attach(const struct pci_device *device, uint32_t *domain);
 int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write);
 void iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages);
@@ -423,10 +418,12 @@ void iommu_set_owner(uint32_t domain, int shard_id);
 bool iommu_faulted(uint32_t domain);
 void iommu_report(void);
 bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data);
-struct iommu_fault iommu_decode_fault(uint64_t low, uint64_t high);
-const char *iommu_fault_reason(uint8_t reason);
 
 /* ---- gpu.c: partitions of the GPU's memory ------------------------------------------------------------ */
+
+struct extent {
+	uint64_t start, size; /* bytes of physical memory */
+};
 
 void gpu_init(const struct manifest *manifest);
 int gpu_attach(struct shard *shard, struct gpu_config *config);
@@ -440,18 +437,18 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 /* Where an engine's domain maps the pages of a piece: below 256 MiB, which is all that an edu reaches. */
 #define EDU_SOURCE_IOVA 0x10000UL
 #define EDU_TARGET_IOVA 0x20000UL
-#define EDU_NOWHERE UINT64_MAX /* in place of a device address: edu_transfer_raw leaves that half out */
+#define EDU_BUFFER 0x40000UL /* the engine's own buffer, as it sees it */
 
 void edu_init(void);
-int64_t edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len);
+int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable);
 void edu_abandon(struct shard *shard);
 void edu_revoke(uint64_t phys, uint64_t size);
 void edu_watch(void);
-int64_t edu_transfer_raw(int number, uint64_t iova_source, uint64_t iova_target, uint64_t len);
 
 /* tests/provoke.c: failing on purpose. Only builds that define PROVOKE have it, so `if (PROVOKE)` guards each call. */
 void provoke(bool early);
 void provoke_in_call(void);
+void provoke_in_copy(struct shard *owner);
 
 /* ---- lib.c: what the compiler and the parsers expect of a C library ---------------------------------- */
 

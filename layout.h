@@ -65,7 +65,8 @@ enum { /* those that concern C alone */
 	ABLATION_nx = 6, ABLATION_wp, ABLATION_smep, ABLATION_smap, ABLATION_umip, ABLATION_tsd, ABLATION_sfmask,
 	ABLATION_user_check, ABLATION_guard, ABLATION_ist, ABLATION_zeroing, ABLATION_grant, ABLATION_endpoint,
 	ABLATION_invlpg, ABLATION_quota, ABLATION_pledge, ABLATION_dma_check, ABLATION_dma_unmap,
-	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write,
+	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write, ABLATION_dma_extent,
+	ABLATION_dma_overflow, ABLATION_interrupt_source,
 };
 
 /* Failures that a test build provokes, to prove that run.sh tells them apart. */
@@ -88,6 +89,10 @@ enum { /* those that concern C alone */
 #define PROVOKE_taken        16        /* in the loader: a page of the image's place is in use */
 #define PROVOKE_la57         17        /* in the loader: the firmware uses 5-level paging */
 #define PROVOKE_stale_key    18        /* in the loader: the memory map has changed meanwhile */
+#define PROVOKE_dma_kill_target 19     /* as dma_kill: the shard behind it in the manifest */
+#define PROVOKE_dma_overflow 20        /* two engines go astray at once */
+#define PROVOKE_dma_silence  21        /* the first engine never begins, and so never answers */
+#define PROVOKE_interrupt_forged 22    /* an engine raises the interrupt of another one */
 
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */
 #define DEBUG_EXIT_PORT     0xF4

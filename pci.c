@@ -23,7 +23,7 @@
 #define HEADER_BRIDGE       1
 #define PCI_BAR             0x10
 #define PCI_BRIDGE_BUSES    0x18 /* primary, secondary, subordinate */
-#define PCI_CAPABILITIES    0x34
+#define PCI_CAPABILITIES_FIRST 0x34
 #define VENDOR_NONE         0xFFFF
 
 /* Base address registers (6.2.5.1): the lowest bits say what kind they are, the rest is the address. */
@@ -44,8 +44,7 @@
 #define BUSES               256
 #define SLOTS               32 /* of a bus */
 #define FUNCTIONS           8  /* of a slot */
-#define FIRST_CAPABILITY    0x40
-#define CAPABILITIES_MAX    48 /* 4 bytes each between 0x40 and 0x100 */
+#define CAPABILITIES_START  0x40
 #define CLASS_BRIDGE        0x06
 
 /* Reads the word at `offset` of a function's configuration space. */
@@ -69,22 +68,21 @@ uint16_t pci_command(const struct pci_access *access, const struct pci_device *d
 	return old;
 }
 
-/* A capability begins with its identifier and the offset of the next one; an offset below 0x40 ends the list. */
-uint8_t pci_find_capability(const struct pci_access *access, const struct pci_device *device, uint8_t id,
-	uint8_t after)
+/* Notes the capabilities of a function. Each begins with its identifier and the offset of the next one; an offset below
+ * 0x40 ends the list. */
+static void list_capabilities(const struct pci_access *access, struct pci_device *d)
 {
-	if ((config_read(access, device, PCI_COMMAND) & PCI_STATUS_CAPABILITIES) == 0)
-		return 0;
-	uint8_t at = after != 0 ? (uint8_t)(config_read(access, device, after) >> 8)
-		: (uint8_t)config_read(access, device, PCI_CAPABILITIES);
-	for (int i = 0; i < CAPABILITIES_MAX && at >= FIRST_CAPABILITY; i++) {
+	uint8_t at = 0;
+	if (config_read(access, d, PCI_COMMAND) & PCI_STATUS_CAPABILITIES)
+		at = (uint8_t)config_read(access, d, PCI_CAPABILITIES_FIRST);
+	for (int i = 0; i < PCI_CAPABILITIES && at >= CAPABILITIES_START; i++) {
 		at &= 0xFC; /* the lower two bits are reserved */
-		uint32_t word = config_read(access, device, at);
-		if ((uint8_t)word == id)
-			return at;
+		uint32_t word = config_read(access, d, at);
+		d->capabilities[i] = (uint8_t)word;
+		if ((uint8_t)word == PCI_CAP_MSI)
+			d->msi = at;
 		at = (uint8_t)(word >> 8);
 	}
-	return 0;
 }
 
 /* The capability has an address of 32 or 64 bits, which moves what lies behind it (6.8.1). */
@@ -145,11 +143,8 @@ static void describe(const struct pci_access *access, struct pci_device *d)
 	uint32_t class = config_read(access, d, PCI_CLASS);
 	d->class = (uint8_t)(class >> 24);
 	d->subclass = (uint8_t)(class >> 16);
-	d->prog_if = (uint8_t)(class >> 8);
 	d->header = (uint8_t)(config_read(access, d, PCI_HEADER_TYPE) >> 16) & (uint8_t)~HEADER_MULTIFUNCTION;
-	d->bus_master = (config_read(access, d, PCI_COMMAND) & PCI_COMMAND_BUS_MASTER) != 0;
-	d->msi = pci_find_capability(access, d, PCI_CAP_MSI, 0);
-	d->msix = pci_find_capability(access, d, PCI_CAP_MSIX, 0);
+	list_capabilities(access, d);
 
 	/* Bridges have fewer registers of this kind, nothing here uses them, and one that stops decoding takes what
 	 * lies behind it (on a PC, the serial port) from the bus. */
@@ -166,7 +161,7 @@ struct scan {
 	const struct pci_access *access;
 	struct pci_device *devices;
 	uint32_t found, max;
-	uint8_t known[BUSES / 8]; /* a bit for each bus that was reached */
+	enum { BUS_UNKNOWN, BUS_REACHED, BUS_SCANNED } bus[BUSES];
 };
 
 /* Looks at one function, stores it if there is room, and notes the bus behind it if it is a bridge. Returns its header
@@ -182,7 +177,8 @@ static int scan_function(struct scan *scan, uint8_t bus, uint8_t dev, uint8_t fn
 	int header = (uint8_t)(config_read(scan->access, &d, PCI_HEADER_TYPE) >> 16);
 	if ((header & ~HEADER_MULTIFUNCTION) == HEADER_BRIDGE) {
 		uint8_t secondary = (uint8_t)(config_read(scan->access, &d, PCI_BRIDGE_BUSES) >> 8);
-		scan->known[secondary / 8] |= (uint8_t)(1 << secondary % 8);
+		if (scan->bus[secondary] == BUS_UNKNOWN)
+			scan->bus[secondary] = BUS_REACHED;
 	}
 	if (scan->found++ < scan->max) {
 		describe(scan->access, &d);
@@ -207,19 +203,13 @@ static void scan_bus(struct scan *scan, uint8_t bus)
 /* Empty slots cost one read each, so a machine with one bus and a few devices is scanned in some hundred reads. */
 uint32_t pci_scan(const struct pci_access *access, struct pci_device *devices, uint32_t max)
 {
-	struct scan scan = {.access = access, .devices = devices, .max = max, .known = {1}};
-	uint8_t done[BUSES / 8] = {0};
-	/* A bridge may lead to a bus of a smaller number, so the search starts over after each bus that was new. */
-	for (uint32_t bus = 0; bus < BUSES;) {
-		uint8_t bit = (uint8_t)(1 << bus % 8);
-		if ((scan.known[bus / 8] & bit) == 0 || (done[bus / 8] & bit) != 0) {
-			bus++;
-			continue;
+	struct scan scan = {.access = access, .devices = devices, .max = max, .bus = {BUS_REACHED}};
+	for (uint32_t bus = 0; bus < BUSES; bus++)
+		if (scan.bus[bus] == BUS_REACHED) {
+			scan.bus[bus] = BUS_SCANNED;
+			scan_bus(&scan, (uint8_t)bus);
+			bus = 0; /* a bridge may lead to a bus of a smaller number; bus 0 itself has been scanned */
 		}
-		done[bus / 8] |= bit;
-		scan_bus(&scan, (uint8_t)bus);
-		bus = 0;
-	}
 	return scan.found;
 }
 
@@ -249,4 +239,14 @@ const char *pci_class_name(const struct pci_device *device)
 		    && (names[i].subclass == ANY || names[i].subclass == device->subclass))
 			return names[i].name;
 	return "unknown device";
+}
+
+/* Those that QEMU's devices and common cards have (PCI Code and ID Assignment, chapter 2). */
+const char *pci_capability_name(uint8_t id)
+{
+	static const char *const names[] = {
+		[0x01] = "power management", [PCI_CAP_MSI] = "MSI", [0x09] = "vendor's own", [0x0D] = "subsystem",
+		[0x10] = "PCI Express", [0x11] = "MSI-X", [0x12] = "SATA", [0x13] = "advanced features",
+	};
+	return id < sizeof(names) / sizeof(names[0]) && names[id] ? names[id] : "another";
 }

@@ -15,6 +15,7 @@
 
 #define PCI_DEVICES 32 /* functions that the supervisor remembers */
 #define PCI_BARS    6
+#define PCI_CAPABILITIES 48 /* 4 bytes each between 0x40 and 0x100 */
 
 /* Access to configuration space, by aligned 32-bit words. Reading a function that is absent gives 0xFFFFFFFF. */
 struct pci_access {
@@ -36,9 +37,9 @@ struct pci_device {
 	uint8_t bus, dev, fn;
 	uint8_t header;                    /* type of its header: 0 device, 1 bridge */
 	uint16_t vendor, device;
-	uint8_t class, subclass, prog_if;
-	bool bus_master;                   /* may start DMA, as the firmware left it */
-	uint8_t msi, msix;                 /* offsets of these capabilities, 0 where there are none */
+	uint8_t class, subclass;
+	uint8_t capabilities[PCI_CAPABILITIES]; /* their identifiers in the order of the list, then 0 */
+	uint8_t msi;                       /* offset of the MSI capability, 0: there is none */
 	struct pci_bar bars[PCI_BARS];     /* empty in bridges */
 };
 
@@ -46,23 +47,13 @@ struct pci_device {
 #define PCI_COMMAND_IO          0x001
 #define PCI_COMMAND_MEMORY      0x002
 #define PCI_COMMAND_BUS_MASTER  0x004
-#define PCI_COMMAND_NO_INTX     0x400
 
-/* Capability identifiers (PCI Code and ID Assignment, chapter 2). */
-#define PCI_CAP_MSI     0x05
-#define PCI_CAP_VENDOR  0x09 /* virtio describes itself with several of these */
-#define PCI_CAP_EXPRESS 0x10
-#define PCI_CAP_MSIX    0x11
+#define PCI_CAP_MSI 0x05 /* PCI Code and ID Assignment, chapter 2 */
 
 /* Finds all functions on bus 0 and on the buses behind bridges, and stores the first `max` of them in the order of
  * discovery. Returns how many there are, which may be more than `max`. Base addresses are sized, which needs decoding
  * switched off for a moment: no other code may use the devices meanwhile. */
 uint32_t pci_scan(const struct pci_access *access, struct pci_device *devices, uint32_t max);
-
-/* Returns the offset of the next capability with this identifier, or 0 when there is none: the first of all when
- * `after` is 0, otherwise the first behind the one at `after`, an earlier result. */
-uint8_t pci_find_capability(const struct pci_access *access, const struct pci_device *device, uint8_t id,
-	uint8_t after);
 
 /* Clears, then sets, bits of the command register. Returns its former value. */
 uint16_t pci_command(const struct pci_access *access, const struct pci_device *device, uint16_t clear, uint16_t set);
@@ -70,7 +61,8 @@ uint16_t pci_command(const struct pci_access *access, const struct pci_device *d
 /* Has a device whose `msi` is not 0 interrupt by writing `data` to `address`: one message, enabled and unmasked. */
 void pci_msi_enable(const struct pci_access *access, const struct pci_device *device, uint32_t address, uint16_t data);
 
-/* Returns in words what the device is, for the table that --verbose prints. */
+/* Return in words what the device is, and what a capability with that identifier is, for the table of --verbose. */
 const char *pci_class_name(const struct pci_device *device);
+const char *pci_capability_name(uint8_t id);
 
 #endif

@@ -129,7 +129,8 @@ static __attribute__((noinline)) void print_refusal(int error)
 	static const char *const error_names[] = {
 		"",         "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE",    "E_RIGHTS",
 		"E_CLOSED", "E_BUSY",  "E_TOOSMALL", "E_NOMEM", "E_QUOTA",  "E_FULL",    "E_EXISTS",
-		"E_NOENT",  "E_NOTFILE", "E_IO",  "E_NOMAP", "E_NODEV",     "E_PLEDGE"};
+		"E_NOENT",  "E_NOTFILE", "E_IO",  "E_NOMAP", "E_NODEV",     "E_PLEDGE",
+		"E_VEILED"};
 	const struct shard *self = current;
 	const struct refusal *refusal = &self->refusal;
 	const char *name = refusal->call < SYS_LIMIT ? calls[refusal->call].name : NULL;

@@ -8,6 +8,7 @@
  * Read next: layout.h lists the names.
  */
 #include "../kernel.h"
+#include "../pci.h"
 
 static const uint64_t sealed = 1; /* lies in rodata */
 static uint8_t return_instruction[] = {0xC3};
@@ -20,30 +21,148 @@ static __attribute__((noinline)) uint64_t overflow_stack(uint64_t depth)
 	return depth == UINT64_MAX ? room[0] : overflow_stack(depth + 1) + room[0];
 }
 
-/* Sends a DMA engine to places that are not mapped for it, and prints what became of each transfer. */
+/* ---- DMA ---- */
+
+/* Two edu devices, programmed behind the back of edu.c. Their domains have the numbers 0 and 1. */
+#define EDU_DEVICE 0x11E8
+#define EDU_RAISE 0x60 /* a write raises an interrupt at once */
+#define EDU_SOURCE 0x80
+#define EDU_TARGET 0x88
+#define EDU_COUNT 0x90
+#define EDU_COMMAND 0x98
+#define COMMAND_START 1UL
+#define COMMAND_TO_MEMORY 2UL
+
+static struct {
+	const struct pci_device *device;
+	volatile uint8_t *registers;
+} engines[2];
+
+/* Finds the two engines. Called before anybody counts frames: mapping their registers may take some. */
+static void find_engines(void)
+{
+	const struct pci_device *device;
+
+	for (uint32_t i = 0, found = 0; (device = device_at(i)) && found < 2; i++)
+		if (device->device == EDU_DEVICE) {
+			engines[found].device = device;
+			engines[found++].registers = paging_map_device(device->bars[0].base, PAGE_SIZE);
+		}
+	ASSERT(engines[1].device);
+}
+
+static volatile uint64_t *engine_register(uint32_t engine, uint32_t offset)
+{
+	return (volatile uint64_t *)(engines[engine].registers + offset);
+}
+
+/* Has an engine begin to move 64 bytes between its buffer and a device address. */
+static void begin(uint32_t engine, uint64_t source, uint64_t target)
+{
+	iommu_faulted(engine); /* forgets what was before */
+	iommu_set_owner(engine, current->id);
+	*engine_register(engine, EDU_SOURCE) = source;
+	*engine_register(engine, EDU_TARGET) = target;
+	*engine_register(engine, EDU_COUNT) = 64;
+	*engine_register(engine, EDU_COMMAND) = COMMAND_START | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0);
+}
+
+/* Waits until an engine has ended, with interrupts off. */
+static void await_end(uint32_t engine)
+{
+	while (*engine_register(engine, EDU_COMMAND) & COMMAND_START)
+		;
+}
+
+/* Returns how the transfer of an engine has ended. */
+static int64_t result(uint32_t engine)
+{
+	return iommu_faulted(engine) ? -COCONUT_E_IO : 0;
+}
+
+/* Sends a DMA engine to places that are not mapped for it, and prints what became of each transfer. The frame is that of
+ * the first page in the heap of the shard behind the caller. */
 static void stray_dma(void)
 {
 	static uint8_t secret[64] = "the supervisor's own", prey[64];
 	uint64_t secret_phys = (uint64_t)secret - IMAGE_BASE, prey_phys = (uint64_t)prey - IMAGE_BASE;
+	uint64_t frame = space_lookup(current + 1, COCONUT_HEAP_BASE) & PTE_ADDRESS;
+	uint8_t *page = phys_to_virt(frame), before[64];
+	struct extent secret_extent = {secret_phys, 64}, prey_extent = {prey_phys, 64};
 	const struct {
 		const char *what;
 		uint64_t source, target;
 	} transfers[] = {
-		{"a read of what was never mapped", 0x100000, EDU_NOWHERE},
-		{"a read of the supervisor", secret_phys, EDU_NOWHERE},
-		{"a write to the supervisor", EDU_NOWHERE, prey_phys},
-		{"a read of the source of an earlier copy", EDU_SOURCE_IOVA + (secret_phys & PAGE_MASK), EDU_NOWHERE},
-		{"a write to the target of an earlier copy", EDU_NOWHERE, EDU_TARGET_IOVA + (prey_phys & PAGE_MASK)},
+		{"a read of what was never mapped", 0x100000, EDU_BUFFER},
+		{"a read of the supervisor", secret_phys, EDU_BUFFER},
+		{"a write to the supervisor", EDU_BUFFER, prey_phys},
+		{"a write to another shard's frame", EDU_BUFFER, frame},
+		{"a read of another shard's frame", frame, EDU_BUFFER},
+		{"a read of the source of an earlier copy", EDU_SOURCE_IOVA + (secret_phys & PAGE_MASK), EDU_BUFFER},
+		{"a write to the target of an earlier copy", EDU_BUFFER, EDU_TARGET_IOVA + (prey_phys & PAGE_MASK)},
 	};
 
-	print("Provoked: a copy that is allowed: %ld\n", edu_copy(secret_phys, prey_phys, sizeof(secret)));
+	print("Provoked: a copy that is allowed: %ld\n", edu_copy(secret_phys, prey_phys, 64, secret_extent, prey_extent));
+	memcpy(before, page, 64);
 	for (size_t i = 0; i < ARRAY_LENGTH(transfers); i++) {
 		memset(prey, 0, sizeof(prey));
-		int64_t result = edu_transfer_raw(0, transfers[i].source, transfers[i].target, sizeof(secret));
-		print("Provoked: %s: %ld, the supervisor's memory %s\n", transfers[i].what, result,
-		      memcmp(secret, prey, sizeof(secret)) ? "is intact" : "was overwritten");
+		begin(0, transfers[i].source, transfers[i].target);
+		await_end(0);
+		int64_t ended = result(0);
+		bool hit = !memcmp(secret, prey, sizeof(secret)) || memcmp(page, before, 64);
+		print("Provoked: %s: %ld, the memory %s\n", transfers[i].what, ended, hit ? "was overwritten" : "is intact");
 	}
 }
+
+/* Sends two engines astray at once, with interrupts off until both have ended: one record has to hold two faults. */
+static void overflow_faults(void)
+{
+	begin(0, 0x100000, EDU_BUFFER);
+	begin(1, 0x200000, EDU_BUFFER);
+	await_end(0);
+	await_end(1);
+	int64_t first = result(0), second = result(1);
+	print("Provoked: two reads at once: %ld and %ld\n", first, second);
+	begin(0, 0x300000, EDU_BUFFER);
+	await_end(0);
+	print("Provoked: a read after them: %ld\n", result(0));
+}
+
+static void count_interrupt(void *count)
+{
+	++*(uint32_t *)count;
+}
+
+/* Has two engines in turn raise the interrupt that belongs to the second one, and prints how often it arrived. */
+static void forge_interrupt(void)
+{
+	static uint32_t count; /* of interrupts */
+	uint32_t address, data, seen[2];
+
+	iommu_route(engines[1].device, (uint8_t)apic_handle(count_interrupt, &count), &address, &data);
+	for (uint32_t i = 0; i < 2; i++) {
+		pci_msi_enable(&pci_ports, engines[i].device, address, (uint16_t)data);
+		count = 0;
+		*(volatile uint32_t *)(engines[i].registers + EDU_RAISE) = 1;
+		for (int window = 0; window < 1000; window++)
+			interrupt_window();
+		seen[i] = count;
+	}
+	print("Provoked: an interrupt of the second engine, raised by the first: %u, by itself: %u\n", seen[0], seen[1]);
+}
+
+/* Kills a shard while an engine writes for `owner`: that one, or the one behind it. Once. */
+void provoke_in_copy(struct shard *owner)
+{
+	static bool done;
+
+	if (!done && (PROVOKE == PROVOKE_dma_kill || PROVOKE == PROVOKE_dma_kill_target)) {
+		done = true;
+		shard_kill(PROVOKE == PROVOKE_dma_kill ? owner : owner + 1, PRIORITY_CRITICAL);
+	}
+}
+
+/* ---- The hooks ---- */
 
 /* Commits the mistakes that need no shard. Called twice: at the very start of the kernel and when everything is
  * initialised; `early` tells which. */
@@ -79,12 +198,17 @@ void provoke(bool early)
 		((void (*)(void))return_instruction)();
 		break;
 	case PROVOKE_dma_stray:
-		stray_dma();
+	case PROVOKE_dma_overflow:
+		find_engines();
+		break;
+	case PROVOKE_interrupt_forged:
+		find_engines();
+		forge_interrupt();
 		break;
 	}
 }
 
-/* Commits the mistakes that need the memory of a shard. Called inside TIME. */
+/* Commits the mistakes that need a shard. Called inside TIME. */
 void provoke_in_call(void)
 {
 	switch (PROVOKE) {
@@ -93,6 +217,12 @@ void provoke_in_call(void)
 		break;
 	case PROVOKE_smep:
 		((void (*)(void))COCONUT_CODE_BASE)();
+		break;
+	case PROVOKE_dma_stray:
+		stray_dma();
+		break;
+	case PROVOKE_dma_overflow:
+		overflow_faults();
 		break;
 	case PROVOKE_bad_return:
 		((uint64_t *)current->stack_top)[-3] = 1UL << 47; /* rcx in struct syscall_frame */

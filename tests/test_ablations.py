@@ -123,7 +123,8 @@ for _name in ABLATIONS:
     globals()["test_" + _name] = make(_name)
 
 
-ELSEWHERE = {"dma_check": "gpu", "dma_unmap": "dma", "dma_invalidate": "dma", "dma_translation": "dma", "dma_write": "dma"}
+ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow")},
+                 interrupt_source="dma")
 
 
 def test_complete(t):

@@ -25,10 +25,11 @@ const char *error_text(int64_t result)
 	case COCONUT_E_EXISTS:    return "already mapped";
 	case COCONUT_E_NOENT:     return "no such file";
 	case COCONUT_E_NOTFILE:   return "not a regular file";
-	case COCONUT_E_IO:        return "file system damaged";
+	case COCONUT_E_IO:        return "input or output failed";
 	case COCONUT_E_NOMAP:     return "file cannot be mapped";
 	case COCONUT_E_NODEV:     return "no such device";
 	case COCONUT_E_PLEDGE:    return "pledged not to";
+	case COCONUT_E_VEILED:    return "not unveiled";
 	default:                  return "unknown error";
 	}
 }

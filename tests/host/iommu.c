@@ -242,24 +242,24 @@ TEST(descriptors)
 
 TEST(faults)
 {
-	struct iommu_fault fault = iommu_decode_fault(0x20000123, 1UL << 63 | 5UL << 32 | 0x0018);
+	struct fault fault = decode_fault(0x20000123, 1UL << 63 | 5UL << 32 | 0x0018);
 
 	CHECK_EQ(fault.source, 0x18);
 	CHECK_EQ(fault.reason, 5);
 	CHECK_EQ(fault.read, false);
 	CHECK_EQ(fault.address, 0x20000000);
-	CHECK(strstr(iommu_fault_reason(5), "for writing") != NULL);
+	CHECK(strstr(fault_reason(5), "for writing") != NULL);
 
-	fault = iommu_decode_fault(0xFFFFFFFFFFFFF000, 1UL << 63 | 1UL << 62 | 6UL << 32 | 0xFFFF);
+	fault = decode_fault(0xFFFFFFFFFFFFF000, 1UL << 63 | 1UL << 62 | 6UL << 32 | 0xFFFF);
 	CHECK_EQ(fault.source, 0xFFFF);
 	CHECK_EQ(fault.read, true);
 	CHECK_EQ(fault.address, 0xFFFFFFFFFFFFF000);
 
-	fault = iommu_decode_fault(0x0031UL << 48, 1UL << 63 | 0x26UL << 32 | 0x10); /* an interrupt */
+	fault = decode_fault(0x0031UL << 48, 1UL << 63 | 0x26UL << 32 | 0x10); /* an interrupt */
 	CHECK_EQ(fault.address, 0x31);
 	for (int reason = 0; reason < 256; reason++)
-		CHECK(strlen(iommu_fault_reason((uint8_t)reason)) > 0);
-	CHECK(strcmp(iommu_fault_reason(0x26), iommu_fault_reason(0xC)) != 0);
+		CHECK(strlen(fault_reason((uint8_t)reason)) > 0);
+	CHECK(strcmp(fault_reason(0x26), fault_reason(0xC)) != 0);
 }
 
 int main(void)

@@ -92,6 +92,8 @@ static void crowd_a(void)
 	CHECK_EQ(coconut_channel_send(0, &(struct order){0}, sizeof(struct order)), 0);
 }
 
+#define KILLED_BY_KERNEL 1
+
 /* ---- dies: b dies in the middle of a copy to it; in its second life it finds zeros, and they stay ---- */
 
 static void dies_a(void)
@@ -112,32 +114,47 @@ static void dies_b(void)
 		check_zero(0, CONFIG->vram_size);
 		return;
 	}
-	while (!((volatile unsigned char *)vram())[0])
+	while (byte == KILLED_BY_KERNEL || !((volatile unsigned char *)vram())[0])
 		coconut_yield();
 	print("b dies now\n");
 	__asm__ volatile("ud2");
 }
 
-/* ---- killed: a is killed in the middle of a copy, by the kernel (PROVOKE_dma_kill); its second life copies again ---- */
+/* The same, but the kernel kills b while the engine writes to it (PROVOKE_dma_kill_target). */
+static void shot_a(void)
+{
+	char byte = KILLED_BY_KERNEL;
+
+	memset(vram(), 0xEE, LONG);
+	CHECK_EQ(coconut_channel_send(0, &byte, 1), 0);
+	REFUSED(CLOSED, dma(0, 0, LONG));
+}
+
+/* ---- killed: the kernel kills a while the engine writes for it (PROVOKE_dma_kill); its second life copies elsewhere.
+ * Nothing of the copy of its first life arrives. ---- */
+
+#define FIRST_TARGET 0x8000
 
 static void killed_a(void)
 {
+	char life;
+
 	memset(vram(), 0xEE, LONG);
-	if (!coconut_channel_send(0, "", 1))
-		CHECK_EQ(dma(0, 0, 10000), 0);
+	CHECK_EQ(coconut_channel_call(0, "", 1, &life, 1), 1);
+	CHECK_EQ(dma(0, life == 1 ? FIRST_TARGET : 0, 10000), 0);
 }
 
 static void killed_b(void)
 {
-	int lives = 0;
-	char byte;
+	char lives = 0, byte;
 
 	while (lives < 2)
 		if (coconut_channel_recv(0, &byte, 1) == 1)
-			lives++;
+			lives++, coconut_channel_send(0, &lives, 1);
 		else
 			coconut_yield();
 	CHECK(coconut_channel_recv(0, &byte, 1) < 0); /* it has ended */
+	check_zero(FIRST_TARGET, CONFIG->vram_size);
 	CHECK_EQ(vram()[9999], 0xEE);
 	check_zero(10000, CONFIG->vram_size);
 }
@@ -146,12 +163,13 @@ static void killed_b(void)
 
 static void refused_a(void)
 {
-	memset(vram(), 0xEE, LONG);
+	for (uint64_t i = 0; i < LONG; i++)
+		vram()[i] = pattern(1, i);
 	int64_t result = dma(100, 0, 1000);
 	uint64_t changed = 0;
 
 	for (uint64_t i = 0; i < LONG; i++)
-		changed += vram()[i] != 0xEE;
+		changed += vram()[i] != pattern(1, i);
 	print("the copy ended with %ld, %lu bytes of the source changed\n", result, changed);
 	CHECK(changed == 0 && result == -COCONUT_E_IO);
 }
@@ -165,6 +183,96 @@ static void refused_b(void)
 	check_zero(0, CONFIG->vram_size);
 }
 
+/* ---- silent: the first engine never answers (PROVOKE_dma_silence); the copy fails, the next one has another engine ---- */
+
+static void silent_a(void)
+{
+	memset(vram(), 0xEE, LONG);
+	REFUSED(IO, dma(0, 0, 1000));
+	CHECK_EQ(dma(0, 0x1000, 1000), 0);
+	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
+}
+
+static void silent_b(void)
+{
+	char byte;
+
+	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
+	check_zero(0, 0x1000);
+	CHECK_EQ(vram()[0x1000 + 999], 0xEE);
+}
+
+/* ---- astray: the kernel sends an engine, or two, astray while a asks for the time; b has memory of its own to lose ---- */
+
+static void astray_a(void)
+{
+	char byte;
+
+	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
+	coconut_time();
+}
+
+static void astray_b(void)
+{
+	volatile unsigned char *page = BYTES(COCONUT_HEAP_BASE);
+	char byte;
+
+	CHECK_EQ(coconut_mmap(COCONUT_HEAP_BASE, 1), 0);
+	for (uint64_t i = 0; i < PAGE; i++)
+		page[i] = pattern(2, i);
+	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
+	REFUSED(CLOSED, coconut_channel_recv(0, &byte, 1));
+	for (uint64_t i = 0; i < PAGE; i++)
+		CHECK_EQ(page[i], pattern(2, i));
+}
+
+/* ---- pierce: what a must not copy. It prints each answer, and b how much has arrived. ---- */
+
+#define OWN 0x8000 /* a unveils a page here, b one there */
+#define THERE 0x20000UL
+#define PIERCED 64 /* bytes of an attempt; the next one aims that much further */
+
+static void pierce_a(const char *args)
+{
+	uint64_t vram_phys = 0, supervisor = 0x200000;
+	struct text key, value;
+	char byte;
+
+	while (args_next(&args, &key, &value))
+		if (text_equals(key, "vram"))
+			CHECK(text_to_u64(value, &vram_phys));
+	memset(vram(), 0x77, LONG);
+	memset(vram() + 2 * LONG, 0x77, PAGE);
+	CHECK_EQ(coconut_gpu_unveil(OWN, PAGE), 0);
+	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
+	print("outside its own range: %ld\n", dma(2 * LONG, THERE, PIERCED));
+	print("outside the target's range: %ld\n", dma(OWN, THERE + 2 * PAGE, PIERCED));
+	print("without the capability: %ld\n", CALL(SYS_GPU_DMA, 15, OWN, (THERE + 2 * PIERCED) << 32 | PIERCED));
+	print("from the supervisor: %ld\n", dma(supervisor - vram_phys, THERE + 3 * PIERCED, PIERCED));
+	CHECK_EQ(dma(OWN, THERE + 4 * PIERCED, PIERCED), 0);
+	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
+}
+
+static uint64_t arrived(uint64_t offset)
+{
+	uint64_t count = 0;
+
+	for (uint64_t i = 0; i < PIERCED; i++)
+		count += vram()[offset + i] != 0;
+	return count;
+}
+
+static void pierce_b(void)
+{
+	char byte;
+
+	CHECK_EQ(coconut_gpu_unveil(THERE, PAGE), 0);
+	CHECK_EQ(coconut_channel_call(0, "", 1, &byte, 1), 1);
+	print("arrived: %lu %lu %lu %lu\n", arrived(THERE), arrived(THERE + 2 * PAGE), arrived(THERE + 2 * PIERCED),
+	      arrived(THERE + 3 * PIERCED));
+	CHECK_EQ(arrived(THERE + 4 * PIERCED), PIERCED); /* what is allowed */
+}
+
 int main(const char *args)
 {
 	static const struct {
@@ -173,7 +281,9 @@ int main(const char *args)
 	} scenes[] = {
 		{"sizes a", sizes_a},   {"sizes b", sizes_b},	{"crowd a", crowd_a}, {"crowd b", sizes_b},
 		{"dies a", dies_a},     {"dies b", dies_b},	{"killed a", killed_a}, {"killed b", killed_b},
-		{"refused a", refused_a}, {"refused b", refused_b},
+		{"refused a", refused_a}, {"refused b", refused_b}, {"shot a", shot_a}, {"shot b", dies_b},
+		{"silent a", silent_a}, {"silent b", silent_b}, {"astray a", astray_a}, {"astray b", astray_b},
+		{"pierce b", pierce_b},
 	};
 
 	CHECK_EQ(CONFIG->magic, GPU_CONFIG_MAGIC);
@@ -182,5 +292,9 @@ int main(const char *args)
 			scenes[i].function();
 			return 0;
 		}
-	return same(args, "idle") ? 0 : 1;
+	if (!memcmp(args, "vram=", 5))
+		pierce_a(args);
+	else
+		CHECK(same(args, "idle"));
+	return 0;
 }

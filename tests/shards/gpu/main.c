@@ -119,15 +119,15 @@ static void ends_a(void)
 	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
 	vram()[0] = vram()[PAGE - 1] = vram()[PAGE] = 0x77;
 	/* The range of the other end. */
-	REFUSED(RIGHTS, dma(1, 0, OPEN - 1, 2));
-	REFUSED(RIGHTS, dma(1, 0, OPEN + PAGE - 1, 2));
-	REFUSED(RIGHTS, dma(1, 0, 0, 1));
-	REFUSED(RIGHTS, dma(1, 0, end, 1));
-	REFUSED(RIGHTS, dma(1, 0, 0xFFFFFFFF, 0xFFFFFFFF));
+	REFUSED(VEILED, dma(1, 0, OPEN - 1, 2));
+	REFUSED(VEILED, dma(1, 0, OPEN + PAGE - 1, 2));
+	REFUSED(VEILED, dma(1, 0, 0, 1));
+	REFUSED(INVAL, dma(1, 0, end, 1));
+	REFUSED(INVAL, dma(1, 0, 0xFFFFFFFF, 0xFFFFFFFF));
 	/* The caller's own partition. */
-	REFUSED(RIGHTS, dma(1, end, OPEN, 1));
-	REFUSED(RIGHTS, dma(1, end - 1, OPEN, 2));
-	REFUSED(RIGHTS, dma(1, UINT64_MAX, OPEN, 2));
+	REFUSED(INVAL, dma(1, end, OPEN, 1));
+	REFUSED(INVAL, dma(1, end - 1, OPEN, 2));
+	REFUSED(INVAL, dma(1, UINT64_MAX, OPEN, 2));
 	REFUSED(INVAL, dma(1, 0, OPEN, 0));
 	/* The capability. */
 	REFUSED(TYPE, dma(0, 0, OPEN, 1));
@@ -141,10 +141,10 @@ static void ends_a(void)
 	REFUSED(INVAL, coconut_gpu_unveil(UINT64_MAX, 2));
 	CHECK_EQ(coconut_gpu_unveil(PAGE, 8), 0);
 	REFUSED(EXISTS, coconut_gpu_unveil(0, end));
-	REFUSED(RIGHTS, dma(1, 0, OPEN, 1));
-	REFUSED(RIGHTS, dma(1, PAGE - 1, OPEN, 1));
-	REFUSED(RIGHTS, dma(1, PAGE + 8, OPEN, 1));
-	REFUSED(RIGHTS, dma(1, PAGE + 7, OPEN, 2));
+	REFUSED(VEILED, dma(1, 0, OPEN, 1));
+	REFUSED(VEILED, dma(1, PAGE - 1, OPEN, 1));
+	REFUSED(VEILED, dma(1, PAGE + 8, OPEN, 1));
+	REFUSED(VEILED, dma(1, PAGE + 7, OPEN, 2));
 	CHECK_EQ(dma(1, PAGE, OPEN + 1, 8), 0);
 	/* A partition whose owner has ended. */
 	int64_t result;
