@@ -108,7 +108,7 @@ static uint64_t cap, ecap;
 static int levels; /* of second-level tables */
 static bool translating, remapping;
 static struct domain domains[DOMAINS];
-static uint64_t *root_table, *queue, *interrupt_table; /* a page each */
+static uint64_t *root_table, *context_table, *queue, *interrupt_table; /* a page each; the contexts are those of bus 0 */
 static uint32_t queue_tail;
 static volatile uint32_t queue_done; /* the unit writes 1 here */
 static uint32_t fault_count, overflow_count;
@@ -201,7 +201,8 @@ static void invalidate_domain(uint32_t domain)
 
 /* ---- Domains ---- */
 
-/* Returns whether the unit translates the DMA of a device: it says so for all of them, or names each (8.3.1). */
+/* Returns whether the unit translates the DMA of a device, and knows it by its own number: it says so for all devices, or
+ * names each (8.3.1); behind a bridge the bridge may speak for it. */
 static bool watched(const struct pci_device *device)
 {
 	struct acpi_scope scope;
@@ -212,27 +213,14 @@ static bool watched(const struct pci_device *device)
 	for (uint32_t i = 0; !found && acpi_scope(table, len, &unit, i, &scope); i++)
 		found = scope.type == ACPI_SCOPE_ENDPOINT && scope.hops == 1 && scope.bus == device->bus &&
 			scope.device == device->dev && scope.function == device->fn;
-	return found;
-}
-
-/* Returns the context entry of a device, its table made if need be; NULL without memory. */
-static uint64_t *context_entry(const struct pci_device *device)
-{
-	uint64_t *root = &root_table[2 * device->bus], phys;
-
-	if (!*root) {
-		if (!new_table(&phys))
-			return NULL;
-		set_entry(root, phys | ENTRY_PRESENT);
-	}
-	return (uint64_t *)phys_to_virt(*root & PTE_ADDRESS) + 2 * (source_id(device) & 0xFF);
+	return found && device->bus == 0;
 }
 
 /* Gives a device an empty domain of its own, named by `*domain`, and lets it be a bus master. Returns 0, or
  * -COCONUT_E_NODEV where no IOMMU watches it, -COCONUT_E_FULL, -COCONUT_E_NOMEM. */
 int iommu_attach(const struct pci_device *device, uint32_t *domain)
 {
-	uint64_t *context, root;
+	uint64_t *context = context_table + 2 * (source_id(device) & 0xFF), root;
 	uint32_t slot = 0;
 
 	if (!translating || !watched(device))
@@ -241,8 +229,7 @@ int iommu_attach(const struct pci_device *device, uint32_t *domain)
 		slot++;
 	if (slot == DOMAINS)
 		return -COCONUT_E_FULL;
-	context = context_entry(device);
-	if (!context || !new_table(&root))
+	if (!new_table(&root))
 		return -COCONUT_E_NOMEM;
 	ASSERT(!*context);
 	domains[slot] = (struct domain){.device = device, .root = root, .owner = -1};
@@ -443,16 +430,18 @@ static bool command(uint32_t bit)
  * announced by an interrupt that is not remapped, since it comes from the unit itself. */
 static bool turn_on(void)
 {
-	uint64_t root, queue_phys, interrupts;
+	uint64_t root, contexts, queue_phys, interrupts;
 
 	REG32(REG_COMMAND) = 0; /* whatever the firmware did with it */
 	for (uint32_t i = 0; REG32(REG_STATUS) & (DO_TRANSLATE | DO_QUEUE) && i < PATIENCE; i++)
 		;
 	root_table = new_table(&root);
+	context_table = new_table(&contexts);
 	queue = new_table(&queue_phys);
 	interrupt_table = new_table(&interrupts);
-	if (!root_table || !queue || !interrupt_table)
+	if (!root_table || !context_table || !queue || !interrupt_table)
 		return false;
+	set_entry(root_table, contexts | ENTRY_PRESENT);
 	REG32(REG_FAULT_DATA) = (uint32_t)apic_handle(collect_faults, NULL);
 	REG64(REG_FAULT_ADDRESS) = MESSAGE_ADDRESS | (uint64_t)apic_id() << 12;
 	REG32(REG_FAULT_CONTROL) = 0;

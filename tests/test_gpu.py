@@ -268,17 +268,20 @@ def test_no_iommu(t):
 
 
 def test_no_edu(t):
-    """An IOMMU without a DMA engine: the same."""
+    """An IOMMU without a DMA engine, or with one behind a bridge, which may speak for it: the same."""
     manifest, files = hal_pair(t, "bytes=5000")
-    t.guest(manifest, files, expect=0)  # it makes the ramdisk that the machine without engines boots from
-    done = t.sh(["timeout", "120", "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-cpu", "max,la57=off",
-                 "-m", "256", "-device", "intel-iommu,intremap=on", "-vga", "std", "-display", "none", "-net", "none",
-                 "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial", "stdio", "-monitor", "none",
-                 "-kernel", "build/supervisor.elf", "-initrd", os.path.join(t.scratch, "ramdisk1.img")], expect=33)
-    for words in ("IOMMU: VT-d 1.0", "DMA engines: none; copies between GPU partitions are made by the processor",
-                  "GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU",
-                  "5000 bytes from partition 0 to partition 1: verified"):
-        t.check(words in done.stdout, "the console lacks: " + words)
+    t.guest(manifest, files, expect=0)  # it makes the ramdisk that the machines without engines of their own boot from
+    for bridged in [], ["-device", "pcie-root-port,id=rp,chassis=1", "-device", "edu,bus=rp"]:
+        done = t.sh(["timeout", "120", "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-cpu", "max,la57=off",
+                     "-m", "256", "-device", "intel-iommu,intremap=on", "-vga", "std", "-display", "none", "-net", "none",
+                     "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial", "stdio", "-monitor", "none",
+                     "-kernel", "build/supervisor.elf", "-append", "verbose", "-initrd",
+                     os.path.join(t.scratch, "ramdisk1.img")] + bridged, expect=33)
+        t.equal("01:00.0  1234:11e8  edu DMA engine" in done.stdout, bool(bridged), "an engine on bus 1")
+        for words in ("IOMMU: VT-d 1.0", "DMA engines: none; copies between GPU partitions are made by the processor",
+                      "GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU",
+                      "5000 bytes from partition 0 to partition 1: verified"):
+            t.check(words in done.stdout, "the console lacks: " + words)
 
 
 def test_no_vga(t):
@@ -318,6 +321,18 @@ def test_table(t):
     t.check(len(functions) >= 7, "the monitor shows too few devices")
     t.equal([(int(b, 16), int(d, 16), int(f, 16), name) for b, d, f, name in told],
             [(int(b), int(d), int(f), name) for b, d, f, name in functions], "the functions")
+    for line in ("  00:02.0  1234:11e8  edu DMA engine; capabilities: MSI",
+                 "  00:1f.2  8086:2922  SATA controller; capabilities: MSI, SATA"):
+        t.check(line in result.lines, "the table lacks: " + line)
+
+
+def test_wide_bar(t):
+    """A 64-bit base address, above 4 GiB, has its place and size in the table of devices."""
+    result = t.guest("shard ok /t/ok", verbose=True, options=["-device", "virtio-gpu-pci,disable-legacy=on"], expect=0)
+    found = re.search(r"1af4:1050  .*capabilities: .*vendor's own.*\n(?: +BAR.*\n)*? +BAR\d memory (0x\w+), (\d+) bytes, 64-bit",
+                      result.text)
+    t.check(found, "no 64-bit BAR in the table")
+    t.check(int(found.group(1), 16) % int(found.group(2)) == 0, "the BAR is not aligned to its size")
 
 
 # ---- The transformer over two partitions ----
