@@ -97,14 +97,6 @@ static void put(uint32_t number, char c)
 	writer->pending[writer->pending_len++] = c;
 }
 
-/* How many bytes a UTF-8 sequence has that begins with `lead`; 0 when none does. */
-static uint8_t utf8_length(uint8_t lead)
-{
-	if (lead < UTF8_LEAD_FIRST || lead > UTF8_LEAD_LAST)
-		return 0;
-	return lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-}
-
 /* Passes one byte of a shard: text as it is, complete UTF-8 sequences together, everything else replaced. */
 static void put_clean(uint32_t number, uint8_t byte)
 {
@@ -128,7 +120,8 @@ static void put_clean(uint32_t number, uint8_t byte)
 		if (continues)
 			return;
 	}
-	writer->held_want = utf8_length(byte);
+	/* A lead byte says how long its sequence is. */
+	writer->held_want = byte < UTF8_LEAD_FIRST || byte > UTF8_LEAD_LAST ? 0 : byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
 	if (writer->held_want)
 		writer->held[writer->held_len++] = byte;
 	else if (byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F))

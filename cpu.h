@@ -57,27 +57,21 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 }
 
 /* read_cr0() .. write_cr4(): the control registers (SDM Vol. 3A 2.5). */
-#define CONTROL_REGISTER(name)                                                        \
-	static inline uint64_t read_##name(void)                                      \
-	{                                                                             \
-		uint64_t value;                                                       \
-		__asm__ volatile("mov %%" #name ", %0" : "=r"(value));                \
-		return value;                                                         \
-	}                                                                             \
-	static inline void write_##name(uint64_t value)                               \
-	{                                                                             \
-		__asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory");       \
-	}
+#define CONTROL_REGISTER(name)                                                                                        \
+	static inline uint64_t read_##name(void)                                                                      \
+	{                                                                                                             \
+		uint64_t value;                                                                                       \
+		__asm__ volatile("mov %%" #name ", %0" : "=r"(value));                                                \
+		return value;                                                                                         \
+	}                                                                                                             \
+	static inline void write_##name(uint64_t value) { __asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory"); }
 
 CONTROL_REGISTER(cr0)
 CONTROL_REGISTER(cr2)
 CONTROL_REGISTER(cr3)
 CONTROL_REGISTER(cr4)
 
-static inline void invlpg(uint64_t address)
-{
-	__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
-}
+static inline void invlpg(uint64_t address) { __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory"); }
 
 /* Writes the cache lines of `bytes` bytes at `at` back to memory, before anything that follows. */
 static inline void cache_flush(const void *at, uint64_t bytes)
@@ -88,18 +82,12 @@ static inline void cache_flush(const void *at, uint64_t bytes)
 }
 
 /* Opens a window of one instruction in which pending interrupts are taken. */
-static inline void interrupt_window(void)
-{
-	__asm__ volatile("sti; nop; cli" : : : "memory");
-}
+static inline void interrupt_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
 
 /* Waits for an interrupt, with no gap between enabling them and waiting (SDM Vol. 2B, STI). */
-static inline void wait_for_interrupt(void)
-{
-	__asm__ volatile("sti; hlt; cli" : : : "memory");
-}
+static inline void wait_for_interrupt(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
 
-static inline void halt_for_ever(void)
+static inline void __attribute__((noreturn)) halt_for_ever(void)
 {
 	for (;;)
 		__asm__ volatile("cli; hlt");

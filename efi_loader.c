@@ -80,7 +80,6 @@ static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *
 	outb(DEBUG_EXIT_PORT, DEBUG_EXIT_LOADER);
 	runtime_services->ResetSystem(EfiResetShutdown, EFI_ABORTED, 0, NULL);
 	halt_for_ever();
-	__builtin_unreachable();
 }
 
 /* ---------------------------------------------------------------------------------------------------------- */

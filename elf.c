@@ -27,50 +27,33 @@ static bool inside(uint64_t start, uint64_t size, uint64_t low, uint64_t high)
 	return start >= low && start <= high && size <= high - start;
 }
 
-/* Checks what kind of file this is. Returns NULL or what is wrong. */
-static const char *check_kind(const struct elf_header *header, uint64_t size)
+/* Checks what kind of file this is and that its program headers lie in it. Returns NULL or what is wrong. */
+static const char *check_header(const struct elf_header *header, uint64_t size)
 {
-	if (size < sizeof(*header))
-		return "is too short for an ELF header";
-	if (memcmp(header->ident, "\x7F" "ELF", 4) != 0)
-		return "is no ELF file";
-	if (header->ident[IDENT_CLASS] != CLASS_64)
-		return "is no 64-bit ELF file";
-	if (header->ident[IDENT_DATA] != DATA_LITTLE)
-		return "is not little endian";
-	if (header->machine != MACHINE_X86_64)
-		return "is for another processor than x86-64";
-	if (header->type != TYPE_EXEC)
-		return "is no executable with fixed addresses";
-	return NULL;
-}
-
-/* Checks that the program headers lie in the file. Returns NULL or what is wrong. */
-static const char *check_program_table(const struct elf_header *header, uint64_t size)
-{
-	if (header->phnum == 0)
-		return "has no program headers";
-	if (header->phnum > ELF_PROGRAM_MAX)
-		return "has too many program headers";
-	if (header->phentsize != sizeof(struct elf_program_header))
-		return "has program headers of an unknown size";
-	if (header->phoff % _Alignof(struct elf_program_header) != 0)
-		return "has misaligned program headers";
-	if (!inside(header->phoff, (uint64_t)header->phnum * header->phentsize, 0, size))
-		return "has program headers beyond its end: it is truncated or damaged";
-	return NULL;
+	return size < sizeof(*header) ? "is too short for an ELF header"
+	     : memcmp(header->ident, "\x7F" "ELF", 4) != 0 ? "is no ELF file"
+	     : header->ident[IDENT_CLASS] != CLASS_64 ? "is no 64-bit ELF file"
+	     : header->ident[IDENT_DATA] != DATA_LITTLE ? "is not little endian"
+	     : header->machine != MACHINE_X86_64 ? "is for another processor than x86-64"
+	     : header->type != TYPE_EXEC ? "is no executable with fixed addresses"
+	     : header->phnum == 0 ? "has no program headers"
+	     : header->phnum > ELF_PROGRAM_MAX ? "has too many program headers"
+	     : header->phentsize != sizeof(struct elf_program_header) ? "has program headers of an unknown size"
+	     : header->phoff % _Alignof(struct elf_program_header) != 0 ? "has misaligned program headers"
+	     : !inside(header->phoff, (uint64_t)header->phnum * header->phentsize, 0, size)
+	     ? "has program headers beyond its end: it is truncated or damaged"
+	     : NULL;
 }
 
 /* Checks one segment by itself. Returns NULL or what is wrong. */
 static const char *check_segment(const struct elf_program_header *segment, uint64_t size, uint64_t low, uint64_t high)
 {
-	if (!inside(segment->offset, segment->filesz, 0, size))
-		return "has a segment beyond its end: it is truncated or damaged";
-	if (segment->filesz > segment->memsz)
-		return "has a segment that is larger in the file than in memory";
-	if (!inside(segment->paddr, segment->memsz, low, high))
-		return "has a segment outside the memory that is reserved for it";
-	return NULL;
+	return !inside(segment->offset, segment->filesz, 0, size)
+	     ? "has a segment beyond its end: it is truncated or damaged"
+	     : segment->filesz > segment->memsz ? "has a segment that is larger in the file than in memory"
+	     : !inside(segment->paddr, segment->memsz, low, high)
+	     ? "has a segment outside the memory that is reserved for it"
+	     : NULL;
 }
 
 /* Tells whether the memory of two checked segments overlaps. */
@@ -90,10 +73,8 @@ const char *elf_check(const void *file, uint64_t size, uint64_t low, uint64_t hi
 {
 	const struct elf_header *header = file;
 	bool entry_loaded = false;
-	const char *problem = check_kind(header, size);
+	const char *problem = check_header(header, size);
 
-	if (!problem)
-		problem = check_program_table(header, size);
 	for (unsigned i = 0; !problem && i < header->phnum; i++) {
 		const struct elf_program_header *segment = elf_program(file, i);
 		if (segment->type != ELF_PT_LOAD)

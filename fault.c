@@ -54,19 +54,14 @@ static const char *likely_cause(const struct trap_frame *frame)
 /* What a shard most likely did to get a page fault at `address`. */
 static const char *page_fault_cause(uint64_t address, uint64_t error)
 {
-	if (address < COCONUT_CODE_BASE)
-		return "a NULL pointer, or a field or element of one";
-	if (address >= USER_LIMIT)
-		return "the address belongs to the supervisor";
-	if (address >= COCONUT_STACK_TOP - 2 * PAGE_SIZE && address < COCONUT_STACK_TOP - PAGE_SIZE)
-		return "the stack is one page, and it overflowed: put large objects into mmap'd memory";
-	if (error & PF_PRESENT && error & PF_FETCH)
-		return "a jump into data: the page is not executable";
-	if (error & PF_PRESENT && error & PF_WRITE)
-		return "a write to code or to a read-only mapping";
-	if (address < COCONUT_HEAP_BASE && error & PF_WRITE)
-		return "a write behind the code: a shard has no .data or .bss";
-	return "nothing is mapped there: a stray pointer, or memory that was not asked for with MMAP";
+	return address < COCONUT_CODE_BASE ? "a NULL pointer, or a field or element of one"
+	     : address >= USER_LIMIT ? "the address belongs to the supervisor"
+	     : address >= COCONUT_STACK_TOP - 2 * PAGE_SIZE && address < COCONUT_STACK_TOP - PAGE_SIZE
+	     ? "the stack is one page, and it overflowed: put large objects into mmap'd memory"
+	     : error & PF_PRESENT && error & PF_FETCH ? "a jump into data: the page is not executable"
+	     : error & PF_PRESENT && error & PF_WRITE ? "a write to code or to a read-only mapping"
+	     : address < COCONUT_HEAP_BASE && error & PF_WRITE ? "a write behind the code: a shard has no .data or .bss"
+	     : "nothing is mapped there: a stray pointer, or memory that was not asked for with MMAP";
 }
 
 static const char *access_word(uint64_t error)
@@ -76,11 +71,9 @@ static const char *access_word(uint64_t error)
 
 static const char *violation_word(uint64_t error)
 {
-	if (error & PF_RESERVED)
-		return "a reserved bit is set in its page-table entry";
-	if (error & PF_PROTECTION_KEY)
-		return "its protection key forbids it";
-	return error & PF_PRESENT ? "its page forbids it" : "it is not mapped";
+	return error & PF_RESERVED ? "a reserved bit is set in its page-table entry"
+	     : error & PF_PROTECTION_KEY ? "its protection key forbids it"
+	     : error & PF_PRESENT ? "its page forbids it" : "it is not mapped";
 }
 
 /* Says what the current shard did, and ends it on a fresh kernel stack: the frame may lie on a stack that
@@ -184,21 +177,16 @@ static void print_registers(const struct trap_frame *f)
 /* What the kernel most likely did. */
 static const char *kernel_cause(const struct trap_frame *frame, uint64_t address)
 {
-	if (frame->vector == 8)
-		return "the kernel stack overflowed into its guard page, or the IDT, GDT or TSS is damaged";
-	if (frame->vector != VECTOR_PAGE_FAULT)
-		return likely_cause(frame);
-	if (address < PAGE_SIZE)
-		return "a NULL pointer in the kernel";
-	if (address < USER_LIMIT && frame->error & PF_FETCH)
-		return "the kernel jumped into a shard's memory (SMEP)";
-	if (address < USER_LIMIT && frame->error & PF_PRESENT)
-		return "the kernel touched a shard's memory outside copy_from_user and copy_to_user (SMAP)";
-	if (frame->error & PF_PRESENT && frame->error & PF_WRITE)
-		return "a write to the kernel's text or rodata (WP)";
-	if (frame->error & PF_PRESENT && frame->error & PF_FETCH)
-		return "the kernel jumped into its data (NX)";
-	return "a stray pointer, or a device or a stack that is not mapped";
+	bool user = address < USER_LIMIT, present = frame->error & PF_PRESENT;
+
+	return frame->vector == 8 ? "the kernel stack overflowed into its guard page, or the IDT, GDT or TSS is damaged"
+	     : frame->vector != VECTOR_PAGE_FAULT ? likely_cause(frame)
+	     : address < PAGE_SIZE ? "a NULL pointer in the kernel"
+	     : user && frame->error & PF_FETCH ? "the kernel jumped into a shard's memory (SMEP)"
+	     : user && present ? "the kernel touched a shard's memory outside copy_from_user and copy_to_user (SMAP)"
+	     : present && frame->error & PF_WRITE ? "a write to the kernel's text or rodata (WP)"
+	     : present && frame->error & PF_FETCH ? "the kernel jumped into its data (NX)"
+	     : "a stray pointer, or a device or a stack that is not mapped";
 }
 
 /* Begins a panic: nothing else may hold the console back. A panic inside a panic gives up at once. */

@@ -100,7 +100,7 @@ static uint32_t partition_of(uint32_t id)
 	uint32_t number = 0;
 
 	for (uint32_t i = 0; i < id; i++)
-		number += manifest_get()->shard[i].gpu;
+		number += manifest.shard[i].gpu;
 	return number;
 }
 

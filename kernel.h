@@ -200,9 +200,9 @@ struct shard {
 
 extern bool verbose; /* the word `verbose` stands on the command line: print every step */
 extern bool quiet;   /* the word `quiet` does: print nothing but panics and the profile */
+extern struct manifest manifest; /* what was asked for: read only, once it is loaded */
 
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
-const struct manifest *manifest_get(void);
 uint32_t manifest_awaited(uint32_t id);
 bool manifest_reap(void);
 void supervisor_finish(void) __attribute__((noreturn));
@@ -210,7 +210,6 @@ void debug_exit(uint32_t code) __attribute__((noreturn));
 
 /* ---- pvh.c: the firmware-less entry ------------------------------------------------------------------ */
 
-bool pvh_is_start_info(const void *start);
 const struct bootinfo *pvh_bootinfo(const void *start);
 
 /* ---- serial.c: COM1 and formatted printing ----------------------------------------------------------- */

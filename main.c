@@ -16,7 +16,7 @@
 
 bool verbose, quiet;
 
-static struct manifest manifest;
+struct manifest manifest;
 static char manifest_text[MANIFEST_MAX + 1];
 
 /* Where each shard of the manifest stands. */
@@ -30,7 +30,6 @@ void debug_exit(uint32_t code)
 	outl(DEBUG_EXIT_PORT, code);
 	power_off();
 	halt_for_ever();
-	__builtin_unreachable();
 }
 
 /* Returns whether the space-separated `line` contains `word`. */
@@ -47,7 +46,7 @@ static bool has_word(const char *line, const char *word)
 /* Returns the boot information, whoever started us, once it is certain that it is some. */
 static const struct bootinfo *take_bootinfo(const void *start)
 {
-	const struct bootinfo *info = pvh_is_start_info(start) ? pvh_bootinfo(start) : start;
+	const struct bootinfo *info = pvh_bootinfo(start);
 
 	if (info->magic != BOOTINFO_MAGIC || info->version != BOOTINFO_VERSION)
 		panic("the boot information has magic 0x%x and version %u, expected 0x%x and %u: build loader and "
@@ -58,11 +57,6 @@ static const struct bootinfo *take_bootinfo(const void *start)
 }
 
 /* ---- The manifest ---- */
-
-const struct manifest *manifest_get(void)
-{
-	return &manifest;
-}
 
 /* Reads and parses the manifest. Returns whether there is one without errors. */
 static bool manifest_load(void)
@@ -98,7 +92,6 @@ static void start_shard(uint32_t id)
 {
 	const struct manifest_shard *spec = &manifest.shard[id];
 	struct profile *profile = profile_row(id, spec->name);
-
 	const char *problem = shard_create(id, spec, profile, NULL);
 
 	lives[id] = problem ? LIFE_OVER : LIFE_RUNNING;
@@ -138,8 +131,7 @@ bool manifest_reap(void)
 		if (shard->state != SHARD_ENDED || shard->children)
 			continue;
 		if (shard_free(shard) == COCONUT_KILLED && restarts[id] < manifest.shard[id].restart) {
-			restarts[id]++;
-			print("Shard %u (%s) restarts: %u of %u\n", id, manifest.shard[id].name, restarts[id],
+			print("Shard %u (%s) restarts: %u of %u\n", id, manifest.shard[id].name, ++restarts[id],
 			      manifest.shard[id].restart);
 			start_shard(id);
 		} else {

@@ -33,21 +33,13 @@ struct pvh_start_info {
 static struct boot_region regions[PVH_REGIONS];
 static struct bootinfo bootinfo;
 
-/* True when the structure at `start` came from QEMU's -kernel rather than from our loader. */
-bool pvh_is_start_info(const void *start)
-{
-	return *(const uint32_t *)start == PVH_MAGIC;
-}
-
 /* Adds the whole pages of one region. Only RAM is of interest. */
 static void add_region(const struct pvh_region *region)
 {
 	uint64_t base = (region->base + PAGE_MASK) & ~PAGE_MASK;
 	uint64_t end = (region->base + region->size) & ~PAGE_MASK;
 
-	if (region->type != PVH_RAM && region->type != PVH_ACPI)
-		return;
-	if (base >= end || bootinfo.region_count == PVH_REGIONS)
+	if ((region->type != PVH_RAM && region->type != PVH_ACPI) || base >= end || bootinfo.region_count == PVH_REGIONS)
 		return;
 	regions[bootinfo.region_count++] = (struct boot_region){
 		.base = base,
@@ -56,13 +48,16 @@ static void add_region(const struct pvh_region *region)
 	};
 }
 
-/* Returns a bootinfo with what the start-info says. The ramdisk is the first module (-initrd). */
+/* Returns what the supervisor was started with, if that is our loader's bootinfo. If it is the start-info of QEMU's
+ * -kernel, returns a bootinfo that says the same. The ramdisk is the first module (-initrd). */
 const struct bootinfo *pvh_bootinfo(const void *start)
 {
 	const struct pvh_start_info *info = start;
+
+	if (info->magic != PVH_MAGIC)
+		return start;
 	const struct pvh_module *module = phys_to_virt(info->modules);
 	const struct pvh_region *region = phys_to_virt(info->regions);
-
 	bootinfo = (struct bootinfo){
 		.magic = BOOTINFO_MAGIC,
 		.version = BOOTINFO_VERSION,

@@ -76,7 +76,7 @@ static const char *map_pipeline_config(struct shard *shard, const struct manifes
 
 	if (spec->pipeline < 0)
 		return NULL;
-	pipeline = &manifest_get()->pipeline[spec->pipeline];
+	pipeline = &manifest.pipeline[spec->pipeline];
 	stage = pipeline->shard[1] == shard->id;
 	config = map_page(shard, PIPELINE_CONFIG_VADDR, PTE_NX, &error);
 	if (!config)

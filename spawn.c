@@ -55,7 +55,7 @@ static bool may_create(void)
 /* Returns a slot that no line of the manifest owns, or -1. */
 static int free_slot(void)
 {
-	for (uint32_t id = manifest_get()->shard_count; id < MAX_SHARDS; id++)
+	for (uint32_t id = manifest.shard_count; id < MAX_SHARDS; id++)
 		if (shards[id].state == SHARD_FREE)
 			return (int)id;
 	return -1;

@@ -2,8 +2,8 @@
  * Fuzz target: whatever elf_check() accepts can be loaded, and nothing makes it read behind the file.
  *
  * SOURCES: elf.c
- * PLANT: if (!inside(header->phoff, (uint64_t)header->phnum * header->phentsize, 0, size))
- * INTO: if (0)
+ * PLANT: !inside(header->phoff, (uint64_t)header->phnum * header->phentsize, 0, size)
+ * INTO: 0
  */
 #include "elf.h"
 #include "fuzz.h"
