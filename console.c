@@ -38,19 +38,13 @@ static uint32_t next_to_drain;
 static uint32_t writers_waiting; /* how many have pending text */
 static bool panicking;
 
-static void emit(const char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		serial_put(text[i]);
-}
-
 /* Sends what a waiting writer has, and makes it the owner when its last line is still open. The console must be
  * nobody's. */
 static void drain(uint32_t number)
 {
 	struct writer *writer = &writers[number];
 
-	emit(writer->pending, writer->pending_len);
+	serial_write(writer->pending, writer->pending_len);
 	if (writer->pending[writer->pending_len - 1] != '\n')
 		owner = number;
 	writer->pending_len = 0;
@@ -76,7 +70,7 @@ void console_poll(void)
 /* Ends the open line with a visible mark. */
 static void cut_line(void)
 {
-	emit(CUT_MARK, sizeof(CUT_MARK) - 1);
+	serial_write(CUT_MARK, sizeof(CUT_MARK) - 1);
 	owner = NOBODY;
 }
 
@@ -89,7 +83,7 @@ static void put(uint32_t number, char c)
 	if (owner == NOBODY && writer->pending_len)
 		drain(number);
 	if (owner == NOBODY || owner == number) {
-		emit(&c, 1);
+		serial_write(&c, 1);
 		owner = c == '\n' ? NOBODY : number;
 		return;
 	}
@@ -140,7 +134,7 @@ bool console_would_cut(uint32_t number, size_t len)
 void console_write(uint32_t writer, const char *text, size_t len)
 {
 	if (panicking) {
-		emit(text, len);
+		serial_write(text, len);
 		return;
 	}
 	for (size_t i = 0; i < len; i++) {

@@ -215,7 +215,7 @@ const struct bootinfo *pvh_bootinfo(const void *start);
 /* ---- serial.c: COM1 and formatted printing ----------------------------------------------------------- */
 
 void serial_init(void);
-void serial_put(char c);
+void serial_write(const char *text, size_t len);
 size_t format(char *out, size_t size, const char *template, va_list args);
 
 /* ---- console.c: whose line it is --------------------------------------------------------------------- */

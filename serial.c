@@ -35,12 +35,15 @@ void serial_init(void)
 	outb(COM1 + UART_MCR, MCR_DTR_RTS);
 }
 
-/* Sends one byte, after waiting until the UART can take it. A port without a UART reads as all ones, which ends the wait. */
-void serial_put(char c)
+/* Sends `len` bytes, each after waiting until the UART can take it. A port without a UART reads as all ones, which ends
+ * the wait. */
+void serial_write(const char *text, size_t len)
 {
-	while (!(inb(COM1 + UART_LSR) & LSR_THR_EMPTY))
-		;
-	outb(COM1 + UART_DATA, (uint8_t)c);
+	for (size_t i = 0; i < len; i++) {
+		while (!(inb(COM1 + UART_LSR) & LSR_THR_EMPTY))
+			;
+		outb(COM1 + UART_DATA, (uint8_t)text[i]);
+	}
 }
 
 /* Where format() writes; `len` counts what would have been written without the limit. */

@@ -139,7 +139,9 @@ int64_t sys_wait(uint64_t handle)
 	if (!shard)
 		return error;
 	while (shard->state != SHARD_ENDED || shard->children) {
-		if (sched_wait(&shard->waiters, WAIT_SHARD, shard->id, handle) || shard_of(handle, CAP_RIGHT_WAIT, &error) != shard)
+		error = sched_wait(&shard->waiters, WAIT_SHARD, shard->id, handle);
+		const struct capability *cap = cap_find(&caps, current->id, handle);
+		if (error || !cap || cap->type != CAP_SHARD || cap->resource != shard->id)
 			return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away while waiting");
 	}
 	uint64_t code = shard_free(shard);

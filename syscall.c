@@ -166,7 +166,7 @@ static int64_t invoke(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64
 /* Does what has come up during a call: others are to run first, or the shard has been killed. */
 static __attribute__((noinline)) void attend(void)
 {
-	sched_yield();
+	preempt_point();
 	if (current->killed)
 		handle_sys_exit(COCONUT_KILLED);
 }
