@@ -12,14 +12,16 @@
  *
  * After each step the warden looks whether anything has come of it: its own memory and registers, its sibling the canary
  * (in all registers and by content), its second sibling that spins in a loop of its own, and the number of frames that it
- * can get. Its verdict is the line `row LABEL ok NONCE`; the nonce is in its args, so that no other program can say it.
+ * can get. Its verdict is the line `row LABEL ok NONCE`. The nonce comes from the herald, who said it on the console and
+ * sent it to the warden before any hostile program was there, so that nobody else can say the line.
  * Its exit code is 0 when all steps were right.
  *
- * Read next: ../canary/main.c, ../attacker/main.c, and tests/test_attacks.py, which writes the plans.
+ * Read next: ../herald/main.c, ../canary/main.c, ../attacker/main.c, and tests/test_attacks.py, which writes the plans.
  */
 #include "../guard.h"
 
 #define CANARY 0      /* handle of the channel to the canary */
+#define HERALD 1      /* of the one from the herald */
 #define STARTED_MAX 10
 #define WORDS_MAX 32
 #define PLAN 0x50000000UL /* addresses of the plan, of the watched pages, of the frames that are counted */
@@ -31,7 +33,7 @@
 
 struct warden {
 	uint64_t seed;
-	struct text nonce;
+	char nonce[17];   /* with its NUL */
 	uint64_t frames;  /* pages that it can map when no child of a step is there */
 	uint64_t steps;   /* so far */
 	uint64_t harm;    /* registers that were found changed */
@@ -153,14 +155,14 @@ static const char *harm_done(struct warden *w)
 /* Prints the verdict on a step: `problem` is NULL when it was right. */
 static void verdict(struct warden *w, const char *label, const char *problem, int64_t got)
 {
-	int len = (int)word_length(label), nonce = (int)w->nonce.len;
+	int len = (int)word_length(label);
 
 	if (!problem) {
-		print("row %.*s ok %.*s\n", len, label, nonce, w->nonce.start);
+		print("row %.*s ok %s\n", len, label, w->nonce);
 		return;
 	}
 	w->bad++;
-	print("row %.*s bad %.*s %s (%ld, registers %lx)\n", len, label, nonce, w->nonce.start, problem, got, w->harm);
+	print("row %.*s bad %s %s (%ld, registers %lx)\n", len, label, w->nonce, problem, got, w->harm);
 	w->harm = 0;
 }
 
@@ -267,14 +269,13 @@ static const char *read_step(const char *at, struct step *step)
 	return *at ? at + 1 : at;
 }
 
-int main(const char *args)
+int main(void)
 {
 	struct warden w = {.seed = 0x5DEECE66D1234567};
 	struct step step;
-	struct text key;
 	int64_t size;
 
-	args_next(&args, &key, &w.nonce);
+	CHECK_EQ(coconut_channel_recv(HERALD, w.nonce, sizeof(w.nonce)), sizeof(w.nonce));
 	CHECK_EQ(coconut_mmap(WATCHED, WATCHED_PAGES), 0);
 	size = file_load("/plan", 5, PLAN);
 	CHECK(size > 0);
@@ -295,6 +296,6 @@ int main(const char *args)
 	coconut_kill((uint64_t)w.spinner);
 	if (wait_for(&w, w.spinner) != -1)
 		verdict(&w, "spinner", "the sibling that spins was harmed", 0);
-	print("plan done %.*s\n", (int)w.nonce.len, w.nonce.start);
+	print("plan done %s\n", w.nonce);
 	return w.bad > 0;
 }
