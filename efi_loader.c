@@ -55,8 +55,7 @@ static void put_line(const char *mark, const char *template, va_list args)
 
 	format(text, sizeof(text), template, args);
 	for (unsigned i = 0; i < ARRAY_LENGTH(parts); i++)
-		for (const char *c = parts[i]; *c; c++)
-			serial_put(*c);
+		serial_write(parts[i], strlen(parts[i]));
 }
 
 /* Prints one line of the loader. */
