@@ -236,14 +236,33 @@ def pending_text(writer):
                                                      number("writers[%d].pending_len" % writer))).decode()
 
 
+def switches(count):
+    """Returns the next switches as (who leaves, who comes, when the call began in which it leaves, the message that it has
+    just sent). The time is the processor's time stamp, which counts instructions here; 0 outside of a call."""
+    rows = []
+    run("hbreak *context_switch")
+    for _ in range(count):
+        run("continue")
+        names = []
+        for register in ("$rdi", "$rsi"):
+            at = "((struct shard *)%s)->" % register
+            names.append(text(at + "profile->name") if number("(unsigned long)" + at + "profile") else "supervisor")
+        inbox = [number("ends[%d].inbox[(ends[%d].first + ends[%d].count + 3) %% 4].len" % (e, e, e)) if
+                 number("ends[%d].count" % e) else 0 for e in (0, 1)]
+        rows.append(names + [number("((struct shard *)$rdi)->kernel_since"), inbox])
+    run("delete")
+    return rows
+
+
 def scene_pipeline():
-    """Two stages have mapped the same model: the first of them is about to end."""
+    """Two stages take turns; then both have mapped the same model, and the first of them is about to end."""
+    go("sys_channel_call")
+    found, timeline = {}, switches(12)
     go("handle_sys_exit")
-    found = {}
     for shard in shards():
         if shard["cr3"] != number("kernel_cr3"):
             found[shard["name"]] = shard_tables(shard["cr3"])[1]
-    return {"stages": found, "ramdisk": number("ramdisk_phys")}
+    return {"stages": found, "switches": timeline}
 
 
 run("set pagination off", "set confirm off", "set architecture i386:x86-64", "file " + os.environ["ELF"],

@@ -387,13 +387,38 @@ def draw_file(seen):
         picture.text(24, y + 18, "shard %s, from 0x40000000" % name, BLUE, 13, weight="bold")
         for first, size, borrowed in stage_ranges(pages):
             width = max(72, min(260, size >> 13))
-            picture.box(at, y + 28, width, 44, ["%s" % size_words(size)], GREEN if borrowed else GOLD)
+            picture.box(at, y + 28, width, 44, [size_words(size)], GREEN if borrowed else GOLD)
             picture.text(at + width // 2, y + 66, "R+NX" if borrowed else "R+W+NX", QUIET, 11, "middle")
             at += width + 4
+        picture.arrow([(at + 4, y + 50), (540, 130 if y < 100 else 154)], GREEN)
     picture.box(540, 100, 196, 84, ["ramdisk", "%d frames in both" % len(both), "read-only, borrowed"], GREEN)
-    picture.arrow([(440, 110), (540, 130)], GREEN)
-    picture.arrow([(440, 220), (540, 160)], GREEN)
     picture.text(24, 284, "green: pages of files, copied nowhere; gold: memory of the shard's own.", QUIET, 13)
+    return picture
+
+
+def draw_timeline(seen):
+    """Who of the two stages ran when, from one switch to the next."""
+    rows = seen["switches"][1:]
+    start, end = rows[0][2], rows[-1][2]
+    place = lambda at: 110 + 2 * round((at - start) / (end - start) * 310)  # noqa: E731
+    tracks = {"stage0": (70, BLUE), "stage1": (150, GREEN)}
+    picture = Picture("Two stages of a pipeline take turns", 290)
+    picture.text(24, 34, "The pipeline: who ran, from one switch to the next", weight="bold")
+    for name, (y, color) in tracks.items():
+        picture.text(24, y + 26, name, color, 14, weight="bold")
+    for (leaver, comer, at, _), (_, _, until, _) in zip(rows, rows[1:]):
+        y, color = tracks[comer]
+        picture.box(place(at), y, place(until) - place(at), 40, color=color, fill=color)
+    for leaver, comer, at, inbox in rows[1:-1]:
+        (from_y, color), (to_y, _) = tracks[leaver], tracks[comer]
+        ends = [(place(at), from_y + 40), (place(at), to_y)] if from_y < to_y else [(place(at), from_y), (place(at), to_y + 40)]
+        picture.arrow(ends, color)
+    sizes = [max(inbox) for _, _, _, inbox in rows[1:3]]
+    turns = [(b[2] - a[2]) / 1e6 for a, b in zip(rows, rows[1:])]
+    picture.text(24, 222, "down: x, in messages of %d bytes, and the CALL that waits for the answer" % sizes[0], BLUE, 13)
+    picture.text(24, 244, "up: the next token, a message of %d bytes" % sizes[1], GREEN, 13)
+    picture.text(24, 266, "A turn takes about %.1f million instructions. There is one processor: when one stage computes, the other sleeps."
+                 % (sum(turns) / len(turns)), QUIET, 13)
     return picture
 
 
@@ -415,6 +440,6 @@ def draw_all(folder):
                 "supervisor-space": draw_supervisor_space(grant), "shard-tables": draw_shard_tables(grant),
                 "frames": draw_frames(grant), "console": draw_console(talk), "trap-frame": draw_trap_frame(talk),
                 "syscall": draw_syscall(talk), "queues": draw_queues(mail), "capabilities": draw_capabilities(grant),
-                "channel": draw_channel(mail), "file": draw_file(pipeline)}
+                "channel": draw_channel(mail), "file": draw_file(pipeline), "pipeline": draw_timeline(pipeline)}
     for name, picture in pictures.items():
         picture.save(os.path.join(folder, name + ".svg"))

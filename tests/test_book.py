@@ -167,6 +167,14 @@ def test_chapters(t):
     t.note("%d chapters" % len(CHAPTERS))
 
 
+def test_whole_kernel(t):
+    """Every source file of the supervisor is cited by some chapter, but those that only tests use."""
+    text = "".join(map(read, CHAPTERS))
+    cited = {path for path, _ in test_docs.CITATION.findall(text)}
+    sources = {name for name in os.listdir(t.root) if name.endswith((".c", ".asm"))} - {"provoke.c"}
+    t.equal(sorted(sources - cited), [], "files that no chapter cites")
+
+
 def test_pictures(t):
     """The pictures in docs/pictures are what scripts/pictures.py draws of this system."""
     if not shutil.which("gdb"):
