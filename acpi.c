@@ -101,9 +101,7 @@ bool acpi_rsdp(const uint8_t *bytes, size_t len, struct acpi_rsdp *rsdp)
 /* The one place in which a length from a table is believed, within bounds that no real table exceeds. */
 uint32_t acpi_table_length(const uint8_t *bytes, size_t len)
 {
-	if (len < ACPI_HEADER_SIZE)
-		return 0;
-	uint32_t length = (uint32_t)le(bytes + TABLE_LENGTH, 4);
+	uint32_t length = len < ACPI_HEADER_SIZE ? 0 : (uint32_t)le(bytes + TABLE_LENGTH, 4);
 	return length >= ACPI_HEADER_SIZE && length <= TABLE_MAX ? length : 0;
 }
 
@@ -125,10 +123,8 @@ bool acpi_table_check(const uint8_t *table, size_t len, const char signature[4])
 uint64_t acpi_root_entry(const uint8_t *root, size_t len, uint32_t index)
 {
 	uint32_t length = readable(root, len);
-	if (length == 0)
-		return 0;
-	uint32_t size = root[0] == 'X' ? 8 : 4; /* XSDT or RSDT */
-	if (index >= (length - ACPI_HEADER_SIZE) / size)
+	uint32_t size = length != 0 && root[0] == 'X' ? 8 : 4; /* XSDT or RSDT */
+	if (length == 0 || index >= (length - ACPI_HEADER_SIZE) / size)
 		return 0;
 	return le(root + ACPI_HEADER_SIZE + (size_t)index * size, size);
 }
@@ -178,11 +174,9 @@ bool acpi_dmar(const uint8_t *table, size_t len, struct acpi_dmar *dmar)
 		return false;
 	dmar->address_bits = (uint8_t)(table[DMAR_HOST_ADDRESS_WIDTH] + 1);
 	dmar->interrupt_remapping = (table[DMAR_FLAGS] & DMAR_FLAG_INTR_REMAP) != 0;
-	for (uint32_t at = DMAR_STRUCTURES, length; at < end; at += length) {
-		length = structure_length(table, at, end);
-		if (length == 0)
+	for (uint32_t at = DMAR_STRUCTURES; at < end; at += structure_length(table, at, end))
+		if (structure_length(table, at, end) == 0)
 			return false;
-	}
 	return true;
 }
 
@@ -214,10 +208,8 @@ bool acpi_scope(const uint8_t *table, size_t len, const struct acpi_drhd *drhd, 
 	if (end > readable(table, len))
 		return false;
 	for (uint32_t at = drhd->scopes_at, length; at < end; at += length) {
+		length = end - at < SCOPE_PATH + 2 ? 0 : table[at + SCOPE_LENGTH];
 		/* A scope without a path names no device. */
-		if (end - at < SCOPE_PATH + 2)
-			return false;
-		length = table[at + SCOPE_LENGTH];
 		if (length < SCOPE_PATH + 2 || length > end - at)
 			return false;
 		if (index-- > 0)

@@ -41,10 +41,7 @@ static struct {
 } handlers[VECTOR_STUBS - VECTOR_MSI];
 static uint32_t handler_count;
 
-static void apic_write(uint32_t offset, uint32_t value)
-{
-	*(volatile uint32_t *)(registers + offset) = value;
-}
+static void apic_write(uint32_t offset, uint32_t value) { *(volatile uint32_t *)(registers + offset) = value; }
 
 /* Enables the local APIC with its timer masked and the 8259 wired through LINT0. */
 void apic_init(void)
@@ -61,10 +58,7 @@ void apic_init(void)
 }
 
 /* Returns the number by which messages address this processor. */
-uint8_t apic_id(void)
-{
-	return (uint8_t)(*(volatile uint32_t *)(registers + APIC_ID) >> APIC_ID_SHIFT);
-}
+uint8_t apic_id(void) { return (uint8_t)(*(volatile uint32_t *)(registers + APIC_ID) >> APIC_ID_SHIFT); }
 
 /* Returns a vector whose interrupts call `handler` with `argument` from now on, or -COCONUT_E_FULL. */
 int apic_handle(void (*handler)(void *), void *argument)

@@ -84,10 +84,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *
 /* ---------------------------------------------------------------------------------------------------------- */
 /* Memory of the firmware */
 
-static uint64_t pages_of(uint64_t size)
-{
-	return (size + PAGE_SIZE - 1) / PAGE_SIZE;
-}
+static uint64_t pages_of(uint64_t size) { return (size + PAGE_SIZE - 1) / PAGE_SIZE; }
 
 /* Returns `size` bytes, page aligned and below 1 GiB, for something that the supervisor is to find. */
 static void *allocate(uint64_t size, const char *what)
@@ -137,10 +134,7 @@ static const struct {
 };
 
 /* Returns the index in memory_types of a type, which may be newer than the table. */
-static uint32_t known_type(uint32_t type)
-{
-	return type < TYPE_UNKNOWN ? type : TYPE_UNKNOWN;
-}
+static uint32_t known_type(uint32_t type) { return type < TYPE_UNKNOWN ? type : TYPE_UNKNOWN; }
 
 /* Gives up because [base, base + size) cannot be had; says what the firmware keeps there. */
 static void __attribute__((noreturn)) give_up_range(uint64_t base, uint64_t size, const char *what)

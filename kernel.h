@@ -65,10 +65,7 @@
 #define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Physical memory as the kernel sees it, once paging_init (or the trampoline, for the first GiB) has run. */
-static inline void *phys_to_virt(uint64_t phys)
-{
-	return (void *)(phys + HHDM_BASE);
-}
+static inline void *phys_to_virt(uint64_t phys) { return (void *)(phys + HHDM_BASE); }
 
 /* ---- Structures ------------------------------------------------------------------------------------- */
 

@@ -69,30 +69,24 @@ enum { /* those that concern C alone */
 	ABLATION_dma_overflow, ABLATION_interrupt_source,
 };
 
-/* Failures that a test build provokes, to prove that run.sh tells them apart. */
-#define PROVOKE_none         0
-#define PROVOKE_early_panic  1         /* before memory and traps are set up */
-#define PROVOKE_panic        2         /* a kernel page fault after initialisation */
-#define PROVOKE_triple_fault 3
-#define PROVOKE_hang         4         /* interrupts off, for ever */
-#define PROVOKE_silence      5         /* power off without a word */
-#define PROVOKE_stack        6         /* recursion into the guard page */
-#define PROVOKE_text_write   7         /* a write to rodata */
-#define PROVOKE_alias_write  8         /* a write to text through the HHDM */
-#define PROVOKE_data_execute 9
-#define PROVOKE_smap         10        /* a read of a shard's page without stac */
-#define PROVOKE_smep         11        /* a jump into a shard's page */
-#define PROVOKE_bad_return   12        /* a return address that sysret cannot take */
-#define PROVOKE_dma_source   13        /* a DMA engine writes to the source of its copy */
-#define PROVOKE_dma_kill     14        /* the first shard that copies by DMA is killed meanwhile */
-#define PROVOKE_dma_stray    15        /* a DMA engine goes where nobody has let it */
-#define PROVOKE_taken        16        /* in the loader: a page of the image's place is in use */
-#define PROVOKE_la57         17        /* in the loader: the firmware uses 5-level paging */
-#define PROVOKE_stale_key    18        /* in the loader: the memory map has changed meanwhile */
-#define PROVOKE_dma_kill_target 19     /* as dma_kill: the shard behind it in the manifest */
-#define PROVOKE_dma_overflow 20        /* two engines go astray at once */
-#define PROVOKE_dma_silence  21        /* the first engine never begins, and so never answers */
-#define PROVOKE_interrupt_forged 22    /* an engine raises the interrupt of another one */
+/* Failures that a test build provokes, made with `--define PROVOKE=PROVOKE_name` (tests/provoke.c). */
+enum {
+	PROVOKE_none,
+	/* The run ends badly, which run.sh must tell apart: a panic before memory and traps are set up, a kernel page fault
+	 * after initialisation, a triple fault, interrupts off for ever, power off without a word. */
+	PROVOKE_early_panic, PROVOKE_panic, PROVOKE_triple_fault, PROVOKE_hang, PROVOKE_silence,
+	/* The kernel does what its own page tables forbid: recursion into the guard page, a write to rodata, a write to text
+	 * through the HHDM, a jump into data, a read of a shard's page without stac, a jump into a shard's page. */
+	PROVOKE_stack, PROVOKE_text_write, PROVOKE_alias_write, PROVOKE_data_execute, PROVOKE_smap, PROVOKE_smep,
+	PROVOKE_bad_return, /* a return address that sysret cannot take */
+	/* A DMA engine writes to the source of its copy; goes where nobody has let it; two go astray at once; the first one
+	 * never begins, and so never answers; one raises the interrupt of another one. */
+	PROVOKE_dma_source, PROVOKE_dma_stray, PROVOKE_dma_overflow, PROVOKE_dma_silence, PROVOKE_interrupt_forged,
+	/* The first shard that copies by DMA is killed meanwhile; so is the shard behind it in the manifest. */
+	PROVOKE_dma_kill, PROVOKE_dma_kill_target,
+	/* The loader finds a page of the image's place in use, 5-level paging, a memory map that has changed meanwhile. */
+	PROVOKE_taken, PROVOKE_la57, PROVOKE_stale_key,
+};
 
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */
 #define DEBUG_EXIT_PORT     0xF4

@@ -55,10 +55,7 @@ static uint32_t index_of(const char *word, const char *const strings[], uint32_t
 }
 
 /* Returns whether a byte separates words. */
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
+static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 /* Takes the word at *line off the line and appends it to p->word. Between quotes a blank or a # is part of the word
  * and \" and \\ stand for their second character. What is left of a word is never longer than it was, so it is moved
