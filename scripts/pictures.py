@@ -157,7 +157,7 @@ def draw_machine(text, found):
     for i, (where, name, what, bars) in enumerate(rows):
         y, engine = 50 + 44 * i, "edu" in what
         picture.box(24, y, 400, 34, color=GREEN if engine else QUIET)
-        picture.text(34, y + 22, "%s  %s  %s" % (where, name, what), GREEN if engine else INK, 13)
+        picture.text(34, y + 22, "%s  %s  %s" % (where, name, what.split(";")[0]), GREEN if engine else INK, 13)
         ranges = ", ".join("%s %s" % (bar, size_words(int(size))) for bar, _, size in bars)
         picture.text(416, y + 22, ranges, QUIET, 12, "end")
         picture.arrow([(424, y + 17), (470, y + 17)], GREEN if engine else RED, dashed=not engine)
