@@ -42,7 +42,6 @@ int memcmp(const void *a, const void *b, size_t len); /* the supervisor's own; l
 #define GAS_SIZE            12
 
 /* DMAR, VT-d 8.1, 8.3 and 8.3.1. */
-#define DMAR_HOST_ADDRESS_WIDTH 36 /* one less than the width */
 #define DMAR_FLAGS          37
 #define DMAR_FLAG_INTR_REMAP 1
 #define DMAR_STRUCTURES     48
@@ -57,7 +56,6 @@ int memcmp(const void *a, const void *b, size_t len); /* the supervisor's own; l
 #define DRHD_SCOPES         16
 #define SCOPE_TYPE          0
 #define SCOPE_LENGTH        1
-#define SCOPE_ENUMERATION_ID 4
 #define SCOPE_START_BUS     5
 #define SCOPE_PATH          6 /* pairs of device and function */
 
@@ -172,7 +170,6 @@ bool acpi_dmar(const uint8_t *table, size_t len, struct acpi_dmar *dmar)
 	uint32_t end = readable(table, len);
 	if (end < DMAR_STRUCTURES)
 		return false;
-	dmar->address_bits = (uint8_t)(table[DMAR_HOST_ADDRESS_WIDTH] + 1);
 	dmar->interrupt_remapping = (table[DMAR_FLAGS] & DMAR_FLAG_INTR_REMAP) != 0;
 	for (uint32_t at = DMAR_STRUCTURES; at < end; at += structure_length(table, at, end))
 		if (structure_length(table, at, end) == 0)
@@ -215,7 +212,6 @@ bool acpi_scope(const uint8_t *table, size_t len, const struct acpi_drhd *drhd, 
 		if (index-- > 0)
 			continue;
 		scope->type = table[at + SCOPE_TYPE];
-		scope->id = table[at + SCOPE_ENUMERATION_ID];
 		scope->bus = table[at + SCOPE_START_BUS];
 		scope->hops = (uint8_t)((length - SCOPE_PATH) / 2);
 		scope->device = table[at + SCOPE_PATH];

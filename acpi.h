@@ -32,7 +32,6 @@ struct acpi_fadt {
 };
 
 struct acpi_dmar {
-	uint8_t address_bits;     /* width of the addresses that a device can send */
 	bool interrupt_remapping; /* the platform supports it */
 };
 
@@ -53,7 +52,6 @@ struct acpi_drhd {
 /* One device of a remapping unit. */
 struct acpi_scope {
 	uint8_t type;             /* ACPI_SCOPE_... */
-	uint8_t id;               /* I/O APIC or HPET number */
 	uint8_t bus;              /* where the path starts */
 	uint8_t hops;             /* 1: the device lies on that bus; more: behind hops - 1 bridges */
 	uint8_t device, function; /* of the first hop */

@@ -97,17 +97,32 @@ static void *allocate(uint64_t size, const char *what)
 	return (void *)address;
 }
 
-/* Returns the firmware's memory map in memory with some room to spare; *size becomes the size of its buffer. */
-static EFI_MEMORY_DESCRIPTOR *allocate_map(UINTN *size, UINTN *stride)
+/* The firmware's memory map as it was read last. */
+static struct {
+	EFI_MEMORY_DESCRIPTOR *entries;
+	UINTN capacity, size, stride; /* bytes that there is room for, bytes of the map, bytes of one entry */
+	UINTN key;                    /* tells the firmware which map we have seen */
+} map;
+
+/* Reads the map. Fails when there is too little room for it, and says then how much it needs. */
+static EFI_STATUS read_map(void)
 {
-	UINTN key;
 	UINT32 version;
 
-	*size = 0;
-	boot_services->GetMemoryMap(size, NULL, &key, stride, &version);
-	*size += MAP_SLACK * *stride;
-	return allocate(*size, "the memory map");
+	map.size = map.capacity;
+	return boot_services->GetMemoryMap(&map.size, map.entries, &map.key, &map.stride, &version);
 }
+
+/* Makes room for the map and some more. */
+static void allocate_map(void)
+{
+	read_map();
+	map.capacity = map.size + MAP_SLACK * map.stride;
+	map.entries = allocate(map.capacity, "the memory map");
+}
+
+/* Returns entry `i`, of which there are size / stride: firmware may have more to say in an entry than we know. */
+static const EFI_MEMORY_DESCRIPTOR *map_entry(UINTN i) { return (void *)((uint8_t *)map.entries + i * map.stride); }
 
 /* What the firmware uses memory of each type for (7.2.1, "EFI_MEMORY_TYPE"), and what the supervisor is told: the
  * BOOT_MEM_ kind, 0 for what is no memory of ours to know. */
@@ -139,13 +154,10 @@ static uint32_t known_type(uint32_t type) { return type < TYPE_UNKNOWN ? type : 
 /* Gives up because [base, base + size) cannot be had; says what the firmware keeps there. */
 static void __attribute__((noreturn)) give_up_range(uint64_t base, uint64_t size, const char *what)
 {
-	UINTN map_size, stride, key;
-	UINT32 version;
-	EFI_MEMORY_DESCRIPTOR *map = allocate_map(&map_size, &stride);
-
-	boot_services->GetMemoryMap(&map_size, map, &key, &stride, &version);
-	for (UINTN at = 0; at + stride <= map_size; at += stride) {
-		const EFI_MEMORY_DESCRIPTOR *entry = (const void *)((uint8_t *)map + at);
+	allocate_map();
+	read_map();
+	for (UINTN i = 0; i < map.size / map.stride; i++) {
+		const EFI_MEMORY_DESCRIPTOR *entry = map_entry(i);
 		uint64_t end = entry->PhysicalStart + entry->NumberOfPages * PAGE_SIZE;
 		if (entry->Type != EfiConventionalMemory && entry->PhysicalStart < base + size && base < end)
 			give_up("address range 0x%lx to 0x%lx (%s) is taken: the firmware has %s at 0x%lx to 0x%lx: give the machine "
@@ -314,18 +326,16 @@ static void check_paging(void)
 }
 
 /* Ends boot services. The key says which map we saw; if anything was allocated since, it is stale and we look again.
- * Nothing but these two calls is allowed once the first attempt has failed (7.4.6). Returns the final map's size. */
-static UINTN exit_boot_services(EFI_HANDLE self, EFI_MEMORY_DESCRIPTOR *map, UINTN capacity, UINTN *stride)
+ * Nothing but these two calls is allowed once the first attempt has failed (7.4.6). */
+static void exit_boot_services(EFI_HANDLE self)
 {
 	for (unsigned i = 0; i < MAP_TRIES; i++) {
-		UINTN size = capacity, key;
-		UINT32 version;
-		if (boot_services->GetMemoryMap(&size, map, &key, stride, &version) != EFI_SUCCESS)
+		if (read_map() != EFI_SUCCESS)
 			give_up("the firmware's memory map grew too fast: restart the machine");
 		if (PROVOKE == PROVOKE_stale_key && i == 0)
-			key++;
-		if (boot_services->ExitBootServices(self, key) == EFI_SUCCESS)
-			return size;
+			map.key++;
+		if (boot_services->ExitBootServices(self, map.key) == EFI_SUCCESS)
+			return;
 	}
 	give_up("the firmware does not let go (ExitBootServices failed %u times): restart the machine", MAP_TRIES);
 }
@@ -341,12 +351,12 @@ static void insert_region(struct boot_region *regions, uint64_t count, uint64_t 
 }
 
 /* Turns the firmware's map into regions, sorted and with neighbours of one kind merged. Returns their number. */
-static uint64_t convert_map(const EFI_MEMORY_DESCRIPTOR *map, UINTN size, UINTN stride, struct boot_region *regions)
+static uint64_t convert_map(struct boot_region *regions)
 {
 	uint64_t count = 0, merged = 0;
 
-	for (UINTN at = 0; at + stride <= size; at += stride) {
-		const EFI_MEMORY_DESCRIPTOR *entry = (const void *)((const uint8_t *)map + at);
+	for (UINTN i = 0; i < map.size / map.stride; i++) {
+		const EFI_MEMORY_DESCRIPTOR *entry = map_entry(i);
 		uint32_t kind = memory_types[known_type(entry->Type)].kind;
 		if (kind && entry->NumberOfPages)
 			insert_region(regions, count++, entry->PhysicalStart, entry->NumberOfPages * PAGE_SIZE, kind);
@@ -397,12 +407,11 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
 	};
 	say("loader at 0x%lx: supervisor.elf and ramdisk.img (%lu KiB) loaded", base, ramdisk.size / 1024);
 
-	UINTN capacity, stride;
-	EFI_MEMORY_DESCRIPTOR *map = allocate_map(&capacity, &stride);
-	struct boot_region *regions = allocate(capacity / stride * sizeof(*regions), "the list of memory regions");
-	UINTN size = exit_boot_services(self, map, capacity, &stride);
+	allocate_map();
+	struct boot_region *regions = allocate(map.capacity / map.stride * sizeof(*regions), "the list of memory regions");
+	exit_boot_services(self);
 	info->regions = (uint64_t)regions;
-	info->region_count = convert_map(map, size, stride, regions);
+	info->region_count = convert_map(regions);
 	say_memory(info);
 	say("jumping to the supervisor at 0x%lx", entry);
 	/* The supervisor still finds the firmware's identity map. */

@@ -90,20 +90,14 @@ static void load_tables(void)
  * the current stack can be reported. */
 void idt_init(void)
 {
-	static const struct {
-		uint8_t vector, ist;
-	} special[] = {{VECTOR_DOUBLE_FAULT, IST_DOUBLE_FAULT},
-		       {VECTOR_NMI, IST_NMI},
-		       {VECTOR_MACHINE_CHECK, IST_MACHINE_CHECK},
-		       {VECTOR_DEBUG, IST_DEBUG}};
+	static const uint8_t stack_of[VECTOR_STUBS] = {[VECTOR_DOUBLE_FAULT] = IST_DOUBLE_FAULT, [VECTOR_NMI] = IST_NMI,
+		[VECTOR_MACHINE_CHECK] = IST_MACHINE_CHECK, [VECTOR_DEBUG] = IST_DEBUG};
 
 	for (uint32_t vector = 0; vector < VECTOR_STUBS; vector++)
-		set_gate(vector, isr_table[vector], 0);
+		set_gate(vector, isr_table[vector], stack_of[vector]);
 	set_gate(VECTOR_SPURIOUS, isr_table[VECTOR_STUBS], 0);
-	for (size_t i = 0; i < ARRAY_LENGTH(special); i++) {
-		set_gate(special[i].vector, isr_table[special[i].vector], special[i].ist);
-		tss.ist[special[i].ist - 1] = stack_slot_top(STACK_IST + special[i].ist);
-	}
+	for (uint32_t ist = 1; ist < IST_LIMIT; ist++)
+		tss.ist[ist - 1] = stack_slot_top(STACK_IST + ist);
 	tss.io_map = sizeof(tss);
 	load_tables();
 }
