@@ -65,7 +65,8 @@ def start(command, **options):
     with _processes_lock:
         if stopping():
             raise Stopped
-        process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, **options)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        process = subprocess.Popen(command, start_new_session=True, **options)
         _processes.add(process)
     return process
 

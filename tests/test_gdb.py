@@ -1,10 +1,12 @@
 """gdb: the commands of scripts/gdb against what the kernel, QEMU's monitor and the console say about the same thing."""
 
 import importlib
+import json
 import os
 import re
 import shutil
 import sys
+import time
 
 import harness
 
@@ -236,6 +238,94 @@ def test_help(t):
         done = t.sh(["gdb", "-nx", "-q", "-batch", "-x", t.file("script", script), "-ex", name])
         last = done.stderr.strip().split("\n")[-1]
         t.check("attached" in last or "stopped" in last or "connected" in last, "%s without a machine: %s" % (name, last))
+
+
+# ---- Other front ends ----
+
+
+class MachineInterface:
+    """gdb as VS Code's cppdbg drives it: by MI commands on a pipe."""
+
+    def __init__(self, t):
+        self.t = t
+        self.process = harness.start(["gdb", "-nx", "--interpreter=mi2"], cwd=t.root, stdout=-1, stderr=-2, stdin=-1)
+        self.number = 0
+
+    def send(self, command, wait=None):
+        """Sends a command. Returns all lines up to its result, or up to the stop that it leads to (wait="stop")."""
+        self.number += 1
+        self.process.stdin.write(("%d%s\n" % (self.number, command)).encode())
+        self.process.stdin.flush()
+        lines = []
+        end = r"\*stopped" if wait == "stop" else r"%d\^" % self.number
+        while True:
+            line = self.process.stdout.readline().decode(errors="replace")
+            self.t.log(line)
+            self.t.check(line, "gdb ended in " + command)
+            lines.append(line)
+            self.t.check(not line.startswith("%d^error" % self.number), "%s: %s" % (command, line))
+            if re.match(end, line):
+                return "".join(lines)
+
+    def console(self, command):
+        return self.send('-interpreter-exec console "%s"' % command.replace('"', '\\"'))
+
+
+def test_vscode(t):
+    """.vscode/launch.json: its commands, in the order of cppdbg, through gdb's MI: breakpoints, a shard's symbols, commands."""
+    if not shutil.which("gdb"):
+        t.skip("there is no gdb")
+    configuration, command = read_vscode(t, 0)
+    place = os.path.join(harness.tempfile.mkdtemp(prefix="coconut-"), "gdb")
+    machine = harness.start(["bash", "-c", command.replace(" -s -S", " -S -gdb unix:%s,server=on,wait=off" % place)],
+                            cwd=t.root, stdout=-1, stderr=-2)
+    mi = MachineInterface(t)
+    try:
+        for setup in configuration["setupCommands"]:
+            mi.console(setup["text"].replace("${workspaceFolder}", t.root))
+        mi.send("-file-exec-and-symbols " + configuration["program"].replace("${workspaceFolder}", t.root))
+        wait_for(t, place, machine)
+        mi.send("-target-select remote " + place)
+        for later in configuration["postRemoteConnectCommands"]:
+            mi.console(later["text"])
+        mi.send("-break-insert -f sys_fs_open")
+        t.check('func="supervisor_main"' in mi.send("-exec-continue", "stop"), "supervisor_main was not reached")
+        t.check('func="sys_fs_open"' in mi.send("-exec-continue", "stop"), "the breakpoint was not hit")
+        t.check("fs-reader" in mi.console("shards") and 'name="rip"' not in mi.send("-stack-list-frames"), "no shard runs")
+        t.check("from ring 3: call 30 FS_OPEN" in mi.console("kbt"), "kbt does not work through MI")
+        mi.send("-break-delete")
+        mi.console("ring3 hello-c main")
+        mi.send("-exec-continue", "stop")
+        t.check("hello-c/main.c" in mi.send("-stack-list-frames"), "the shard's symbols were not loaded")
+    finally:
+        harness.end_group(mi.process, 9)
+        harness.end_group(machine, 15)
+        harness.finish(machine, 60)
+        harness.finish(mi.process, 60)
+        shutil.rmtree(os.path.dirname(place))
+    t.note("VS Code itself was not run")
+
+
+def read_vscode(t, number):
+    """Returns (a configuration of launch.json, the command of the task that it starts)."""
+    with open(os.path.join(t.root, ".vscode", "launch.json"), encoding="utf-8") as file:
+        configurations = json.load(file)["configurations"]
+    with open(os.path.join(t.root, ".vscode", "tasks.json"), encoding="utf-8") as file:
+        tasks = {task["label"]: task for task in json.load(file)["tasks"]}
+    for each in configurations:
+        task = tasks.get(each["preLaunchTask"])
+        t.check(task and task["isBackground"] and " -s -S" in task["command"], "no task starts the machine of " + each["name"])
+        t.check(re.search(r"echo '([^']*)'", task["command"]).group(1).endswith(task["problemMatcher"]["background"]["endsPattern"]),
+                "VS Code would wait for ever for " + each["name"])
+    return configurations[number], tasks[configurations[number]["preLaunchTask"]]["command"]
+
+
+def wait_for(t, place, machine):
+    """Waits until a machine listens on a socket."""
+    deadline = time.monotonic() + 120
+    while not os.path.exists(place):
+        t.check(machine.poll() is None and time.monotonic() < deadline, "the machine did not start")
+        time.sleep(0.2)
 
 
 # ---- The pure rooms ----

@@ -1,7 +1,7 @@
 """start.py: what gdb reads first: brings the commands, follows the symbols, and goes to where a session begins.
 
 run.sh --gdb writes a script that imports this file and calls begin(). Another front end says `source scripts/gdb/start.py`
-after it has loaded build/supervisor.elf; then the commands are there, and symbols are followed from the first stop on.
+after it has loaded build/supervisor.elf, and `python watch()` once it is attached; .vscode/launch.json does.
 
 The rooms: layout.py, words.py and pages.py know nothing of gdb and are tested by themselves; kernel.py reaches the machine;
 symbols.py, shards.py, memory.py, traps.py, devices.py and tours.py are the commands. Read next: layout.py.
@@ -26,9 +26,8 @@ ENTRIES = ("_start", "pvh_start")  # of the trampoline: from the loader, and fro
 WIDTH = 10  # lines of source
 
 
-def connect(socket):
-    """Attaches to the machine, which waits before its first instruction, and looks at what passes by."""
-    gdb.execute("target remote " + socket, to_string=True)
+def watch():
+    """Looks from now on at what passes by: the address that the loader leaves, and faults. Needs a machine."""
     symbols.AtEntry()
     for function in ("fault_kill", "fault_panic"):
         traps.AtFault(function)
@@ -45,7 +44,8 @@ def begin(socket, where, run=None, build=None):
     """Begins a session: attaches and runs to the supervisor's main, to the trampoline (`boot`), or to a shard's main."""
     symbols.Settings.run = run
     symbols.Settings.build = build or symbols.Settings.build
-    connect(socket)
+    gdb.execute("target remote " + socket, to_string=True)
+    watch()
     if where == "boot":
         for name in ENTRIES:
             gdb.Breakpoint("*0x%x" % kernel.address_of(name), type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
