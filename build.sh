@@ -95,20 +95,24 @@ compile_kernel() {
 	kernel_objects=("$out_dir/boot.o")
 	background_step "$out_dir/boot.o" boot.asm "$out_dir/layout.inc" scripts/asm-lines.sh -- \
 		assemble_kernel "$out_dir/boot.o" "${defines[@]}"
-	for source in *.c tests/provoke.c; do
+	for source in *.c tests/provoke.c scripts/trace/trace.c; do
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
 		[[ $source != tests/* || " ${defines[*]}" == *" -DPROVOKE="* ]] || continue
+		[[ $source != scripts/* || " ${defines[*]}" == *" -DTRACE="* ]] || continue
 		object=$out_dir/$(basename "${source%.c}").o
 		kernel_objects+=("$object")
 		background_step "$object" "$source" -- gcc "${kernel_cflags[@]}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 	done
 }
 
-# link_kernel OUT OBJECT...: links the objects as supervisor.ld says.
+# link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c has the calls of the functions that
+# are wrapped there led to the wrappers.
 link_kernel() {
-	local out=$1
+	local out=$1 wraps=()
 	shift
-	ld -nostdlib -z max-page-size=4096 -T supervisor.ld -o "$out" "$@"
+	[[ " $*" != */trace.o* ]] || mapfile -t wraps < <(grep -o '__wrap_[a-z_]*(' scripts/trace/trace.c | sort -u |
+		sed 's/^__wrap_\(.*\)($/--wrap=\1/')
+	ld -nostdlib -z max-page-size=4096 -T supervisor.ld ${wraps[@]+"${wraps[@]}"} -o "$out" "$@"
 }
 
 # make_symbols_c ELF OUT: writes the table by which a panic names functions: offset from IMAGE_BASE and place of the

@@ -38,6 +38,7 @@ How it boots:
   --gdb[=WHERE]         start gdb attached, stopped in supervisor_main; WHERE: boot (the first instruction of the
                         trampoline), or the name of a shard (its main, in ring 3)
   --kernel              start the supervisor without firmware, by QEMU's -kernel (tests and benchmarks)
+  --trace FILE          record what happens (switches, calls, interrupts, faults, messages, DMA) for Perfetto or chrome://tracing
   --build DIR           boot the variant that `build.sh --out DIR` made
 Everything else goes to QEMU unchanged, after our own choices: -m 2G, -s -S, -machine pc, -d int ...
 ACCEL=kvm uses KVM where a probe guest runs under it; otherwise QEMU translates (TCG).
@@ -47,10 +48,11 @@ exit status: 0 every shard exited 0 Â· 1 a shard exited non-zero or was killed Â
 END
 }
 
+trace_pages=4096 # of the ring: 102 events each
 build_dir=build
 run_timeout=
 filter=--firmware
-words='' debugger='' manifest=''
+words='' debugger='' manifest='' trace=''
 shard_dirs=() additions=() model_options=() qemu_options=()
 declare -A replaced_files=()
 
@@ -72,7 +74,7 @@ host_file() {
 parse_option() {
 	taken=2
 	case $1 in
-	--shard | --manifest | --add | --model | --tokenizer | --timeout | --build)
+	--shard | --manifest | --add | --model | --tokenizer | --timeout | --build | --trace)
 		(($# > 1)) && [[ $2 ]] || die "$1 needs a value; --help lists the options."
 		;;&
 	--prompt | --steps | --temperature | --topp | --seed)
@@ -88,6 +90,7 @@ parse_option() {
 		[[ $2 =~ ^[0-9]+$ ]] && (($2 > 0)) || die "--timeout needs a number of seconds."
 		run_timeout=$2
 		;;
+	--trace) trace=$(host_path "$2") ;;
 	--build)
 		build_dir=$(host_path "$2")
 		build_dir=${build_dir#"$PWD/"}
@@ -213,7 +216,12 @@ check_debugger() {
 }
 
 parse_options "$@"
-[[ $build_dir != build ]] || ./build.sh || die "the build failed; see above."
+if [[ $trace && $build_dir == build ]]; then
+	build_dir=build/trace
+	./build.sh --out "$build_dir" --define "TRACE=$trace_pages" || die "the build failed; see above."
+elif [[ $build_dir == build ]]; then
+	./build.sh || die "the build failed; see above."
+fi
 make_run_folder
 make_boot_volume
 check_debugger

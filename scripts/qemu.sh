@@ -89,13 +89,30 @@ choose_firmware() {
 	fi
 }
 
+# choose_memory: how much there is: enough for the ramdisk, unless the user says. Under --trace it is a file, in which the
+# recorder's ring is found when QEMU has ended, however it ends.
+choose_memory() {
+	local ramdisk=$1 i size
+	size=$((256 + ($(stat -c %s "$ramdisk" 2>/dev/null || echo 0) >> 20)))M
+	for ((i = 0; i + 1 < ${#qemu_options[@]}; i++)); do
+		[[ ${qemu_options[i]} != -m ]] || size=${qemu_options[i + 1]#size=}
+	done
+	[[ ! $size =~ ^[0-9]+$ ]] || size+=M
+	qemu_command+=(-m "$size")
+	if [[ $trace ]]; then
+		qemu_command+=(-object "memory-backend-file,id=ram,share=on,size=$size,mem-path=$(quote_commas "$run_dir/ram")"
+			-machine memory-backend=ram)
+		watch_options+=(--trace "$trace")
+	fi
+}
+
 # choose_machine: fills qemu_command; adds to watch_options what the watcher has to know.
 choose_machine() {
 	local ramdisk=$run_dir/esp/ramdisk.img
 	qemu_command=(qemu-system-x86_64)
 	choose_devices
 	choose_accelerator
-	qemu_command+=(-m "$((256 + ($(stat -c %s "$ramdisk" 2>/dev/null || echo 0) >> 20)))M")
+	choose_memory "$ramdisk"
 	if [[ $filter ]]; then
 		watch_options+=("$filter")
 		choose_firmware

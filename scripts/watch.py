@@ -9,6 +9,7 @@ Exit status, as run.sh documents it: 0 1 2 3 124, and 128 + number for a signal.
 """
 
 import argparse
+import contextlib
 import ctypes
 import os
 import select
@@ -26,6 +27,7 @@ LOADER_MARK = b"[BOOT]"
 NO_LOADER = "The firmware never started the loader: does the machine have at least 64 MiB (-m 64M)?"
 TIMED_OUT = 124
 OTHER_END = 3
+NOT_STARTED = 4
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -195,6 +197,15 @@ def judge(status, console, codes, log, under_gdb):
     return OTHER_END
 
 
+def write_trace(folder, out):
+    """Turns what the machine's memory holds into the trace file. Returns whether that worked."""
+    ram = os.path.join(folder, "ram")
+    done = subprocess.run([sys.executable, "scripts/trace/read.py", ram, os.path.join(folder, "supervisor.elf"), out])
+    with contextlib.suppress(OSError):
+        os.unlink(ram)
+    return done.returncode == 0
+
+
 def stop(process):
     """Ends a process of ours that may still run."""
     if process and process.poll() is None:
@@ -232,6 +243,8 @@ def run(options, command):
         stop(qemu)
         if private:
             shutil.rmtree(private)
+    if options.trace and not write_trace(options.run, options.trace):
+        status = NOT_STARTED
     return status
 
 
@@ -242,6 +255,7 @@ def main():
     parser.add_argument("--firmware", action="store_true", help="drop what comes before the loader's first line")
     parser.add_argument("--timeout", type=int, help="seconds until the run is given up")
     parser.add_argument("--gdb", metavar="WHERE", help="start gdb, attached, and run to WHERE: main, boot, or a shard")
+    parser.add_argument("--trace", metavar="FILE", help="write what the recorder in the guest has left in its memory")
     parser.add_argument("command", nargs="+", help="QEMU and its options, after --")
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

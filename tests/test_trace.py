@@ -1,0 +1,185 @@
+"""trace: what run.sh --trace writes, against what the kernel itself counts; and that the default build knows nothing of it."""
+
+import glob
+import json
+import os
+import re
+import xml.etree.ElementTree as xml
+
+MANIFEST = """shard faulty /t/debugged args="faulty" priority=high
+shard giver /t/debugged args="giver"
+shard taker /t/debugged args="taker" priority=low
+shard source /shards/gpu-hal args="role=source bytes=8192" after=taker
+shard target /shards/gpu-hal args="role=target" priority=high after=taker
+gpu source
+gpu target
+channel giver taker
+channel source target
+"""
+
+
+def run(t, manifest, build, expect):
+    """Runs the system with a trace. Returns (the Result, the trace)."""
+    out = os.path.join(t.scratch, "trace.json")
+    options = ["--trace", out] + (["--build", build] if build else [])
+    result = t.boot(manifest=manifest, add={"/t/debugged": t.shard("debugged")} if manifest else None, options=options, expect=expect)
+    with open(out, encoding="utf-8") as file:
+        return result, json.load(file)
+
+
+def ns(microseconds):
+    return round(microseconds * 1000)
+
+
+def tracks(events):
+    """Returns {name: tid}."""
+    return {e["args"]["name"]: e["tid"] for e in events if e["name"] == "thread_name"}
+
+
+def slices(events, tid, category=None):
+    return [e for e in events if e["ph"] == "X" and e["tid"] == tid and category in (None, e["cat"])]
+
+
+def check_nesting(t, events):
+    """On each track two slices lie apart or one in the other."""
+    for name, tid in tracks(events).items():
+        ends = []
+        for piece in sorted(slices(events, tid), key=lambda e: (e["ts"], -e["dur"])):
+            start, end = ns(piece["ts"]), ns(piece["ts"]) + ns(piece["dur"])
+            t.check(end >= start, "a slice of %s ends before it begins" % name)
+            while ends and ends[-1] <= start:
+                ends.pop()
+            t.check(not ends or end <= ends[-1], "%s: %s begins in another slice and ends outside" % (name, piece))
+            ends.append(end)
+
+
+def check_flows(t, events):
+    """Each arrow has one beginning and one end, in calls of different shards, and time goes forward. Returns their number."""
+    begins = {e["id"]: e for e in events if e["ph"] == "s"}
+    ends = {e["id"]: e for e in events if e["ph"] == "f"}
+    t.equal(len([e for e in events if e["ph"] in "sf"]), len(begins) + len(ends), "arrows with a number of their own")
+    t.equal(set(begins), set(ends), "the arrows' ends")
+    for number, begin in begins.items():
+        end = ends[number]
+        t.check(begin["ts"] <= end["ts"] and begin["tid"] != end["tid"], "arrow %d goes from %s to %s" % (number, begin, end))
+        for arrow in (begin, end):
+            around = [e for e in slices(events, arrow["tid"], "call") if "CHANNEL" in e["name"] and
+                      ns(e["ts"]) <= ns(arrow["ts"]) <= ns(e["ts"]) + ns(e["dur"])]
+            t.check(around, "an end of arrow %d lies in no call: %s" % (number, arrow))
+    return len(begins)
+
+
+def check_counts(t, result, events):
+    """The calls and the turns on the CPU are as many as the profile has counted."""
+    known = tracks(events)
+    for name, row in result.profile().items():
+        t.check("shard %d: %s" % (row["id"], name) in known, "%s has no track" % name)
+        t.equal(len(slices(events, known["shard %d: %s" % (row["id"], name)], "call")), row["syscalls"], "the calls of " + name)
+        turns = [e for e in slices(events, known["CPU: who runs"]) if e["name"] == name]
+        t.equal(len(turns), row["switches"], "the turns of " + name)
+
+
+def test_run(t):
+    """The trace of a run: calls and turns as in the profile, messages as arrows, the fault, the DMA; and its picture."""
+    result, trace = run(t, MANIFEST, None, 1)
+    events, known = trace["traceEvents"], tracks(trace["traceEvents"])
+    t.equal(trace["otherData"]["lost"], 0, "events lost")
+    t.equal(trace["otherData"]["unit of ts"], "microseconds", "the unit of time")
+    check_nesting(t, events)
+    check_counts(t, result, events)
+    arrows = check_flows(t, events)
+    taker = [e for e in events if e["ph"] == "f" and e["tid"] == known["shard 2: taker"]]
+    t.equal([e["args"]["bytes"] for e in taker], [3, 5], "the messages to taker")
+    t.check(arrows > 3, "only %d messages" % arrows)
+    faults = [e for e in events if e.get("cat") == "fault"]
+    t.equal([(e["tid"], e["args"]["vector"], e["args"]["cr2"]) for e in faults], [(known["shard 0: faulty"], 14, "0x8")], "the faults")
+    for what in ("reads", "writes"):
+        t.equal(len(slices(events, known["DMA engine 0 " + what])), 3, "windows of the engine: 8192 bytes in pieces of 4095")
+    t.check([e for e in slices(events, known["interrupts"]) if e["name"] == "timer"], "no tick")
+    t.equal([e["name"] for e in slices(events, known["shard 1: giver"], "blocked")], ["blocked: recv channel 0"], "giver's waits")
+    check_picture(t, os.path.join(t.scratch, "trace.json"), known)
+    t.note("%d events, %d arrows" % (trace["otherData"]["events"], arrows))
+
+
+def check_picture(t, trace, known):
+    """The SVG is whole, needs nothing else, names each track, and brings its own ground."""
+    out = os.path.join(t.scratch, "trace.svg")
+    t.sh(["scripts/trace/timeline.py", trace, out], expect=0)
+    with open(out, encoding="utf-8") as file:
+        text = file.read()
+    root = xml.fromstring(text)
+    t.check(not re.search(r"href|url\(|<image|<script|@import", text), "the picture needs something else")
+    parts = list(root)
+    t.check(parts[1].tag.endswith("rect") and parts[1].get("width") == root.get("viewBox").split()[2], "the picture has no ground")
+    words = " ".join(root.itertext())
+    for name in known:
+        t.check(name in words or name == "supervisor's thread", "the picture lacks the lane of " + name)
+    for color in {part.get("fill") for part in parts if part.tag.endswith("text")} - {"#ffffff"}:
+        t.check(contrast(color, parts[1].get("fill")) >= 4.5, "text in %s cannot be read" % color)
+    t.sh(["scripts/trace/timeline.py", trace, out, "--from", "1", "--to", "2"], expect=0)
+
+
+def contrast(one, other):
+    """Returns the contrast of two colours (WCAG 2.1, relative luminance)."""
+    def luminance(color):
+        parts = [int(color[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear))
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_overflow(t):
+    """A ring that is too small keeps the newest events, says how many are lost, and still knows the shards' names."""
+    result, trace = run(t, MANIFEST, t.variant("trace-small", TRACE="1"), 1)
+    lost, kept = trace["otherData"]["lost"], trace["otherData"]["events"]
+    t.check(lost > 0 and kept == 4096 // 40, "%d lost, %d kept" % (lost, kept))
+    t.check("%d oldest were overwritten" % lost in result.stderr, "nobody is told: " + result.stderr)
+    events = trace["traceEvents"]
+    t.check([e for e in events if e["ph"] == "i" and e["name"] == "%d earlier events were overwritten" % lost], "the trace does not say it")
+    check_nesting(t, events)
+    check_flows(t, events)
+    shards = [name for name in tracks(events) if name.startswith("shard ")]
+    t.check("shard 3: source" in shards and all(name.split(": ")[1] in MANIFEST for name in shards), "the tracks: %s" % shards)
+
+
+def test_panic(t):
+    """A trace of a run that panics is written too, and ends with the fault."""
+    _, trace = run(t, None, t.variant("trace-panic", TRACE="16", PROVOKE="PROVOKE_panic"), 2)
+    faults = [e for e in trace["traceEvents"] if e.get("cat") == "fault"]
+    t.equal([(e["args"]["vector"], e["args"]["cr2"]) for e in faults], [(14, "0xffffc00000000000")], "the faults")
+
+
+def test_default_build(t):
+    """The supervisor's own objects are the same code with and without the recorder, and the default image has none of it."""
+    variant = t.variant("trace-small", TRACE="1")
+    build = os.path.join(t.root, "build")
+    names = [os.path.basename(path) for path in glob.glob(os.path.join(t.root, variant, "*.o"))]
+    ours = [name for name in names if name != "trace.o" and os.path.exists(os.path.join(build, name))]
+    t.check(len(ours) > 25 and "trace.o" in names, "only %d objects" % len(ours))
+    for name in ours:
+        t.equal(text_of(t, os.path.join(variant, name)), text_of(t, os.path.join(build, name)), "the code of " + name)
+    with open(os.path.join(build, "symbols/first.elf.cmd"), encoding="utf-8") as file:
+        words = file.read().split()  # link_kernel OUT OBJECT...
+    objects = [word.replace("build/", variant + "/", 1) for word in words[2:] if word.endswith(".o")]
+    out = os.path.join(t.scratch, "supervisor.elf")
+    t.sh(["ld", "-nostdlib", "-z", "max-page-size=4096", "-T", "supervisor.ld", "-o", out] + objects, expect=0)
+    t.equal(text_of(t, out), text_of(t, "build/symbols/first.elf"), "the .text of both")
+    t.check(text_of(t, os.path.join(variant, "supervisor.elf")) != text_of(t, out), "the variant has no recorder")
+    symbols = t.sh(["nm", "build/supervisor.elf"], expect=0).stdout
+    t.check("trace_ring" not in symbols and "__wrap" not in symbols, "the default image knows of the recorder")
+
+
+def text_of(t, path):
+    """Returns the instructions of an ELF file, sections .text and .text.boot, as bytes."""
+    out = os.path.join(t.scratch, "text.bin")
+    data = b""
+    for section in (".text", ".text.boot"):
+        t.sh(["objcopy", "-O", "binary", "-j", section, path, out], expect=0)
+        with open(out, "rb") as file:
+            data += file.read()
+    return data
+
+
+test_run.heavy = True
