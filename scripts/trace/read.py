@@ -263,8 +263,10 @@ class Converter:
         self.window(event, rights).begin(at, "mapped", "dma", physical="0x%x" % event.values[1], pages=event.values[2] >> 2)
 
     def on_unmap(self, event, at):
-        if (event.detail, event.values[0]) in self.windows:
-            self.window(event).end_all(at)
+        first, pages, _ = event.values
+        for (domain, address), tid in self.windows.items():
+            if domain == event.detail and first <= address < first + pages * PAGE:
+                self.tracks[tid].end_all(at)
 
     def on_start(self, event, at):
         self.slots[event.detail] = struct.pack("<3Q", *event.values).rstrip(b"\0").decode(errors="replace")

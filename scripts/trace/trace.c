@@ -28,7 +28,7 @@ enum trace_kind {
 	TRACE_COPY,       /* values: source, target, bytes */
 	TRACE_COPIED,     /* values: result */
 	TRACE_MAP,        /* detail: domain; values: device address, physical address, pages << 2 | may write << 1 | may read */
-	TRACE_UNMAP,      /* detail: domain; values: device address */
+	TRACE_UNMAP,      /* detail: domain; values: device address, pages */
 	TRACE_START,      /* detail: slot of the shard; values: its name */
 	TRACE_END,        /* values: exit code */
 };
@@ -65,24 +65,25 @@ static void record(enum trace_kind kind, uint64_t detail, uint64_t a, uint64_t b
 		.time = rdtsc(), .kind = (uint8_t)kind, .shard = current->id, .detail = (uint16_t)detail, .value = {a, b, c}};
 }
 
-/* Declares what the linker calls the function itself. */
-#define REAL(type, name, ...) type __real_##name(__VA_ARGS__); type __wrap_##name(__VA_ARGS__)
+/* Declares what the linker calls a function and its wrapper, both of the function's type: a wrapper that no longer fits does
+ * not compile. */
+#define WRAPPED(name) __typeof__(name) __real_##name, __wrap_##name
 
-REAL(void, paging_init, const struct bootinfo *info);
-REAL(int64_t, syscall_dispatch, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
-REAL(void, interrupt_dispatch, struct trap_frame *frame);
-REAL(void, sched_preempt, void);
-REAL(void, fault_kill, struct trap_frame *frame);
-REAL(void, fault_panic, struct trap_frame *frame);
-REAL(void, context_switch, struct shard *from, struct shard *to);
-REAL(void, context_switch_fpu, struct shard *from, struct shard *to);
-REAL(void, copy_from_user, void *to, uint64_t from, uint64_t len);
-REAL(void, copy_to_user, uint64_t to, const void *from, uint64_t len);
-REAL(int64_t, edu_copy, uint64_t source_phys, uint64_t target_phys, uint64_t len);
-REAL(int, iommu_map, uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write);
-REAL(void, iommu_unmap, uint32_t domain, uint64_t iova, uint64_t pages);
-REAL(const char *, shard_create, uint32_t id, const struct manifest_shard *spec, struct profile *profile, struct shard *parent);
-REAL(void, sched_exit, void);
+WRAPPED(paging_init);
+WRAPPED(syscall_dispatch);
+WRAPPED(interrupt_dispatch);
+WRAPPED(sched_preempt);
+WRAPPED(fault_kill);
+WRAPPED(fault_panic);
+WRAPPED(context_switch);
+WRAPPED(context_switch_fpu);
+WRAPPED(copy_from_user);
+WRAPPED(copy_to_user);
+WRAPPED(edu_copy);
+WRAPPED(iommu_map);
+WRAPPED(iommu_unmap);
+WRAPPED(shard_create);
+WRAPPED(sched_exit);
 
 /* As soon as frames can be reached for good, the ring is made. */
 void __wrap_paging_init(const struct bootinfo *info)
@@ -168,10 +169,10 @@ void __wrap_copy_to_user(uint64_t to, const void *from, uint64_t len)
 
 /* ---- DMA ---- */
 
-int64_t __wrap_edu_copy(uint64_t source_phys, uint64_t target_phys, uint64_t len)
+int64_t __wrap_edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable)
 {
-	record(TRACE_COPY, 0, source_phys, target_phys, len);
-	int64_t result = __real_edu_copy(source_phys, target_phys, len);
+	record(TRACE_COPY, 0, source, target, len);
+	int64_t result = __real_edu_copy(source, target, len, readable, writable);
 	record(TRACE_COPIED, 0, (uint64_t)result, 0, 0);
 	return result;
 }
@@ -189,7 +190,7 @@ int __wrap_iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pag
 void __wrap_iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages)
 {
 	__real_iommu_unmap(domain, iova, pages);
-	record(TRACE_UNMAP, domain, iova, 0, 0);
+	record(TRACE_UNMAP, domain, iova, pages, 0);
 }
 
 /* ---- Lives ---- */
