@@ -20,8 +20,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, "tests"), os.path.join(ROOT, "scripts")]
 import harness  # noqa: E402
 
-MANIFEST = """shard gpu-hal-0 /shards/gpu-hal args="role=source bytes=65536"
-shard gpu-hal-1 /shards/gpu-hal args="role=target"
+MANIFEST = """shard gpu-hal-0 /shards/gpu-hal args="role=source peer=1 bytes=65536"
+shard gpu-hal-1 /shards/gpu-hal args="role=target peer=0"
 gpu gpu-hal-0
 gpu gpu-hal-1
 channel gpu-hal-0 gpu-hal-1

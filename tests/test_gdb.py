@@ -17,8 +17,8 @@ shard giver /t/debugged args="giver"
 shard taker /t/debugged args="taker" priority=low
 channel giver taker
 """
-GPU = """shard source /shards/gpu-hal args="role=source bytes=8192"
-shard target /shards/gpu-hal args="role=target" priority=high
+GPU = """shard source /shards/gpu-hal args="role=source peer=1 bytes=8192"
+shard target /shards/gpu-hal args="role=target peer=0" priority=high
 gpu source
 gpu target
 channel source target

@@ -14,7 +14,7 @@ VRAM = 16 << 20  # bytes of QEMU's video card
 
 def hal_pair(t, words, more=""):
     """Returns the manifest and the files for t.guest: two gpu-hal shards, the source with these args beside its role."""
-    manifest = ('shard source /shards/gpu-hal args="role=source %s"\nshard target /shards/gpu-hal args="role=target"\n'
+    manifest = ('shard source /shards/gpu-hal args="role=source peer=1 %s"\nshard target /shards/gpu-hal args="role=target peer=0"\n'
                 "gpu source\ngpu target\nchannel source target\n" % words)
     return manifest + more, {"/shards/gpu-hal": os.path.join(t.root, "build/shards/gpu-hal.bin")}
 

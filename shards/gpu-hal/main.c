@@ -1,13 +1,13 @@
 /*
  * gpu-hal: the driver of one GPU partition: checks it, computes on it, and copies to its neighbour by DMA.
  *
- *     role=source bytes=8192 attack=dma          role=target
+ *     role=source peer=1 bytes=8192 attack=dma          role=target peer=0
  *
- * are the args of two such shards with a channel between them; without a role a shard only checks its partition. The
- * source first tries what it must not do where attack=dma is given, then fills a range with a pattern and lets the DMA
+ * are the args of two such shards, on the partitions 0 and 1, with a channel between them; without a role a shard only
+ * checks its partition. The source first tries what it must not do where attack=dma is given, then fills a range with a pattern and lets the DMA
  * engine copy it to the target, which looks for it in its own VRAM, and for nothing else:
  *
- *     source  <--- struct offer: the range that the target has unveiled
+ *     source  <--- struct offer: the target's partition, and the range that it has unveiled there
  *             ---- GPU_DMA, VRAM to VRAM
  *             ---> struct notice: how much, and the seed of the pattern
  *             <--- verdict, one int32: 1 when every byte is right
@@ -28,9 +28,11 @@ __asm__(".globl gpu_shard\n.set gpu_shard, 1");
 #define WINDOW_SIZE     65536  /* bytes of the unveiled range */
 #define DEFAULT_BYTES   8192   /* the engine takes two tenths of a second for every 4,095 of them */
 #define PATTERN_SEED    0xC0C0
+#define NO_PEER         UINT64_MAX
 
 struct options {
 	struct text role; /* source, target, or empty */
+	uint64_t peer;    /* the partition of the other one */
 	uint64_t bytes;
 	int attack;
 };
@@ -45,7 +47,7 @@ struct hal {
 };
 
 struct offer {
-	uint64_t offset, size;
+	uint64_t partition, offset, size;
 };
 
 struct notice {
@@ -166,16 +168,17 @@ static int read_options(struct options *options, const char *args)
 {
 	struct text key, value;
 
-	*options = (struct options){ .role = { "", 0 }, .bytes = DEFAULT_BYTES };
+	*options = (struct options){ .role = { "", 0 }, .peer = NO_PEER, .bytes = DEFAULT_BYTES };
 	while (args_next(&args, &key, &value)) {
 		if (text_equals(key, "role") && (text_equals(value, "source") || text_equals(value, "target")))
 			options->role = value;
 		else if (text_equals(key, "attack") && text_equals(value, "dma"))
 			options->attack = 1;
-		else if (!text_equals(key, "bytes") || !text_to_u64(value, &options->bytes) || !options->bytes)
-			return complain("unknown argument", "there are role=source role=target bytes=N attack=dma");
+		else if (!(text_equals(key, "peer") && text_to_u64(value, &options->peer)) &&
+			 !(text_equals(key, "bytes") && text_to_u64(value, &options->bytes) && options->bytes))
+			return complain("unknown argument", "there are role=source role=target peer=N bytes=N attack=dma");
 	}
-	return 1;
+	return options->role.len && options->peer == NO_PEER ? complain("peer=N", "a role needs the other's partition") : 1;
 }
 
 /* Checks all that a shard can find out about its partition alone. */
@@ -191,8 +194,8 @@ static int confine(struct hal *hal)
 {
 	int64_t window;
 
-	if (!gpu_find_handle("gpu-hal", CAP_CHANNEL, &hal->channel) ||
-	    !gpu_find_handle("gpu-hal", CAP_GPU_DMA, &hal->dma))
+	if (!gpu_find_channel("gpu-hal", &hal->channel) ||
+	    !gpu_find_partition("gpu-hal", hal->options.peer, &hal->dma))
 		return 0;
 	window = vram_alloc(&hal->gpu->vram, VRAM_ACTIVATIONS, WINDOW_SIZE, COCONUT_PAGE_SIZE);
 	if (window < 0)
@@ -248,6 +251,8 @@ static int run_source(struct hal *hal)
 
 	if (result != sizeof(offer))
 		return !complain("offer of the target", result < 0 ? error_text(result) : "malformed");
+	if (offer.partition != hal->options.peer)
+		return !complain("offer of the target", "it is not the partition that peer= names");
 	if (notice.bytes > offer.size || notice.bytes > WINDOW_SIZE)
 		return !complain("bytes", "more than the target has unveiled");
 	if (hal->options.attack && !attack(hal, &offer))
@@ -282,14 +287,14 @@ static int arrived(const struct hal *hal, const struct notice *notice)
 /* Offers the window, waits, and looks at what has come. Returns the exit code. */
 static int run_target(struct hal *hal)
 {
-	struct offer offer = { hal->window, WINDOW_SIZE };
+	struct offer offer = { hal->config->partition, hal->window, WINDOW_SIZE };
 	struct notice notice;
 	int32_t verdict;
 	uint64_t size;
 	const char *unit;
 	int64_t result = coconut_channel_call(hal->channel, &offer, sizeof(offer), &notice, sizeof(notice));
 
-	if (result != sizeof(notice) || notice.bytes > WINDOW_SIZE)
+	if (result != sizeof(notice) || notice.bytes > WINDOW_SIZE || notice.partition != hal->options.peer)
 		return !complain("notice of the source", result < 0 ? error_text(result) : "malformed");
 	verdict = arrived(hal, &notice);
 	unit = size_unit(notice.bytes, &size);

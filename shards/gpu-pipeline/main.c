@@ -1,69 +1,39 @@
 /*
  * gpu-pipeline: llama-pipeline with the activations in video memory. Both stages run this program, each with a GPU
- * partition of its own.
+ * partition of its own; lib/stage.h has the picture.
  *
- *     stage 0: embeds the token, runs its layers     === x by DMA, VRAM to VRAM ==>   stage 1: runs the other layers,
- *     and waits for the next token                   --- "x is there": position -->   chooses the next token, prints
- *                                                    <-- next token --------------    it
+ *     stage 0   <--- place: the partition of stage 1, and where x lies in it
+ *               ==== x by DMA, VRAM to VRAM ====>                               stage 1
+ *               ---- "x is there": position ---->
+ *               <--- next token ----
  *
  * Each stage keeps x, the residual stream, in an allocation of its partition and unveils that range alone. The CPU does
- * the computing. The channel carries no activations: only the greeting, the signals and the tokens. Args are those of
- * llama-inference, and so is the text. A stage that cannot go on prints one line and exits with 1; the other one then
- * finds its channel closed and does the same.
+ * the computing. The channel carries no activations: only the greeting, the place, the signals and the tokens. Args are
+ * those of llama-inference, and so is the text.
  *
- * Read next: llama-pipeline/main.c, which sends the same over the channel; gpu.c for the kernel's side of the DMA.
+ * Read next: lib/stage.c; llama-pipeline/main.c, which sends the same over the channel; gpu.c for the kernel's side of
+ * the DMA.
  */
-#include "coconut.h"
 #include "gpu_shard.h"
-#include "llama.h"
+#include "stage.h"
 
 /* Two configuration pages: the one at 0x4000 splits the binary, which ends below the one at 0x10000 (shard.ld). */
 __asm__(".globl gpu_shard\n.set gpu_shard, 1");
 __asm__(".globl pipeline_shard\n.set pipeline_shard, 1");
 
-#define END_OF_TEXT (-1)
+static const struct stage_names names = { "gpu-pipeline", { "gpu-pipeline: stage 0", "gpu-pipeline: stage 1" } };
 
-struct stage {
-	struct llama llama;
-	const struct pipeline_config *config;
-	struct gpu *gpu;   /* in the heap */
-	uint64_t x_offset; /* where x lies in the own partition */
-	uint64_t dma;      /* handle of the capability for the other partition */
+struct place {
+	uint64_t partition, offset;
 };
 
-/* What stage 0 says first, so that two stages with different models part at once. Stage 1 answers with the offset of
- * its x, eight bytes. */
-struct greeting {
-	int32_t dim;
-	int32_t n_layers;
-	int32_t vocab_size;
-	int32_t seq_len;
-	int32_t next_layer; /* the first layer of stage 1 */
+struct gpu_stage {
+	struct stage stage; /* the first member: a pointer to it is one to all */
+	struct gpu *gpu;    /* in the heap */
+	struct place own;   /* of x */
+	uint64_t dma;       /* stage 0: handle of the capability for the other partition, */
+	uint64_t target;    /* and where x goes in it */
 };
-
-/* Prints why this stage cannot go on. Returns 0. */
-static int complain(const struct stage *s, const char *what, int64_t result)
-{
-	print("%s: %s: %s\n", s->llama.name, what, result < 0 ? error_text(result) : "not what was expected");
-	return 0;
-}
-
-/* ---- Getting ready ---- */
-
-/* Tells whether the layers in the configuration page fit the model and this stage. */
-static int layers_fit(const struct stage *s)
-{
-	const struct pipeline_config *config = s->config;
-	uint32_t n_layers = (uint32_t)s->llama.model.n_layers;
-
-	if (config->stages == 2 && config->stage < 2 && config->first_layer <= config->last_layer &&
-	    (config->stage == 0 ? config->first_layer == 0 && config->last_layer < n_layers - 1
-				: config->first_layer > 0 && config->last_layer == n_layers - 1))
-		return 1;
-	print("%s: layers %u-%u as stage %u of %u do not fit the model's layers 0-%u\n", s->llama.name,
-	      config->first_layer, config->last_layer, config->stage, config->stages, n_layers - 1);
-	return 0;
-}
 
 /* Returns the bytes that x takes in VRAM: the transformer works on whole vectors of four floats. */
 static uint64_t x_size(const struct stage *s)
@@ -71,142 +41,88 @@ static uint64_t x_size(const struct stage *s)
 	return ((uint64_t)s->llama.model.dim + 3) / 4 * 16;
 }
 
-/* Moves x from the heap to VRAM. It gets a page of its own, since the IOMMU lets DMA into whole pages. */
-static int move_x_to_vram(struct stage *s)
+/* Takes over the partition and moves x from the heap into it. It gets a page of its own, since the IOMMU lets DMA into
+ * whole pages. */
+static int move_x_to_vram(struct gpu_stage *g)
 {
-	int64_t offset = vram_alloc(&s->gpu->vram, VRAM_ACTIVATIONS, x_size(s), COCONUT_PAGE_SIZE);
+	struct llama *l = &g->stage.llama;
+	int64_t offset;
 
+	g->gpu = gpu_open(l->name, &l->arena);
+	if (!g->gpu)
+		return 0;
+	offset = vram_alloc(&g->gpu->vram, VRAM_ACTIVATIONS, x_size(&g->stage), COCONUT_PAGE_SIZE);
 	if (offset < 0) {
-		print("%s: no room for x in VRAM: %s\n", s->llama.name, gpu_error_text(offset));
+		print("%s: no room for x in VRAM: %s\n", l->name, gpu_error_text(offset));
 		return 0;
 	}
-	s->x_offset = (uint64_t)offset;
-	s->llama.transformer.x = (float *)(s->gpu->vram.memory + offset);
+	g->own = (struct place){ coconut_gpu_config()->partition, (uint64_t)offset };
+	l->transformer.x = (float *)(g->gpu->vram.memory + offset);
 	return 1;
 }
 
-/* Loads the model and takes over the partition; then gives up every right that running the layers does not need. */
-static int start(struct stage *s, const char *args)
+/* Stage 0: learns where x of the other stage lies, and finds the capability for that partition. */
+static int find_target(struct gpu_stage *g)
 {
-	struct llama *l = &s->llama;
+	struct place place;
+	int64_t result = coconut_channel_recv(g->stage.config->channel, &place, sizeof(place));
 
-	if (!llama_load_model(l, s->config->stage == 0 ? "gpu-pipeline: stage 0" : "gpu-pipeline: stage 1", args) ||
-	    !layers_fit(s) || (s->config->stage == 1 && !llama_load_text(l)) ||
-	    !llama_start(l, (int)s->config->first_layer, (int)s->config->last_layer))
+	if (result != sizeof(place))
+		return stage_lost(&g->stage, result);
+	g->target = place.offset;
+	return gpu_find_partition(g->stage.llama.name, place.partition, &g->dma);
+}
+
+/* Stage 0: copies x into the other stage's partition, says so, and waits for the next token. */
+static int hand_over(struct stage *s, int32_t pos, int32_t *token)
+{
+	const struct gpu_stage *g = (const struct gpu_stage *)s;
+	int64_t result = coconut_gpu_dma(g->dma, g->own.offset, g->target << 32 | x_size(s));
+
+	if (result < 0) {
+		print("%s: DMA of the activations: %s\n", s->llama.name, error_text(result));
 		return 0;
-	s->gpu = gpu_open(l->name, &l->arena);
-	return s->gpu && move_x_to_vram(s) && gpu_find_handle(l->name, CAP_GPU_DMA, &s->dma) &&
-	       gpu_confine(l->name, s->x_offset, x_size(s));
-}
-
-/* ---- Stage 0 ---- */
-
-/* Greets the other stage and learns where its x lies. */
-static int meet_last_stage(struct stage *s, uint64_t *target)
-{
-	const struct checkpoint *m = &s->llama.model;
-	int32_t next_layer = (int32_t)s->config->last_layer + 1;
-	struct greeting greeting = { m->dim, m->n_layers, m->vocab_size, m->seq_len, next_layer };
-	int64_t result = coconut_channel_call(s->config->channel, &greeting, sizeof(greeting), target, sizeof(*target));
-
-	return result == sizeof(*target) ? 1 : complain(s, "greeting", result);
-}
-
-/* Copies x into the other stage's partition, says so, and waits for the next token. */
-static int hand_over(struct stage *s, uint64_t target, int32_t pos, int32_t *token)
-{
-	int64_t result = coconut_gpu_dma(s->dma, s->x_offset, target << 32 | x_size(s));
-
-	if (result < 0)
-		return complain(s, "DMA of the activations", result);
-	result = coconut_channel_call(s->config->channel, &pos, sizeof(pos), token, sizeof(*token));
-	if (result != sizeof(*token) || *token < END_OF_TEXT || *token >= s->llama.model.vocab_size)
-		return complain(s, "next token", result);
-	return 1;
-}
-
-/* Runs the first part of the model until the other stage says that the text has ended. Returns the exit code. */
-static int run_first_stage(struct stage *s)
-{
-	int32_t token = TOKEN_BOS;
-	uint64_t target;
-
-	if (!meet_last_stage(s, &target))
-		return 1;
-	for (int32_t pos = 0; token != END_OF_TEXT && pos < s->llama.model.seq_len; pos++) {
-		transformer_embed(&s->llama.transformer, token);
-		transformer_layers(&s->llama.transformer, pos);
-		if (!hand_over(s, target, pos, &token))
-			return 1;
 	}
-	return 0;
+	return stage_ask(s, &pos, sizeof(pos), token);
 }
 
-/* ---- Stage 1 ---- */
-
-/* Waits for the greeting, and tells whether the other stage has the same model and ends where this one begins. */
-static int meet_first_stage(struct stage *s)
+/* Stage 1: says the next token, or at first the place of x, and waits for the signal that x has been copied. */
+static int take(struct stage *s, const int32_t *token)
 {
-	const struct checkpoint *m = &s->llama.model;
-	struct greeting greeting;
-	int64_t result = coconut_channel_recv(s->config->channel, &greeting, sizeof(greeting));
-
-	if (result != sizeof(greeting))
-		return complain(s, "greeting", result);
-	if (greeting.dim == m->dim && greeting.n_layers == m->n_layers && greeting.vocab_size == m->vocab_size &&
-	    greeting.seq_len == m->seq_len && greeting.next_layer == (int32_t)s->config->first_layer)
-		return 1;
-	print("%s: the other stage has another model, or its layers do not end where these begin\n", s->llama.name);
-	return 0;
-}
-
-/* Says something, the place of x or the next token, and waits for the signal that x has been copied. */
-static int wait_for_x(struct stage *s, const void *message, size_t len)
-{
+	const struct gpu_stage *g = (const struct gpu_stage *)s;
+	const void *message = token ? (const void *)token : &g->own;
 	int32_t pos = -1;
-	int64_t result = coconut_channel_call(s->config->channel, message, len, &pos, sizeof(pos));
+	int64_t result = coconut_channel_call(s->config->channel, message, token ? sizeof(*token) : sizeof(g->own), &pos,
+					      sizeof(pos));
 
-	if (result == sizeof(pos) && pos == s->llama.generation.pos)
-		return 1;
-	return complain(s, "signal of the other stage", result);
+	return result == sizeof(pos) && pos == s->llama.generation.pos ? 1 : stage_lost(s, result);
 }
 
-/* Runs the second part of the model, prints the text and tells stage 0 each next token. Returns the exit code. */
-static int run_last_stage(struct stage *s)
+/* Runs the second part of the model. The time is not known here: asking for it is no call that this shard has pledged
+ * to make. */
+static int run_last(struct stage *s)
 {
-	struct llama *l = &s->llama;
-	int32_t token = END_OF_TEXT;
-	int64_t result;
-	int good;
+	const struct generation *generation = &s->llama.generation;
 
-	if (!meet_first_stage(s))
-		return 1;
-	do {
-		good = token == END_OF_TEXT ? wait_for_x(s, &s->x_offset, sizeof(s->x_offset))
-					    : wait_for_x(s, &token, sizeof(token));
-		if (!good)
-			return 1;
-		transformer_layers(&l->transformer, l->generation.pos);
-		token = llama_next(l) ? l->generation.token : END_OF_TEXT;
-	} while (token != END_OF_TEXT);
-	/* The time is not known here: asking for it is no call that this shard has pledged to make. */
-	print("\ngpu-pipeline: %d tokens, their activations handed over by GPU_DMA\n", l->generation.pos);
-	if (l->options.logits)
-		print("gpu-pipeline: logits %lx\n", l->generation.logits_hash);
-	result = coconut_channel_send(s->config->channel, &token, sizeof(token));
-	return result < 0 ? !complain(s, "last token", result) : 0;
+	if (!stage_run_last(s, take))
+		return 0;
+	print("\ngpu-pipeline: %d tokens, their activations handed over by GPU_DMA\n", generation->pos);
+	if (s->llama.options.logits)
+		print("gpu-pipeline: logits %lx\n", generation->logits_hash);
+	return stage_say_end(s);
 }
 
 int main(const char *args)
 {
-	struct stage s;
+	struct gpu_stage g;
+	struct stage *s = &g.stage;
+	int first;
 
-	s.config = coconut_pipeline_config();
-	if (!s.config) {
-		print("gpu-pipeline: the configuration page is not one of a pipeline\n");
+	if (!stage_load(s, &names, args) || !move_x_to_vram(&g) || !stage_meet(s))
 		return 1;
-	}
-	if (!start(&s, args))
+	first = s->config->stage == 0;
+	/* From gpu_confine on only the calls that running the layers needs are left. */
+	if ((first && !find_target(&g)) || !gpu_confine(s->llama.name, g.own.offset, x_size(s)))
 		return 1;
-	return s.config->stage == 0 ? run_first_stage(&s) : run_last_stage(&s);
+	return first ? !stage_run_first(s, hand_over) : !run_last(s);
 }

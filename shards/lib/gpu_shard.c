@@ -35,17 +35,38 @@ struct gpu *gpu_open(const char *name, struct arena *arena)
 	return gpu;
 }
 
-/* Finds the first handle with a capability of a type: channels come first, then the partitions of the others. */
-int gpu_find_handle(const char *name, unsigned type, uint64_t *handle)
+#define INSPECT_TYPE     (0xFFFFull << 48)
+#define INSPECT_ALL      (~0xFFFFull) /* but the rights */
+
+/* Finds the first handle whose capability is the wanted one in those bits of INSPECT's answer. A shard of the manifest has
+ * its handles without gaps. */
+static int find_handle(uint64_t wanted, uint64_t mask, uint64_t *handle)
 {
 	for (*handle = 0; *handle < COCONUT_CAP_SLOTS; (*handle)++) {
 		int64_t capability = coconut_cap_inspect(*handle);
 		if (capability < 0)
 			break;
-		if ((uint64_t)capability >> 48 == type)
+		if (((uint64_t)capability & mask) == wanted)
 			return 1;
 	}
-	print("%s: it needs a channel to another GPU shard, and a capability for its partition\n", name);
+	return 0;
+}
+
+/* Finds the handle of the first channel. */
+int gpu_find_channel(const char *name, uint64_t *handle)
+{
+	if (find_handle((uint64_t)CAP_CHANNEL << 48, INSPECT_TYPE, handle))
+		return 1;
+	print("%s: it needs a channel to another GPU shard\n", name);
+	return 0;
+}
+
+/* Finds the handle of the capability for DMA to a partition. */
+int gpu_find_partition(const char *name, uint64_t partition, uint64_t *handle)
+{
+	if (partition <= 0xFFFF && find_handle((uint64_t)CAP_GPU_DMA << 48 | partition << 16, INSPECT_ALL, handle))
+		return 1;
+	print("%s: it has no capability for partition %lu\n", name, partition);
 	return 0;
 }
 

@@ -12,7 +12,8 @@
 #include "shardlib.h"
 
 struct gpu *gpu_open(const char *name, struct arena *arena);
-int gpu_find_handle(const char *name, unsigned type, uint64_t *handle);
+int gpu_find_channel(const char *name, uint64_t *handle);
+int gpu_find_partition(const char *name, uint64_t partition, uint64_t *handle);
 int gpu_confine(const char *name, uint64_t offset, uint64_t size);
 const char *size_unit(uint64_t bytes, uint64_t *number);
 
