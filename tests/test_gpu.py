@@ -72,6 +72,31 @@ def test_sizes(t):
                     (size // 1024, "KiB")) in result.text, "no copy of %d bytes" % size)
 
 
+def test_ring(t):
+    """A driver shard's ring: corrupt and forbidden commands end in error fences, a full ring refuses, fences wrap around."""
+    t.guest('shard b /t/ring args="b"\nshard a /t/ring args="a"\ngpu b\ngpu a\nchannel a b\n', expect=0)
+
+
+def hals(t, args, channels):
+    """Returns the manifest and files of gpu-hal shards s0, s1, ... with these args, and channels between their numbers."""
+    lines = ['shard s%d /shards/gpu-hal args="%s"' % row for row in enumerate(args)]
+    lines += ["gpu s%d" % i for i in range(len(args))] + ["channel s%d s%d" % pair for pair in channels]
+    return "\n".join(lines), hal_pair(t, "")[1]
+
+
+def test_pairing(t):
+    """With three and four partitions each copy goes to the partition that the args name; another partner is refused."""
+    result = t.guest(*hals(t, ("role=source peer=2 bytes=5000", "", "role=target peer=0"), [(0, 2)]), expect=0)
+    t.check("gpu-hal: 5000 bytes from partition 0 to partition 2: verified" in result.lines, "no copy past partition 1")
+    result = t.guest(*hals(t, ("role=source peer=3 bytes=5000", "role=target peer=2", "role=source peer=1 bytes=4096",
+                               "role=target peer=0"), [(0, 3), (2, 1)]), expect=0)
+    for words in "5000 bytes from partition 0 to partition 3", "4 KiB from partition 2 to partition 1":
+        t.check("gpu-hal: %s: verified" % words in result.lines, "the console lacks: " + words)
+    for peer, words in (1, "offer of the target: it is not the partition that peer= names"), (0, "it has no capability for partition 0"):
+        result = t.guest(*hals(t, ("role=source peer=%d" % peer, "", "role=target peer=0"), [(0, 2)]), expect=1)
+        t.check("gpu-hal: " + words in result.lines, "with the wrong peer the console lacks: " + words)
+
+
 def test_first_copy(t):
     """The first copy of a run may cross from one page to the next at both ends."""
     t.guest(scenes("first a", "first b") + "channel s0 s1\n", expect=0)
@@ -108,24 +133,35 @@ def test_addresses(t):
     t.equal((floor, ceiling), (0x800000, 0x3F000000), "the range in gpu.c")
     for size in 4096, VRAM // 8, VRAM // 2, VRAM:
         t.check((ceiling - floor - size) // 4096 >= 1 << 16, "fewer than 2^16 places for %d bytes" % size)
-    boots, found = 24, []
+    boots, pages = 16, []
     for first in range(0, boots, 4):
-        running = [t.start_guest(scenes("show", "show"), expect=0) for _ in range(4)]
+        running = [t.start_guest(scenes(*["show"] * 8), expect=0) for _ in range(4)]
         for boot in running:
             rows = shown(boot.wait())
-            t.equal(sorted(rows), [0, 1], "the partitions")
-            found.append([row[i] for row in rows.values() for i in (1, 2)])
-    for rank, name in enumerate(("VRAM of 0", "registers of 0", "VRAM of 1", "registers of 1")):
-        # One of 2^18 places repeats among 24 with a chance of one in 1,000, two of them hardly ever.
-        t.check(len({row[rank] for row in found}) >= boots - 1, "addresses repeat: " + name)
-    pages = [(address - floor) // 4096 for row in found for address in row]
-    total = (ceiling - floor) // 4096
-    for name, slots in (("sixteenth of the range", [page * 16 // total for page in pages]),
-                        ("page number modulo 16", [page % 16 for page in pages])):
-        counts = [slots.count(i) for i in range(16)]
-        # 96 values in 16 slots: 6 each. Of good ones fewer than 12 slots, or 24 in one, are less likely than 10^-7.
-        t.check(sum(map(bool, counts)) >= 12 and max(counts) < 24, "badly spread by %s: %s" % (name, counts))
-    t.note("%d of %d addresses differ" % (len(set(pages)), len(pages)))
+            t.equal(sorted(rows), list(range(8)), "the partitions")
+            pages += [(row[i] - floor) // 4096 for row in rows.values() for i in (1, 2)]
+    total, count = (ceiling - floor) // 4096, len(pages)
+    t.equal(count, 16 * boots, "the addresses")
+    # 256 of 250,000 places: 0.1 pairs are equal on average; five or more with a chance of 10^-6.
+    t.check(len(set(pages)) >= count - 4, "%d addresses repeat" % (count - len(set(pages))))
+    slots = [page * 16 // total for page in pages]
+    # 16 in each sixteenth of the range; none or more than 44 in one are less likely than 10^-6.
+    t.check(all(1 <= slots.count(i) <= 44 for i in range(16)), "badly spread: %s" % [slots.count(i) for i in range(16)])
+    # Each of the 16 low bits, and whether any two of them are equal, is even: within six standard deviations.
+    bits = [[page >> bit & 1 for page in pages] for bit in range(16)]
+    for one in range(16):
+        for other in range(one + 1):
+            ones = sum(bits[one]) if one == other else sum(a ^ b for a, b in zip(bits[one], bits[other]))
+            t.check(abs(ones - count / 2) < 6 * (count / 4) ** 0.5, "bits %d and %d: %d ones of %d" % (one, other, ones, count))
+    t.note("%d of %d addresses differ" % (len(set(pages)), count))
+
+
+def test_rdrand(t):
+    """The addresses come from RDRAND: without it, on a machine that counts its time in instructions, each boot has the same."""
+    options = ["-icount", "shift=5,align=off,sleep=off", "-rtc", "clock=vm", "-cpu"]
+    for cpu, different in ("max,la57=off", True), ("max,la57=off,-rdrand", False):
+        boots = [shown(t.guest(scenes("show", "show"), options=options + [cpu], expect=0)) for _ in range(2)]
+        t.equal(boots[0] != boots[1], different, "whether two boots differ with -cpu " + cpu)
 
 
 def test_rights(t):
@@ -338,13 +374,17 @@ def test_wide_bar(t):
 # ---- The transformer over two partitions ----
 
 
-def test_pipeline(t):
-    """Text and logits of etc/gpu-pipeline.conf are those of one shard that runs all layers, byte for byte."""
+def pipeline_manifest(t):
     with open(os.path.join(t.root, "etc/gpu-pipeline.conf"), encoding="utf-8") as file:
-        manifest = file.read().replace('args="steps=12 ', 'args="logits=1 steps=12 ')
+        return file.read()
+
+
+def test_pipeline(t):
+    """Text and logits of etc/gpu-pipeline.conf are those of one shard that runs all layers, and so the default's beginning."""
+    manifest = pipeline_manifest(t).replace('args="steps=12 ', 'args="logits=1 steps=12 ')
     args = set(re.findall(r'args="(.*?)"', manifest))
     t.equal(len(args), 1, "the args of both stages")
-    manifest += 'shard one /shards/llama-inference after=stage1 args="%s"\n' % args.pop()
+    manifest += 'shard one /shards/llama-inference after=stage1 args="%s"\n' % args.copy().pop()
     for options in [], ["-machine", "pc"]:
         result = t.boot(manifest=manifest, options=options, verbose=True, timeout=600, expect=0)
         found = [re.search(r"^(.*)\n%s: 12 tokens.*\n(?:Shard .*\n)*%s: logits (\w+)$" % (name, name), result.text, re.M)
@@ -353,6 +393,26 @@ def test_pipeline(t):
         t.equal(found[0].groups(), found[1].groups(), "text and logits")
         t.check(found[0].group(1).startswith("Once upon a time, "), "the text is none")
         t.check(options or "IOMMU: 0 DMA faults recorded" in result.text, "there were DMA faults")
+    made = t.sh(["python3", "scripts/manifest.py", "--template", "etc/coconut.conf", "--model", "model/stories.bin"], expect=0)
+    default = re.search(r'^shard story .*args="(.*?)"', made.stdout, re.M).group(1)
+    same = {re.sub(r"(logits=1 )?steps=\d+ ?", "", words) for words in args | {default}}
+    t.equal(len(same), 1, "the args of the stages and of the default manifest's story, without their length")
 
 
-test_addresses.heavy = test_pipeline.heavy = test_ends_controls.heavy = True
+def test_pipeline_among_others(t):
+    """The two stages find each other among four partitions, in the other order, and write the same text."""
+    text = pipeline_manifest(t)
+    plain = t.boot(manifest=text, timeout=600, expect=0)
+    stages = [line for line in text.split("\n") if line.startswith("shard ")]
+    rest = [line for line in text.split("\n") if re.match("(gpu|channel|pipeline) ", line)]
+    others = ["shard other%d /shards/gpu-hal" % i for i in (0, 1)]
+    lines = [others[0], stages[1], others[1], stages[0], "gpu other0", "gpu other1"] + rest
+    result = t.boot(manifest="\n".join(lines), timeout=600, expect=0)
+    for number, stage in (1, 1), (3, 0):
+        t.check("gpu-pipeline: stage %d: partition %d, 4 MiB VRAM" % (stage, number) in result.text,
+                "stage %d is not on partition %d" % (stage, number))
+    texts = [re.search(r"^(.*)\ngpu-pipeline: 12 tokens", done.text, re.M).group(1) for done in (plain, result)]
+    t.equal(texts[1], texts[0], "the text")
+
+
+test_addresses.heavy = test_pipeline.heavy = test_ends_controls.heavy = test_pair_unchecked.heavy = True
