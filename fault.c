@@ -96,24 +96,19 @@ void fault_kill(struct trap_frame *frame)
 	run_on_stack(current->stack_top, handle_sys_exit, COCONUT_KILLED);
 }
 
-/* Prints `address` as function+offset. */
-static void print_symbol(uint64_t address)
+/* Prints a line of a backtrace: `address`, and as function+offset if it lies in one. */
+static void print_caller(uint64_t address)
 {
-	uint32_t low = 0, high = kernel_symbol_count;
 	uint64_t offset = address - IMAGE_BASE;
+	uint32_t behind = 0; /* the first function that begins behind the address */
 
-	while (low < high) {
-		uint32_t middle = (low + high) / 2;
-		if (kernel_symbols[middle].offset <= offset)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (!low || address < (uint64_t)image_text || address >= (uint64_t)image_rodata)
-		print("0x%lx", address);
+	while (behind < kernel_symbol_count && kernel_symbols[behind].offset <= offset)
+		behind++;
+	if (!behind || address < (uint64_t)image_text || address >= (uint64_t)image_rodata)
+		print("  0x%lx\n", address);
 	else
-		print("0x%lx %s+0x%lx", address, kernel_symbol_names + kernel_symbols[low - 1].name,
-		      offset - kernel_symbols[low - 1].offset);
+		print("  0x%lx %s+0x%lx\n", address, kernel_symbol_names + kernel_symbols[behind - 1].name,
+		      offset - kernel_symbols[behind - 1].offset);
 }
 
 /* True when a frame pointer can be followed: into the boot stack or a mapped kernel stack. */
@@ -130,14 +125,11 @@ static bool is_stack(uint64_t address)
 /* Prints who called whom, from the frame pointer up. */
 static void print_backtrace(uint64_t rip, uint64_t rbp)
 {
-	print("Backtrace:\n  ");
-	print_symbol(rip);
-	print("\n");
+	print("Backtrace:\n");
+	print_caller(rip);
 	for (int i = 0; i < BACKTRACE_MAX && is_stack(rbp); i++) {
-		uint64_t *frame = (uint64_t *)rbp;
-		print("  ");
-		print_symbol(frame[1]);
-		print("\n");
+		const uint64_t *frame = (const uint64_t *)rbp;
+		print_caller(frame[1]);
 		rbp = frame[0];
 	}
 }

@@ -108,16 +108,6 @@ static void start_shard(uint32_t id)
 		spawn_allow(id);
 }
 
-/* Starts every waiting shard whose predecessor is over. Repeats while starting one fails and so lets others. */
-static void start_followers(void)
-{
-	for (uint32_t id = 0; id < manifest.shard_count; id++) {
-		int16_t after = manifest.shard[id].after;
-		if (lives[id] == LIFE_WAITING && (after < 0 || lives[after] == LIFE_OVER))
-			start_shard(id);
-	}
-}
-
 /* Frees the slots of shards that have ended, brings back those that are to be restarted, starts those that
  * waited for them. Returns true when all is over. Called by the supervisor's thread. */
 bool manifest_reap(void)
@@ -138,9 +128,13 @@ bool manifest_reap(void)
 			lives[id] = LIFE_OVER;
 		}
 	}
-	start_followers();
-	for (uint32_t id = 0; id < manifest.shard_count; id++)
+	/* A shard waits for an earlier one, so that one that cannot start lets those behind it start in the same pass. */
+	for (uint32_t id = 0; id < manifest.shard_count; id++) {
+		int16_t after = manifest.shard[id].after;
+		if (lives[id] == LIFE_WAITING && (after < 0 || lives[after] == LIFE_OVER))
+			start_shard(id);
 		all_over &= lives[id] == LIFE_OVER;
+	}
 	return all_over;
 }
 
@@ -157,8 +151,7 @@ void supervisor_finish(void)
 		panic("%ld frames were lost over the run", (int64_t)(free_frames_at_start - mm_free_frames()));
 	iommu_report();
 	profile_print();
-	print("coconutOS supervisor v%s: all shards completed.\n", COCONUT_VERSION);
-	print("Halting.\n");
+	print("coconutOS supervisor v%s: all shards completed.\nHalting.\n", COCONUT_VERSION);
 	debug_exit(good ? DEBUG_EXIT_OK : DEBUG_EXIT_FAILED);
 }
 

@@ -109,12 +109,11 @@ size_t format(char *out, size_t size, const char *template, va_list args)
 		if (*p == 's') {
 			const char *text = va_arg(args, const char *);
 			sink_text(&sink, text, strlen(text), left ? -width : width);
-		} else if (*p == 'd') {
-			int64_t value = is_long ? va_arg(args, int64_t) : va_arg(args, int);
-			sink_number(&sink, value < 0 ? -(uint64_t)value : (uint64_t)value, 10, value < 0, width, zeros);
-		} else if (*p == 'u' || *p == 'x') {
-			uint64_t value = is_long ? va_arg(args, uint64_t) : va_arg(args, unsigned);
-			sink_number(&sink, value, *p == 'u' ? 10 : 16, false, left ? -width : width, zeros);
+		} else if (*p == 'd' || *p == 'u' || *p == 'x') {
+			uint64_t value = is_long ? va_arg(args, uint64_t)
+				       : *p == 'd' ? (uint64_t)va_arg(args, int) : va_arg(args, unsigned);
+			bool negative = *p == 'd' && (int64_t)value < 0;
+			sink_number(&sink, negative ? -value : value, *p == 'x' ? 16 : 10, negative, left ? -width : width, zeros);
 		} else {
 			sink_put(&sink, *p == 'c' ? (char)va_arg(args, int) : *p);
 		}
