@@ -4,8 +4,8 @@
  * Owns the frame map: one bit a frame for "free", one for "clean" (known to contain zeros), and a summary with
  * a bit for each word of the first, so that a free frame is found without looking at all of them.
  *
- * Invariants: a frame below PHYS_FRAMES, of the ramdisk or of the map itself is never free. A frame that is
- * handed out contains zeros: one that was used before was cleared when it was freed, one that the firmware
+ * Invariants: a frame below PHYS_FRAMES, of the ramdisk or of the map itself is never free. A frame from
+ * frame_alloc contains zeros: one that was used before was cleared when it was freed, one that the firmware
  * left is cleared when it is first handed out. What a shard owns is counted against the quota of its payer:
  * itself, or the shard of the manifest from which it descends.
  *
@@ -96,7 +96,7 @@ void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count)
 }
 
 /* Takes the lowest free frame. Returns its number, or -1 when there is none; `*clean` says whether it is known
- * to contain zeros. */
+ * to contain zeros. It counts as clean from now on, because whoever frees it sees to that. */
 int64_t frame_map_take(struct frame_map *map, bool *clean)
 {
 	uint64_t summary_words = (map->frames / BITS + BITS - 1) / BITS;

@@ -264,9 +264,9 @@ int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rig
 {
 	struct path path;
 	uint64_t leaf = pte_make(phys, rights | PTE_USER);
-	int error = walk_create(shard, address, &path);
 
 	ASSERT(leaf && address < USER_LIMIT && !(address & PAGE_MASK));
+	int error = walk_create(shard, address, &path);
 	if (error)
 		return error;
 	if (*path.entry[LEVEL_PT])
@@ -311,7 +311,8 @@ uint64_t space_lookup(const struct shard *shard, uint64_t address)
 	return entry & PTE_PRESENT ? entry : 0;
 }
 
-/* Empties the table below `entry` and frees it. Stops as soon as the entry's count says that nothing is left. */
+/* Empties the table below `entry` and frees it. Stops as soon as the entry's count says that nothing is
+ * left. Recursion is as deep as there are levels: three calls. */
 static void free_table(struct shard *shard, uint64_t entry, int level)
 {
 	uint64_t *table = table_of(entry);

@@ -63,7 +63,8 @@ static struct shard *pick(void)
 	return shard;
 }
 
-/* True when somebody else should run before the current shard goes on. */
+/* True when somebody else should run before the current shard goes on: the supervisor's thread, or a ready shard of
+ * its priority or of a higher one, which has a lower number; the mask has the bits of all of these. */
 static bool others_first(void)
 {
 	return supervisor_wanted || ready_mask & ((2u << current->priority) - 1);
@@ -103,7 +104,7 @@ void sched_ready(struct shard *shard)
 /* Lets others of the same or a higher priority run. Called inside a system call. */
 void sched_yield(void)
 {
-	need_resched = current->killed; /* the end of the call shall look */
+	need_resched = current->killed; /* has syscall_dispatch attend to it at the end of the call */
 	if (!others_first())
 		return;
 	current->state = SHARD_READY;

@@ -30,6 +30,8 @@
 #define TURNS_TO_END_LINE 8 /* before a full buffer cuts another shard's line */
 #define REFUSALS_SHOWN 3 /* lines a shard may cause; `verbose` shows all */
 
+/* A handler takes as many of the five arguments as it needs, and by the calling convention does not notice the others:
+ * so all can stand in one table, and all are called alike. */
 typedef int64_t (*call_handler)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
 typedef void (*any_handler)(void);
 

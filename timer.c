@@ -62,7 +62,8 @@ void timer_init(void)
 	outb(PIT_CHANNEL0, divisor >> 8);
 }
 
-/* Takes the time from the ACPI timer at `port` from now on; `wide` when it has 32 bits rather than 24. */
+/* Takes the time from the ACPI timer at `port` from now on; `wide` when it has 32 bits rather than 24. The sum begins
+ * with what the ticks say, so that the time does not go back. */
 void timer_use_acpi(uint16_t port, bool wide)
 {
 	pm_port = port;
