@@ -38,6 +38,7 @@ How it boots:
   --gdb[=WHERE]         start gdb attached, stopped in supervisor_main; WHERE: boot (the first instruction of the
                         trampoline), or the name of a shard (its main, in ring 3)
   --kernel              start the supervisor without firmware, by QEMU's -kernel (tests and benchmarks)
+  --tour NAME           walk through boot, syscall, fault, ipc or dma in gdb, with the book's explanation at each stop
   --trace FILE          record what happens (switches, calls, interrupts, faults, messages, DMA) for Perfetto or chrome://tracing
   --build DIR           boot the variant that `build.sh --out DIR` made
 Everything else goes to QEMU unchanged, after our own choices: -m 2G, -s -S, -machine pc, -d int ...
@@ -52,7 +53,8 @@ trace_pages=4096 # of the ring: 102 events each
 build_dir=build
 run_timeout=
 filter=--firmware
-words='' debugger='' manifest='' trace=''
+tours=scripts/gdb/tour # their manifests, and the shard that most of them watch
+words='' tour='' debugger='' manifest='' trace=''
 shard_dirs=() additions=() model_options=() qemu_options=()
 declare -A replaced_files=()
 
@@ -74,7 +76,7 @@ host_file() {
 parse_option() {
 	taken=2
 	case $1 in
-	--shard | --manifest | --add | --model | --tokenizer | --timeout | --build | --trace)
+	--shard | --manifest | --add | --model | --tokenizer | --timeout | --build | --trace | --tour)
 		(($# > 1)) && [[ $2 ]] || die "$1 needs a value; --help lists the options."
 		;;&
 	--prompt | --steps | --temperature | --topp | --seed)
@@ -89,6 +91,12 @@ parse_option() {
 	--timeout)
 		[[ $2 =~ ^[0-9]+$ ]] && (($2 > 0)) || die "--timeout needs a number of seconds."
 		run_timeout=$2
+		;;
+	--tour)
+		tour=$2 debugger=tour:$2
+		[[ -f $tours/$2.conf ]] || die "--tour $2: there are tours of $(basename -s .conf $tours/*.conf | paste -sd' ')."
+		[[ $2 == boot ]] || filter=''
+		require_gdb
 		;;
 	--trace) trace=$(host_path "$2") ;;
 	--build)
@@ -206,9 +214,17 @@ make_boot_volume() {
 	[[ ! $words ]] || printf '%s\n' "$words" >"$run_dir/esp/cmdline.txt"
 }
 
+# prepare_tour: a tour has a manifest and a shard of its own.
+prepare_tour() {
+	[[ ! $manifest ]] && ((!${#shard_dirs[@]})) || die "--tour chooses what boots: leave --manifest and --shard out."
+	scripts/build-shard.sh "$tours/shard" "$run_dir/shards" tour || die "the shard of the tours does not build; see above."
+	manifest=$tours/$tour.conf
+	additions+=("$PWD/$run_dir/shards/tour.bin:/shards/tour")
+}
+
 # check_debugger: a shard that --gdb names must be in the manifest, by its name or as a program.
 check_debugger() {
-	[[ $debugger && $debugger != main && $debugger != boot ]] || return 0
+	[[ $debugger && $debugger != main && $debugger != boot && ! $tour ]] || return 0
 	local known
 	known=$(awk '$1 == "shard" { sub(/.*\//, "", $3); print $2; print $3 }' "$run_dir/manifest" | sort -u)
 	grep -Fxq -- "$debugger" <<<"$known" ||
@@ -223,6 +239,7 @@ elif [[ $build_dir == build ]]; then
 	./build.sh || die "the build failed; see above."
 fi
 make_run_folder
+[[ ! $tour ]] || prepare_tour
 make_boot_volume
 check_debugger
 watch_options=(--run "$run_dir" --build "$build_dir")

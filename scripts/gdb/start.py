@@ -21,6 +21,7 @@ import shards  # noqa: E402,F401 (the rooms register their commands)
 import memory  # noqa: E402,F401
 import traps  # noqa: E402
 import devices  # noqa: E402,F401
+import tours  # noqa: E402
 
 ENTRIES = ("_start", "pvh_start")  # of the trampoline: from the loader, and from QEMU's -kernel
 WIDTH = 10  # lines of source
@@ -34,19 +35,28 @@ def watch():
 
 
 def show_source():
-    """Prints the lines around the place where the machine stands."""
-    line = gdb.newest_frame().find_sal()
-    if line.symtab and line.line:
-        gdb.execute("list %s:%d,%d" % (line.symtab.filename, max(1, line.line - WIDTH // 2), line.line + WIDTH // 2))
+    """Prints the lines around the place where the machine stands; of a function that begins with what is inlined from
+    another file, its own."""
+    frame = gdb.newest_frame()
+    line, function = frame.find_sal(), frame.function()
+    symtab, number = line.symtab, line.line
+    if function and symtab and function.symtab.filename != symtab.filename:
+        symtab, number = function.symtab, function.line + 2
+    if symtab and number:
+        gdb.execute("list %s:%d,%d" % (symtab.filename, max(1, number - WIDTH // 2), number + WIDTH // 2))
 
 
 def begin(socket, where, run=None, build=None):
-    """Begins a session: attaches and runs to the supervisor's main, to the trampoline (`boot`), or to a shard's main."""
+    """Begins a session: attaches and runs to the supervisor's main, to the trampoline (`boot`), or to a shard's main; or leads
+    through a tour (`tour:NAME`)."""
     symbols.Settings.run = run
     symbols.Settings.build = build or symbols.Settings.build
     gdb.execute("target remote " + socket, to_string=True)
     watch()
-    if where == "boot":
+    if where.startswith("tour:") and where != "tour:boot":
+        tours.lead(where[5:], show_source)
+        return
+    if where in ("boot", "tour:boot"):
         for name in ENTRIES:
             gdb.Breakpoint("*0x%x" % kernel.address_of(name), type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
     elif where == "main":
@@ -54,10 +64,13 @@ def begin(socket, where, run=None, build=None):
     else:
         symbols.load(symbols.elf_of(where))
         symbols.InShard(where, "main", temporary=True)  # by its name, so that gdb shows main and not what is inlined there
-    print("Running to %s ..." % {"boot": "the trampoline", "main": "supervisor_main"}.get(where, "main of shard " + where))
+    names = {"boot": "the trampoline", "tour:boot": "the trampoline", "main": "supervisor_main"}
+    print("Running to %s ..." % names.get(where, "main of shard " + where))
     sys.stdout.flush()
     gdb.execute("continue")
-    if gdb.selected_inferior().pid:
+    if where == "tour:boot":
+        tours.lead("boot", show_source)
+    elif gdb.selected_inferior().pid:
         show_source()
 
 
