@@ -229,6 +229,8 @@ def run(options, command):
             gdb.wait()
             stop(qemu)
         status = judge(qemu.wait(GRACE), console, read_debug_exit_codes(), log, options.gdb)
+        if gdb and gdb.returncode > 0:  # a tour that has lost its way
+            status = OTHER_END
     except (TimedOut, subprocess.TimeoutExpired):
         say(f"no end after {options.timeout} seconds (--timeout sets the limit). The log is {log}")
         if console.waiting:
