@@ -211,10 +211,12 @@ void gpu_release(struct shard *shard)
 
 /* ---- The calls ---- */
 
-/* GPU_UNVEIL: from now on DMA, from here and to here, stays inside the given range of the caller's partition. */
+/* GPU_UNVEIL: from now on DMA, from here and to here, stays inside the given range of the caller's partition. Copies of
+ * others that are under way to the rest of it end. */
 int64_t sys_gpu_unveil(uint64_t offset, uint64_t size)
 {
 	struct partition *part = owned_by(current);
+	uint64_t start = part ? vram_phys + part->offset : 0;
 
 	if (!part)
 		return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
@@ -223,27 +225,36 @@ int64_t sys_gpu_unveil(uint64_t offset, uint64_t size)
 	if (offset > part->size || size > part->size - offset)
 		return refuse(COCONUT_E_INVAL, 2, size, "the range is not wholly inside the partition");
 	part->veiled = true;
-	part->open = (struct extent){vram_phys + part->offset + offset, size};
+	part->open = (struct extent){start + offset, size};
+	if (ABLATE(dma_narrow))
+		return 0;
+	edu_revoke(start, offset);
+	edu_revoke(start + offset + size, part->size - offset - size);
 	return 0;
+}
+
+/* Returns whether a partition is open to DMA in all of a range of physical memory. */
+static bool is_open(const struct partition *part, uint64_t at, uint64_t len)
+{
+	return at >= part->open.start && at + len <= part->open.start + part->open.size;
 }
 
 /* Returns 0 when DMA may touch the range that begins in the given argument of GPU_DMA, or refuses the call. */
 static int64_t check_range(const struct partition *part, int argument, uint64_t offset, uint64_t len)
 {
-	uint64_t at = vram_phys + part->offset + offset;
-
 	if (ABLATE(dma_check))
 		return 0;
 	if (offset > part->size || len > part->size - offset)
 		return refuse(COCONUT_E_INVAL, argument, offset, "the range is not wholly inside the partition");
-	if (at < part->open.start || at + len > part->open.start + part->open.size)
+	if (!is_open(part, vram_phys + part->offset + offset, len))
 		return refuse(COCONUT_E_VEILED, argument, offset,
 			      argument == ARGUMENT_SOURCE ? "the range is not wholly inside what the shard has unveiled"
 							  : "the range is not wholly inside what the target's owner has unveiled");
 	return 0;
 }
 
-/* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner. */
+/* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner, or is no
+ * longer open. */
 static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len)
 {
 	static bool said;
@@ -253,7 +264,7 @@ static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t
 		print("GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU\n");
 	said = true;
 	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
-		if (!to->owner || to->owners != owners)
+		if (!to->owner || to->owners != owners || !(is_open(to, vram_phys + target, len) || ABLATE(dma_check)))
 			return -COCONUT_E_CLOSED;
 		memcpy(vram + target + done, vram + source + done, len - done < PAGE_SIZE ? len - done : PAGE_SIZE);
 		preempt_point();
@@ -291,5 +302,5 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len)
 	if (!error)
 		return 0;
 	return refuse((int)-error, 1, handle,
-		      error == -COCONUT_E_CLOSED ? "the target's owner ended during the transfer" : "the engine could not make the transfer");
+		      error == -COCONUT_E_CLOSED ? "the target's owner ended, or unveiled less, during the transfer" : "the engine could not make the transfer");
 }

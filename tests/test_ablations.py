@@ -123,7 +123,7 @@ for _name in ABLATIONS:
     globals()["test_" + _name] = make(_name)
 
 
-ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow")},
+ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow", "narrow")},
                  interrupt_source="dma")
 
 

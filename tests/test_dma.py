@@ -60,9 +60,10 @@ def test_target_dies(t):
 def killed(t, name, scene, message, **words):
     """Has the kernel kill a shard while an engine writes; without unmapping, the engine goes on and writes after its death.
 
-    The control is counted in instructions, so that the write comes after the kill on a busy host as well."""
+    Time is counted in instructions, so that the write comes after the kill on a busy host as well."""
     provoke = "PROVOKE_" + name
-    result = t.guest(pairs(scene, **words), verbose=True, expect=0, build=t.variant(name, PROVOKE=provoke))
+    build = t.variant(name, PROVOKE=provoke)
+    result = t.guest(pairs(scene, **words), verbose=True, expect=0, build=build, options=ICOUNT)
     t.check(re.search(r"^Shard \d \(%s0\) ended: killed" % list(words)[0], result.text, re.M), "the shard was not killed")
     t.check(re.search(WORKING + r" may not write 0x20000: its domain does not map", result.text), "the engine was not stopped")
     build = t.variant(name + "-control", PROVOKE=provoke, ABLATION="ABLATION_dma_unmap")
@@ -78,6 +79,16 @@ def test_source_dies(t):
 def test_target_is_killed(t):
     """The target's owner is killed while the engine writes: its next life finds zeros, and they stay."""
     killed(t, "dma_kill_target", "shot", r"VRAM\[0x\w+\] is 0xee, expected 0", b="restart=1")
+
+
+def test_narrowed(t):
+    """The target's owner unveils less in the middle of a copy: it ends, by engine and by processor; or else it goes on."""
+    for options in [], ["-machine", "pc"]:
+        result = t.guest(pairs("narrow"), verbose=True, expect=0, options=options)
+        t.check(options or "the copy ended with -7" in result.lines, "the copy did not end")
+    build = t.variant("ablation-dma_narrow", ABLATION="ABLATION_dma_narrow")
+    result = t.guest(pairs("narrow"), verbose=True, expect=1, build=build)
+    t.check(re.search(r"VRAM\[0x\w+\] is 0xee, expected 0", result.text), "the control holds too")
 
 
 # ---- Attacks that go through the call ----

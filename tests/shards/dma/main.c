@@ -130,6 +130,32 @@ static void shot_a(void)
 	REFUSED(CLOSED, dma(0, 0, LONG));
 }
 
+/* ---- narrow: b unveils one page in the middle of a copy to it; the copy ends, and nothing more arrives behind that page ---- */
+
+static void narrow_a(void)
+{
+	int64_t result;
+
+	memset(vram(), 0xEE, LONG);
+	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
+	result = dma(0, 0, LONG);
+	print("the copy ended with %ld\n", result);
+}
+
+static void narrow_b(void)
+{
+	char byte;
+
+	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
+	while (!((volatile unsigned char *)vram())[0])
+		coconut_yield();
+	CHECK_EQ(coconut_gpu_unveil(0, PAGE), 0);
+	memset(vram() + PAGE, 0, LONG);
+	CHECK(coconut_channel_recv(0, &byte, 1) < 0); /* a has ended */
+	busy_wait(300);
+	check_zero(PAGE, CONFIG->vram_size);
+}
+
 /* ---- killed: the kernel kills a while the engine writes for it (PROVOKE_dma_kill); its second life copies elsewhere.
  * Nothing of the copy of its first life arrives. ---- */
 
@@ -282,6 +308,7 @@ int main(const char *args)
 		{"sizes a", sizes_a},   {"sizes b", sizes_b},	{"crowd a", crowd_a}, {"crowd b", sizes_b},
 		{"dies a", dies_a},     {"dies b", dies_b},	{"killed a", killed_a}, {"killed b", killed_b},
 		{"refused a", refused_a}, {"refused b", refused_b}, {"shot a", shot_a}, {"shot b", dies_b},
+		{"narrow a", narrow_a}, {"narrow b", narrow_b},
 		{"silent a", silent_a}, {"silent b", silent_b}, {"astray a", astray_a}, {"astray b", astray_b},
 		{"pierce b", pierce_b},
 	};
