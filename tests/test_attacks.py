@@ -41,7 +41,7 @@ ROWS = {
     "D4": "a buffer smaller than the message", "D5": "numbered messages under preemption", "D6": "deadlock",
     "D7": "two holders of one end", "D8": "the console",
     "E1": "frames", "E2": "page-table frames in the middle of an mmap", "E3": "capability slots", "E4": "descriptors",
-    "E5": "messages", "E6": "shards", "E7": "create, fault, destroy and restart cycles", "E8": "a spinner at high priority",
+    "E5": "messages", "E6": "shards", "E7": "create, fault, destroy, kill and restart cycles", "E8": "a spinner at high priority",
     "F1": "memory", "F2": "VRAM", "F3": "messages", "F4": "registers", "F5": "descriptors and capabilities",
     "G1": "write kernel text", "G2": "execute kernel data", "G3": "SMEP", "G4": "SMAP", "G5": "kernel stack overflow",
     "G6": "a non-canonical return address", "G7": "NMIs", "G8": "the live page tables",
@@ -293,7 +293,8 @@ def run_cast(t, cast, programs, wanted=None, expect=0, **options):
         bad = [name for name in names if endings.get(name) != 0]
         problem = None
         if bad:
-            problem = "%s ended with %s: %s" % (bad[0], endings.get(bad[0]), why(result, bad[0], endings.get(bad[0])))
+            problem = "; ".join("%s ended with %s: %s" % (name, endings.get(name), why(result, name, endings.get(name)))
+                                for name in bad[:2])
         elif result.status != expect and all(code == 0 for code in endings.values()):
             problem = "the run ended with status %d: %s" % (result.status, harness.last_words(result))
         report(t, row, problem)
@@ -304,6 +305,8 @@ def why(result, name, code):
     """Returns the line that explains how a shard ended: its own, or the supervisor's."""
     for line in result.lines:
         if re.search(r"\.c:%s: " % code, line) or re.match(r"Shard \d+ \(%s\) killed" % re.escape(name), line):
+            return line
+        if code == "killed" and re.match(r"Deadlock: .*\b%s\b" % re.escape(name), line):
             return line
     return harness.last_words(result)
 
@@ -437,11 +440,13 @@ def test_exhaustion(t, wanted=("E1", "E2", "E3", "E4", "E6", "E8"), **options):
 
 @rows("E7")
 def test_cycles(t):
-    """A thousand shards that fault, and a thousand restarts, leave every count as it was."""
+    """A thousand shards that fault, that end, and that are killed in the middle of anything, and many restarts of a shard
+    that others wait for, leave every count as it was."""
     count = 1000 if t.full else 150
     cast = Cast()
     pair(cast, "E7", "E7", "ends=%d" % count, "ends.peer", "restart=%d" % (count + 1))
-    plan = ["cycle E7.cycle %d killed /a/attacker A3.ud2" % count, "cycle E7.start %d 0 /a/calls end" % count]
+    plan = ["cycle E7.cycle 1000 killed /a/attacker A3.ud2", "cycle E7.start 1000 0 /a/calls end",
+            "slay E7.slay 1000 killed /a/calls E7.busy"]
     battery = run_battery(t, plan, programs=("attacker", "calls", "talk"), manifest="\n".join(cast.lines))
     judge(t, battery, labels_of(plan))
 

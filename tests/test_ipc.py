@@ -1,7 +1,7 @@
 """Capabilities and channels: who may speak where, and that every message arrives once, whole and in order."""
 
 SCENES = ("order", "full", "small", "both", "call", "exit", "death", "late", "stuffed", "stuck", "asked")
-CAP_SCENES = ("alone", "speak", "subset", "revoke", "recv", "call", "send", "half", "busy")
+CAP_SCENES = ("alone", "speak", "subset", "revoke", "recv", "call", "send", "half", "busy", "elder")
 
 
 def test_channels(t):
@@ -20,7 +20,8 @@ def test_channels(t):
 
 
 def test_capabilities(t):
-    """Grant, subset, restrict, revoke with copies of copies, revoke under a blocked holder, half of the slots, busy."""
+    """Grant, subset, restrict, revoke with copies of copies, revoke under a blocked holder, half of the slots, busy, and a
+    wait that somebody can end who is not waiting."""
     for scene in CAP_SCENES:
         lines = ['shard %s /t/caps args="%s %s"' % (who, scene, who) for who in "abcd"]
         lines += ["channel a b", "channel b c", "channel c d", "channel a c"]

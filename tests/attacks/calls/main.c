@@ -596,6 +596,24 @@ static void f1_look(void)
 		CHECK_EQ(((uint64_t *)LARGE)[i], 0);
 }
 
+/* Takes and gives back something of everything, for ever: to be killed at any instant. */
+static void e7_busy(void)
+{
+	for (uint64_t pages = 1;; pages = pages % 20 + 1) {
+		CHECK_EQ(coconut_mmap(LARGE, pages), 0);
+		BYTES(LARGE)[0] = 'x';
+		for (uint64_t fd = 0; fd < 4; fd++)
+			CHECK_EQ(open_file(), fd);
+		CHECK(coconut_fs_map(0, LARGE + (1UL << 30)) > 0);
+		coconut_serial_write(".", 1); /* a line that it does not end */
+		coconut_yield();
+		CHECK_EQ(coconut_munmap(LARGE + (1UL << 30), 1), 0);
+		for (uint64_t fd = 0; fd < 4; fd++)
+			CHECK_EQ(coconut_fs_close(fd), 0);
+		CHECK_EQ(coconut_munmap(LARGE, pages), 0);
+	}
+}
+
 static void f5_look(void)
 {
 	c10_child();
@@ -627,7 +645,7 @@ static const struct {
 	{"C14", c14_revoke}, {"C14.peer", c14_peer}, {"C15", c15_fill}, {"C15.peer", c15_peer}, {"pledge", pledge},
 	{"peer", wait_for_the_end}, {"B9", b9_registers}, {"E1", e1_frames}, {"E2", e2_tables}, {"E3", e3_capabilities},
 	{"E4", e4_descriptors}, {"sleep", sleep_for_ever}, {"F1.fill", f1_fill}, {"F1.die", f1_die},
-	{"F1.look", f1_look}, {"F5.look", f5_look}, {"time", call_time}, {"time_ac", call_time_ac},
+	{"F1.look", f1_look}, {"F5.look", f5_look}, {"E7.busy", e7_busy}, {"time", call_time}, {"time_ac", call_time_ac},
 };
 
 int main(const char *args)

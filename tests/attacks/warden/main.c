@@ -9,6 +9,7 @@
  *     join LABEL EXPECT                 wait for all that were started
  *     stop LABEL EXPECT                 kill all that were started, and wait for them
  *     cycle LABEL COUNT EXPECT PROGRAM ARGS   run it COUNT times
+ *     slay LABEL COUNT EXPECT PROGRAM ARGS    start it and kill it after a while, which is another one each of COUNT times
  *
  * After each step the warden looks whether anything has come of it: its own memory and registers, its sibling the canary
  * (in all registers and by content), its second sibling that spins in a loop of its own, and the number of frames that it
@@ -225,6 +226,25 @@ static int64_t run_once(struct warden *w, const struct step *step, int expect, c
 	return got;
 }
 
+/* Starts one program and kills it while it runs. */
+static int64_t slay(struct warden *w, const struct step *step, uint64_t patience, const char **problem)
+{
+	int64_t handle = launch(w, step, 4);
+
+	if (handle < 0) {
+		*problem = "the program cannot be started";
+		return handle;
+	}
+	for (uint64_t i = patience % 4; i; i--)
+		coconut_yield();
+	w->harm |= guarded_spin(w->seed, patience * 7919 % 20000);
+	coconut_kill((uint64_t)handle);
+	int64_t got = wait_for(w, handle);
+	if (!expected(step->word[3], got))
+		*problem = "the program ended otherwise";
+	return got;
+}
+
 static void take_step(struct warden *w, const struct step *step)
 {
 	const char *verb = step->word[0], *problem = NULL, *harm;
@@ -235,6 +255,9 @@ static void take_step(struct warden *w, const struct step *step)
 	} else if (word_is(verb, "cycle")) {
 		for (uint64_t i = number_of(step->word[2]); i && !problem; i--)
 			got = run_once(w, step, 3, &problem);
+	} else if (word_is(verb, "slay")) {
+		for (uint64_t i = number_of(step->word[2]); i && !problem; i--)
+			got = slay(w, step, i, &problem);
 	} else if (word_is(verb, "start")) {
 		got = launch(w, step, 2);
 		if (got < 0)

@@ -332,6 +332,34 @@ static void busy_c(void)
 	tell(2, 'z');
 }
 
+/* ---- elder: c waits through a copy of a copy, for b, who waits for c: no deadlock as long as a, from whom it comes, can
+ * take it back ---- */
+
+static void elder_a(void)
+{
+	CHECK_EQ(coconut_cap_grant(0, 0, ALL), 2);
+	tell(0, 'g');
+	busy_wait(700); /* long enough for a search */
+	CHECK_EQ(coconut_cap_revoke(0), 0);
+}
+
+static void elder_b(void)
+{
+	hear(0, 'g');
+	CHECK_EQ(coconut_cap_grant(2, 1, SR), 3);
+	tell(1, 'g');
+	hear(1, 'd');
+}
+
+static void elder_c(void)
+{
+	char buf[8];
+
+	hear(0, 'g');
+	REFUSED(BADHANDLE, coconut_channel_recv(3, buf, sizeof(buf)));
+	tell(0, 'd');
+}
+
 static void run(const char *scene, char who)
 {
 	if (same(scene, "alone"))
@@ -346,6 +374,8 @@ static void run(const char *scene, char who)
 		who == 'a' ? taken_a() : who == 'b' ? taken_b() : who == 'c' ? taken_c(scene) : (void)0;
 	else if (same(scene, "half"))
 		who == 'a' ? half_a() : who == 'b' ? half_b() : (void)0;
+	else if (same(scene, "elder"))
+		who == 'a' ? elder_a() : who == 'b' ? elder_b() : who == 'c' ? elder_c() : (void)0;
 	else if (same(scene, "busy"))
 		who == 'a' ? busy_a() : who == 'b' ? busy_b() : who == 'c' ? busy_c() : (void)0;
 	else
