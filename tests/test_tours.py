@@ -2,9 +2,12 @@
 
 import importlib
 import os
+import pty
 import re
+import select
 import shutil
 import sys
+import time
 
 import harness
 
@@ -63,6 +66,42 @@ def test_ipc(t):
 def test_dma(t):
     """The tour of a copy by DMA."""
     check_tour(t, "dma")
+
+
+def test_keys(t):
+    """At a terminal each stop waits: Enter goes on, g leaves the visitor in gdb, q ends."""
+    if not shutil.which("gdb"):
+        t.skip("there is no gdb")
+    for last, wanted in (("g", "wrong  /shards/tour"), ("q", "")):
+        said = at_terminal(t, "./run.sh --tour fault", ["", last] + (["shards", "kill", "quit"] if last == "g" else []))
+        t.check("Stop 2 of 6" in said and "Stop 3 of 6" not in said and wanted in said, "after %s: %s" % (last, said[-300:]))
+
+
+def at_terminal(t, command, lines):
+    """Runs a command at a terminal of its own; types a line whenever it is asked for one. Returns what was shown."""
+    ours, theirs = pty.openpty()
+    process = harness.start(["bash", "-c", command], cwd=t.root, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown, deadline = "", time.monotonic() + 300
+    prompts = re.compile(r"q ends: |\(gdb\) (?!\w)")
+    try:
+        while time.monotonic() < deadline:
+            if select.select([ours], [], [], 1)[0]:
+                try:
+                    shown += os.read(ours, 65536).decode(errors="replace")
+                except OSError:  # the other side has closed
+                    break
+            elif lines and prompts.search(shown[-20:]):
+                os.write(ours, lines.pop(0).encode() + b"\n")
+            elif process.poll() is not None:
+                break
+    finally:
+        harness.end_group(process, 15)
+        harness.finish(process, 60)
+        os.close(ours)
+    t.log(shown)
+    t.equal((lines, process.returncode), ([], 3), "what was left to type, and the status")
+    return shown
 
 
 def test_lost(t):

@@ -228,6 +228,7 @@ class Guide:
 
 def lead(name, show_source):
     """Leads through a tour, from a machine that waits before its first instruction."""
+    gdb.execute("set pagination off")  # Enter is for the tour
     try:
         Guide(name, show_source).walk()
     except (Lost, ValueError, gdb.error) as problem:
