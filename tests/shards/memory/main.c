@@ -91,7 +91,12 @@ static void quota(void)
 	REFUSED(QUOTA, coconut_mmap(LARGE + pages * PAGE, 1));
 	REFUSED(QUOTA, coconut_mmap(LARGE + 0x40000000, 1)); /* needs page tables, for which no frame is left */
 	REFUSED(QUOTA, coconut_mmap(SMALL, 1));
-	CHECK_EQ(coconut_munmap(LARGE, pages), 0);
+	CHECK_EQ(coconut_munmap(LARGE, 2), 0);
+	REFUSED(QUOTA, coconut_mmap(LARGE + 0x40000000, 1)); /* two frames are too few for a page and two tables ... */
+	CHECK_EQ(coconut_munmap(LARGE + 2 * PAGE, 1), 0);
+	CHECK_EQ(coconut_mmap(LARGE + 0x40000000, 1), 0); /* ... and three are enough */
+	CHECK_EQ(coconut_munmap(LARGE + 0x40000000, 1), 0);
+	CHECK_EQ(coconut_munmap(LARGE + 3 * PAGE, pages - 3), 0);
 	for (int i = 0; i < 50; i++) {
 		REFUSED(QUOTA, coconut_mmap(LARGE, pages + 1));
 		CHECK_EQ(coconut_mmap(LARGE + (uint64_t)i * 0x40000000, 1), 0);
