@@ -103,9 +103,13 @@ class CoveredTest(harness.Test):
         self.image = image
         self.reached = set()
         self.rows_left = []
+        self.problems = []
 
-    def row(self, *_, **__):
-        """The rows of such a test are reported elsewhere."""
+    def row(self, name, problem=None, *_, **__):
+        """The rows of such a test are reported elsewhere, but one that fails here makes what it reached doubtful."""
+        if problem:
+            self.problems.append("%s: %s" % (name, problem))
+            self.log("failed: %s: %s" % (name, problem))
 
     def start(self, *arguments, build=None, options=(), **others):
         """Starts a boot as harness.Test does. One of a variant counts where its functions are those of the image."""
