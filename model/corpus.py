@@ -5,7 +5,7 @@ Owns the notation of plots.txt and the rules of English that no template can kno
 The same seed gives the same bytes on every machine: randomness comes only from random.Random(seed).random().
 Read next: plots.txt (what is told), tokenizer.py (how text becomes tokens).
 
-    corpus.py STORIES SEED > corpus.txt
+    corpus.py STORIES SEED [TELLINGS] > corpus.txt
 
 The notation inside a wording: {name} is a slot, [a|b|] one of the alternatives, {name:=text} expands text, prints it
 and keeps it as {name} for the rest of the story. A slot is a character's name or pronoun, a stock or a phrase.
@@ -17,6 +17,9 @@ import sys
 
 # Words in the longest story: about 230 tokens, so that every story ends well inside the model's 256.
 LONGEST = 118
+# How often a story is told with another cast. What changes between tellings can only be known from the story itself, so
+# the model learns to look back instead of learning stories by heart.
+TELLINGS = 5
 PLOTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plots.txt")
 
 # Subject, possessive, object and reflexive pronouns, and the nouns, of the two sexes.
@@ -73,28 +76,31 @@ class Book:
             sys.exit(f"{where}: expected a section, '-', '?' or '|', found: {line}")
 
 
+def pick(rng, items):
+    """One item, all equally likely. Uses random() alone, whose sequence Python guarantees between versions."""
+    return items[int(rng.random() * len(items))]
+
+
 class Teller:
     """Tells one story: keeps what the story has already decided, so that a slot always means the same thing."""
 
-    def __init__(self, book, rng):
-        self.book, self.rng = book, rng
+    def __init__(self, book, telling, casting):
+        self.book = book
+        self.telling = telling  # decides plot and wordings
+        self.casting = casting  # decides who and what the story is about
         self.bound = {}       # slot -> text, fixed for this story
         self.told = ""        # the story so far, to see who has appeared
         self.last_draw = {}   # phrase -> its last wording, so that it is not used twice in a row
         for prefix, slot in CHARACTERS.items():
             self._cast(prefix, slot)
 
-    def pick(self, items):
-        """One item, all equally likely. Uses random() alone, whose sequence Python guarantees between versions."""
-        return items[int(self.rng.random() * len(items))]
-
     def chance(self, share):
         """True in this share of the draws."""
-        return self.rng.random() < share
+        return self.telling.random() < share
 
     def _cast(self, prefix, slot):
         """Chooses sex and name of the character in this slot and binds its pronouns, plain and capitalised."""
-        sex = self.pick(["girl", "boy"])
+        sex = pick(self.casting, ["girl", "boy"])
         if slot == "A":
             names = ELDERS[sex]
         elif slot in "PQ":
@@ -102,7 +108,7 @@ class Teller:
         else:
             names = self.book.stocks[sex]
         taken = set(self.bound.values())
-        self.bound[slot] = self.pick([name for name in names if name not in taken])
+        self.bound[slot] = pick(self.casting, [name for name in names if name not in taken])
         for form, word in FORMS[sex].items():
             self.bound[prefix + form] = word
             self.bound[(prefix + form).capitalize()] = word.capitalize()
@@ -119,13 +125,13 @@ class Teller:
         if base not in self.book.stocks:
             raise KeyError(f"plots.txt has no slot, phrase or stock {{{name}}}")
         taken = {self.bound.get(base), self.bound.get(base + "2")}
-        self.bound[name] = self.pick([item for item in self.book.stocks[base] if item not in taken])
+        self.bound[name] = pick(self.casting, [item for item in self.book.stocks[base] if item not in taken])
         return self.bound[name]
 
     def _phrase(self, name):
         """A wording of this phrase, another one than last time (three tries: short phrases may have no other)."""
         for _ in range(3):
-            text = self.expand(self.pick(self.book.phrases[name]))
+            text = self.expand(pick(self.telling, self.book.phrases[name]))
             if text != self.last_draw.get(name):
                 break
         self.last_draw[name] = text
@@ -142,7 +148,7 @@ class Teller:
             end = closing(text, at)
             inner = text[at + 1:end]
             if text[at] == "[":
-                out.append(self.expand(self.pick(alternatives(inner))))
+                out.append(self.expand(pick(self.telling, alternatives(inner))))
             elif ":=" in inner:
                 name, _, value = inner.partition(":=")
                 if name not in self.bound:
@@ -160,7 +166,7 @@ class Teller:
         for place, (optional, wordings) in enumerate(beats):
             if optional and self.chance(0.5):
                 continue
-            wording = self.pick(wordings)
+            wording = pick(self.telling, wordings)
             text = self.garnish(self.expand(self.name_names(wording)))
             if 2 <= place < len(beats) - 2 and self.chance(0.4):
                 text = self.link(text)
@@ -187,7 +193,7 @@ class Teller:
         determiner, noun = match[1], match[2]
         if noun not in self.book.adjectives or self.chance(0.3):
             return match[0]
-        return f"{determiner} {self.pick(self.book.adjectives[noun])} {noun}"
+        return f"{determiner} {pick(self.casting, self.book.adjectives[noun])} {noun}"
 
     def _address(self, match):
         """For a quote and its speaker: three times in five with the listener's name at the end. The friend and the
@@ -249,23 +255,26 @@ def polish(text):
     return re.sub(r"([.!?] \"?)([a-z])", lambda m: m[1] + m[2].upper(), text)
 
 
-def stories(count, seed):
-    """Yields count stories of at most LONGEST words; the same arguments always give the same texts. A story that comes
-    out longer is told again from the same plot, so that long plots are not rarer than short ones."""
-    book, rng = Book(), random.Random(seed)
+def stories(count, seed, tellings=TELLINGS):
+    """Yields count stories of at most LONGEST words; the same arguments always give the same texts. Each drawn story is
+    told `tellings` times in the same words with other people and things. A telling that comes out too long is drawn
+    again from the same plot, so that long plots are not rarer than short ones."""
+    book = Book()
     plots = sorted(book.plots)
-    for _ in range(count):
-        plot = plots[int(rng.random() * len(plots))]
-        story = Teller(book, rng).story(plot)
+    casting = random.Random(seed)
+    for number in range(count):
+        telling = random.Random(seed * 1000000 + number // tellings)
+        plot = pick(telling, plots)
+        story = Teller(book, telling, casting).story(plot)
         while len(story.split()) > LONGEST:
-            story = Teller(book, rng).story(plot)
+            story = Teller(book, telling, casting).story(plot)
         yield story
 
 
 def main():
-    if len(sys.argv) != 3:
-        sys.exit("usage: corpus.py STORIES SEED > corpus.txt")
-    for story in stories(int(sys.argv[1]), int(sys.argv[2])):
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: corpus.py STORIES SEED [TELLINGS] > corpus.txt")
+    for story in stories(*map(int, sys.argv[1:])):
         print(story)
 
 

@@ -8,7 +8,8 @@
  * positions begin at 0, so training sees exactly what generation sees: BOS, the story, BOS.
  * All activations are (token, feature), row-major; n is the number of tokens in the batch.
  *
- *   train TOKENS HELD_OUT OUT STEPS     train for STEPS steps, write the checkpoint OUT at the end
+ *   train TOKENS HELD_OUT OUT STEPS RATE [FROM]     train for STEPS steps with this peak learning rate, from the checkpoint
+ *                                       FROM or from random weights; write the checkpoint OUT now and then, and at the end
  *   sample CHECKPOINT TOKENIZER TEMPERATURE TOPP FIRST_SEED COUNT     print samples as llama2.c's run.c would
  *   gradcheck                           compare the backward pass with finite differences on a tiny model
  *
@@ -38,12 +39,14 @@ enum {
 };
 
 static const real NORM_EPSILON = 1e-5;
+static const double RARE = 0.01;   /* share of the corpus below which a token counts as rare */
+static const real REPEATED = 4;    /* weight of a rare token's later mentions */
 
 struct shape {
     int dim, hidden, layers, heads, kv_heads, vocab, seq;  /* widths are multiples of STRIP, head size too */
 };
 
-static const struct shape STORY_SHAPE = {128, 256, 5, 4, 2, 1024, 256};
+static const struct shape STORY_SHAPE = {128, 256, 5, 4, 2, 2048, 256};
 static const struct shape TINY_SHAPE = {64, 64, 2, 2, 1, 64, 32};
 
 /* Pointers into one block of numbers; parameters, gradients and both AdamW moments each have such a block. */
@@ -73,6 +76,7 @@ struct trainer {
     real *dx, *dnormed, *dq, *dk, *dv, *dmixed, *dgate, *dup;
     real *scores, *dscores, *head;              /* (seq, seq) twice, (head_size, seq): one story, one head */
     int tokens[BATCH_TOKENS], targets[BATCH_TOKENS], positions[BATCH_TOKENS];
+    real weights[BATCH_TOKENS];      /* how much each target counts in the gradient, see weigh() */
     int starts[MAX_STORIES + 1], stories, n;    /* story s is tokens[starts[s]] to tokens[starts[s + 1] - 1] */
 };
 
@@ -499,16 +503,21 @@ static void layer_back(struct trainer *t, int l)
     rms_norm_back(n, dim, s->in, t->w.norm_attention + l * dim, t->dnormed, t->dx, t->g.norm_attention + l * dim);
 }
 
-/* Computes all gradients of the batch's mean loss. Call after forward() and softmax_loss(), whose probabilities become
+/* Computes all gradients of the batch's weighted mean loss. Call after forward() and softmax_loss(), whose probabilities become
  * d(logits) in place. */
 static void backward(struct trainer *t)
 {
     const int dim = t->shape.dim, vocab = t->shape.vocab, n = t->n;
     memset(t->grads, 0, sizeof(real) * t->parameters);
+    real whole = 0;
     for (int r = 0; r < n; r++)
-        t->logits[(size_t)r * vocab + t->targets[r]] -= 1;
-    for (size_t i = 0; i < (size_t)n * vocab; i++)
-        t->logits[i] /= n;
+        whole += t->weights[r];
+    for (int r = 0; r < n; r++) {
+        real *row = t->logits + (size_t)r * vocab;
+        row[t->targets[r]] -= 1;
+        for (int i = 0; i < vocab; i++)
+            row[i] *= t->weights[r] / whole;
+    }
     memset(t->dnormed, 0, sizeof(real) * n * dim);
     memset(t->dx, 0, sizeof(real) * n * dim);
     linear_back(t, t->normed_last, t->w.embedding, t->logits, dim, vocab, t->dnormed, t->g.embedding);
@@ -522,16 +531,16 @@ static void backward(struct trainer *t)
 
 /* ---------------------------------------------------------------- optimiser */
 
-static const double PEAK_RATE = 2.5e-3, FINAL_SHARE = 0.02, BETA1 = 0.9, BETA2 = 0.99, DECAY = 0.05, CLIP = 1.0;
+static const double FINAL_SHARE = 0.02, BETA1 = 0.9, BETA2 = 0.99, DECAY = 0.01, CLIP = 1.0;
 enum { WARM_UP = 200 };
 
 /* The learning rate of this step: a straight line up, then half a cosine down to FINAL_SHARE of the peak. */
-static double learning_rate(int step, int steps)
+static double learning_rate(double peak, int step, int steps)
 {
     if (step < WARM_UP)
-        return PEAK_RATE * (step + 1) / WARM_UP;
+        return peak * (step + 1) / WARM_UP;
     const double progress = (double)(step - WARM_UP) / (steps - WARM_UP);
-    return PEAK_RATE * (FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + cos(3.141592653589793 * progress)));
+    return peak * (FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + cos(3.141592653589793 * progress)));
 }
 
 /* One AdamW step; gradients longer than CLIP altogether are scaled down to it first. */
@@ -559,6 +568,8 @@ struct corpus {
     int stories;
     int *order;       /* the order in which the stories are read, shuffled for each pass */
     int next;
+    double *shares;   /* of each token among all the corpus' tokens */
+    int *last_story;  /* in which each token was last seen by weigh(), or -1 */
 };
 
 /* Reads a file of u16 tokens written by `tokenizer.py encode`; every story must fit seq and vocab. */
@@ -572,8 +583,9 @@ static struct corpus read_corpus(const char *path, const struct shape *s)
     fseek(file, 0, SEEK_END);
     const size_t count = ftell(file) / sizeof(uint16_t);
     rewind(file);
-    struct corpus c = {malloc(count * sizeof(uint16_t)), malloc((count + 1) * sizeof(size_t)), -1, NULL, 0};
-    if (!c.tokens || !c.starts || fread(c.tokens, sizeof(uint16_t), count, file) != count)
+    struct corpus c = {malloc(count * sizeof(uint16_t)), malloc((count + 1) * sizeof(size_t)), -1, NULL, 0,
+                       calloc(s->vocab, sizeof(double)), malloc(s->vocab * sizeof(int))};
+    if (!c.tokens || !c.starts || !c.shares || !c.last_story || fread(c.tokens, sizeof(uint16_t), count, file) != count)
         exit(1);
     fclose(file);
     for (size_t i = 0; i < count; i++) {
@@ -583,7 +595,10 @@ static struct corpus read_corpus(const char *path, const struct shape *s)
         }
         if (c.tokens[i] == BOS)
             c.starts[++c.stories] = i;
+        c.shares[c.tokens[i]] += 1.0 / count;
     }
+    for (int i = 0; i < s->vocab; i++)
+        c.last_story[i] = -1;
     c.order = calloc(c.stories > 0 ? c.stories : 1, sizeof(int));
     for (int i = 0; i < c.stories; i++)
         c.order[i] = i;
@@ -600,6 +615,15 @@ static void shuffle(struct corpus *c, uint64_t *rng)
         c->order[other] = kept;
     }
     c->next = 0;
+}
+
+/* The weight of a target: REPEATED for a word that is rare in the corpus and has stood in this story before, 1 for all
+ * others. Such words are the names and things that a story must keep straight, and only looking back finds them. */
+static real weigh(struct corpus *c, int story, int token)
+{
+    const int repeated = c->last_story[token] == story && c->shares[token] < RARE;
+    c->last_story[token] = story;
+    return repeated ? REPEATED : 1;
 }
 
 /* Fills the batch with the next whole stories, as many as fit; rng is NULL for a set that is read in file order. */
@@ -622,6 +646,7 @@ static void next_batch(struct trainer *t, struct corpus *c, uint64_t *rng)
             t->tokens[t->n] = c->tokens[start + i];
             t->targets[t->n] = c->tokens[start + i + 1];
             t->positions[t->n] = i;
+            t->weights[t->n] = weigh(c, story, t->targets[t->n]);
         }
         c->next++;
     }
@@ -701,15 +726,17 @@ static struct trainer *read_checkpoint(const char *path)
 
 /* ---------------------------------------------------------------- commands */
 
-/* Trains for `steps` steps from fixed seeds and writes the checkpoint: same machine and compiler, same bytes. */
-static int train(const char *tokens, const char *held_out, const char *out, int steps)
+/* Trains for `steps` steps from fixed seeds, and from the checkpoint `from` unless it is NULL; writes the checkpoint now and
+ * then, and at the end: same machine and compiler, same bytes. */
+static int train(const char *tokens, const char *held_out, const char *out, int steps, double rate, const char *from)
 {
-    struct trainer *t = new_trainer(STORY_SHAPE);
+    struct trainer *t = from ? read_checkpoint(from) : new_trainer(STORY_SHAPE);
     struct corpus learned = read_corpus(tokens, &t->shape), held = read_corpus(held_out, &t->shape);
     uint64_t rng = 20250101;
     double seen = 0, recent = 0;
     const time_t start = time(NULL);
-    randomize(t, 42);
+    if (!from)
+        randomize(t, 42);
     printf("%zu parameters, %d stories, %d held out, %d steps\n", t->parameters, learned.stories, held.stories, steps);
     for (int step = 0; step < steps; step++) {
         next_batch(t, &learned, &rng);
@@ -717,13 +744,15 @@ static int train(const char *tokens, const char *held_out, const char *out, int 
         recent += softmax_loss(t);
         seen += t->n;
         backward(t);
-        update(t, step, learning_rate(step, steps));
+        update(t, step, learning_rate(rate, step, steps));
         if ((step + 1) % 100 == 0) {
             printf("step %d  loss %.4f  tokens %.2f M  seconds %ld", step + 1, recent / 100, seen / 1e6,
                    (long)(time(NULL) - start));
             recent = 0;
-            if ((step + 1) % 500 == 0 || step + 1 == steps)
+            if ((step + 1) % 500 == 0) {
                 printf("  held out %.4f", evaluate(t, &held));
+                write_checkpoint(t, out);
+            }
             printf("\n");
             fflush(stdout);
         }
@@ -854,6 +883,7 @@ static int gradcheck(void)
         t->tokens[i] = random_bits(&rng) % t->shape.vocab;
         t->targets[i] = random_bits(&rng) % t->shape.vocab;
         t->positions[i] = i < 13 ? i : i - 13;
+        t->weights[i] = 1;
     }
     loss_of(t);
     backward(t);
@@ -875,8 +905,8 @@ static int gradcheck(void)
 
 int main(int argc, char **argv)
 {
-    if (argc == 6 && strcmp(argv[1], "train") == 0)
-        return train(argv[2], argv[3], argv[4], atoi(argv[5]));
+    if ((argc == 7 || argc == 8) && strcmp(argv[1], "train") == 0)
+        return train(argv[2], argv[3], argv[4], atoi(argv[5]), atof(argv[6]), argc == 8 ? argv[7] : NULL);
     if (argc == 8 && strcmp(argv[1], "sample") == 0) {
         struct trainer *t = read_checkpoint(argv[2]);
         char **names = read_tokenizer(argv[3], t->shape.vocab);
@@ -886,7 +916,7 @@ int main(int argc, char **argv)
     }
     if (argc == 2 && strcmp(argv[1], "gradcheck") == 0)
         return gradcheck();
-    fprintf(stderr, "usage: train train TOKENS HELD_OUT OUT STEPS\n"
+    fprintf(stderr, "usage: train train TOKENS HELD_OUT OUT STEPS RATE [FROM]\n"
                     "       train sample CHECKPOINT TOKENIZER TEMPERATURE TOPP FIRST_SEED COUNT\n"
                     "       train gradcheck\n");
     return 2;
