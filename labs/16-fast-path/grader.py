@@ -1,0 +1,36 @@
+"""Grader of lab 16: a CALL costs clearly less than SEND and RECV, and means the same."""
+
+import machine
+
+PERCENT = 80
+SCENES = ("order", "full", "small", "both", "call", "exit", "late", "stuffed", "stuck", "asked")
+
+REQUIREMENTS = {
+    "cost": (4, "in instructions, a round trip by CALL costs at most %d %% of one by SEND and RECV" % PERCENT),
+    "meaning": (3, "messages arrive once, whole and in order, also with full queues and peers that go away"),
+    "priority": (3, "a shard that comes before the peer runs before it"),
+    "holders": (1, "a second holder of an end is refused while a CALL waits there"),
+}
+
+
+def grade(lab):
+    run = lab.boot("shard client /c/callcost args=\"client\"\nshard server /c/callcost args=\"server\"\nchannel client server",
+                   options=machine.ICOUNT)
+    percent = run.codes.get("client")
+    measured = run.ended and isinstance(percent, int) and 1 <= percent <= 1000
+    lab.judge("cost", measured and percent <= PERCENT, "at most %d %%" % PERCENT,
+              "%d %%" % percent if measured else run.words(), run)
+    lines = []
+    for scene in SCENES:
+        lines += ["shard %s-%s /t/channels args=\"%s %s\"" % (scene, side, scene, side) for side in "ab"]
+        lines.append("channel %s-a %s-b" % (scene, scene))
+    lines += ["shard early /c/turns priority=high args=\"early\"", "shard late-one /c/turns priority=low args=\"late\"",
+              "channel early late-one"]
+    lab.judge_good("meaning", lab.boot("\n".join(lines)))
+    lines = ["shard client /c/turns priority=high args=\"client\"", "shard middle /c/turns args=\"middle\"",
+             "shard server /c/turns priority=low args=\"server\"", "shard starter /c/turns priority=low args=\"go\"",
+             "channel client middle", "channel client server", "channel client starter"]
+    lab.judge_good("priority", lab.boot("\n".join(lines), options=machine.ICOUNT))
+    lines = ["shard %s /t/caps args=\"busy %s\"" % (who, who) for who in "abcd"]
+    lines += ["channel a b", "channel b c", "channel c d", "channel a c"]
+    lab.judge_good("holders", lab.boot("\n".join(lines)))
