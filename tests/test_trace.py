@@ -9,8 +9,8 @@ import xml.etree.ElementTree as xml
 MANIFEST = """shard faulty /t/debugged args="faulty" priority=high
 shard giver /t/debugged args="giver"
 shard taker /t/debugged args="taker" priority=low
-shard source /shards/gpu-hal args="role=source bytes=8192" after=taker
-shard target /shards/gpu-hal args="role=target" priority=high after=taker
+shard source /shards/gpu-hal args="role=source peer=1 bytes=8192" after=taker
+shard target /shards/gpu-hal args="role=target peer=0" priority=high after=taker
 gpu source
 gpu target
 channel giver taker
