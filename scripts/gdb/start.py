@@ -3,7 +3,7 @@
 run.sh --gdb writes a script that imports this file and calls begin(). Another front end says `source scripts/gdb/start.py`
 after it has loaded build/supervisor.elf, and `python watch()` once it is attached; .vscode/launch.json does.
 
-The rooms: layout.py, words.py and pages.py know nothing of gdb and are tested by themselves; kernel.py reaches the machine;
+The rooms: layout.py, words.py, pages.py and paragraphs.py know nothing of gdb and are tested by themselves; kernel.py reaches the machine;
 symbols.py, shards.py, memory.py, traps.py, devices.py and tours.py are the commands. Read next: layout.py.
 """
 
