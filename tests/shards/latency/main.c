@@ -281,7 +281,7 @@ static void gpu(uint64_t bytes)
 {
 	CHECK_EQ(coconut_gpu_dma(1, 0, bytes), 0);
 	CHECK_EQ(coconut_gpu_unveil(0, PAGE), 0);
-	REFUSED(RIGHTS, coconut_gpu_dma(1, PAGE, bytes));
+	REFUSED(VEILED, coconut_gpu_dma(1, PAGE, bytes));
 }
 
 static void listener(void)
