@@ -9,4 +9,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 source scripts/common.sh
 source scripts/tools.sh
 require_tools
+install_for_tests
 exec python3 tests/run.py "$@"

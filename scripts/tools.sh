@@ -80,6 +80,15 @@ require_gdb() {
 	command -v gdb >/dev/null || die "gdb could not be installed; apt-get said why above."
 }
 
+# install_for_tests: gdb and clang (with libFuzzer), which some tests need; where they cannot be installed these are skipped.
+install_for_tests() {
+	local packages=()
+	command -v gdb >/dev/null || packages+=(gdb)
+	command -v clang >/dev/null || packages+=(clang libclang-rt-14-dev)
+	((${#packages[@]})) || return 0
+	may_install && install_packages "${packages[@]}" || say "without ${packages[*]} some tests are skipped."
+}
+
 # may_install: true when we are root, or sudo works here (a terminal can be asked for the password).
 may_install() {
 	[[ ${NO_INSTALL:-} != 1 ]] && command -v apt-get >/dev/null || return 1
