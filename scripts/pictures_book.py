@@ -391,7 +391,8 @@ def draw_file(seen):
             picture.text(at + width // 2, y + 66, "R+NX" if borrowed else "R+W+NX", QUIET, 11, "middle")
             at += width + 4
         picture.arrow([(at + 4, y + 50), (540, 130 if y < 100 else 154)], GREEN)
-    picture.box(540, 100, 196, 84, ["ramdisk", "%d frames in both" % len(both), "read-only, borrowed"], GREEN)
+    shared = "all of them in both" if both == frames[0] else "%d frames in both" % len(both)
+    picture.box(540, 100, 196, 84, ["ramdisk", shared, "read-only, borrowed"], GREEN)
     picture.text(24, 284, "green: pages of files, copied nowhere; gold: memory of the shard's own.", QUIET, 13)
     return picture
 
