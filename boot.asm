@@ -27,7 +27,7 @@ PDPT_IMAGE      equ 510                         ; index of IMAGE_BASE, bits 38..
 LARGE_2M        equ 0x200000
 
 extern supervisor_main, interrupt_dispatch, syscall_dispatch, syscall_bad_return
-extern current, current_stack_top, tss, cpu_has_smap
+extern current, current_stack_top, kernel_since, tss, cpu_has_smap
 
 TSS_RSP0        equ 4                           ; SDM Vol. 3A 8.7
 
@@ -257,7 +257,8 @@ interrupt_return:
 ;
 ;   1. the kernel stack of this shard
 ;   2. what C may overwrite and the shard must get back
-;   3. int64_t syscall_dispatch(a0, a1, a2, a3, a4, number); the ABI's r10 is C's rcx
+;   3. from now on the clock runs for this shard's call;
+;      int64_t syscall_dispatch(a0, a1, a2, a3, a4, number); the ABI's r10 is C's rcx
 ;   4. everything back, the result in rax; a return address outside the lower half would fault in ring 0
 ;      on some processors (CVE-2012-0217), so it never reaches sysret
 global syscall_entry
@@ -266,8 +267,11 @@ syscall_entry:
         mov     rsp, [rel current_stack_top]
         push    qword [rel user_rsp]            ; 2.
         PUSH    r11, rcx, r10, r9, r8, rdx, rsi, rdi
-        mov     rcx, r10                        ; 3.
-        mov     r9, rax
+        mov     r9, rax                         ; 3.
+        rdtsc
+        mov     [rel kernel_since], eax
+        mov     rdx, [rsp + SYSCALL_FRAME_RDX]
+        mov     rcx, r10
         call    syscall_dispatch
 %if ABLATION != ABLATION_sysret_rip
         cmp     dword [rsp + SYSCALL_FRAME_RIP_HIGH], USER_RIP_HIGH_MAX

@@ -25,7 +25,7 @@ END
 }
 
 # The supervisor is compiled with general registers only: FPU state belongs to the shards (boot.asm saves it).
-kernel_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=kernel
+kernel_cflags=(-std=gnu11 -g -Os -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=kernel
 	-mno-red-zone -mgeneral-regs-only -mpreferred-stack-boundary=3 -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing)
 
 # The loader is a PE file made from a shared library, which is how gnu-efi does it; without GNU_EFI_USE_MS_ABI every

@@ -127,6 +127,8 @@ static uint32_t index_of(const struct capability *cap)
 void cap_revoke_index(uint32_t top)
 {
 	cap_mark(&caps, top);
+	if (caps.entry[top].revoked == CAP_CHANNEL)
+		channels_withdraw();
 	while (caps.entry[top].revoked) {
 		uint32_t leaf = cap_leaf(&caps, top);
 		struct shard *holder = &shards[leaf / COCONUT_CAP_SLOTS];
@@ -150,24 +152,40 @@ void caps_drop_all(struct shard *shard)
 			cap_revoke_index(i);
 }
 
+/* Returns the capability that argument number `argument` of a call names, when it is of the given type (0: any) and has
+ * the given rights; otherwise NULL, with the refusal in `*error`. */
+const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error)
+{
+	static const char *const wrong_type[] = {
+		[CAP_CHANNEL] = "the capability is not for a channel", [CAP_SHARD] = "the capability is not for a shard",
+		[CAP_MEMORY] = "the capability is not for memory", [CAP_GPU_DMA] = "the capability is not for a GPU partition"};
+	static const char *const no_right[] = {
+		"the capability lacks the right SEND", "the capability lacks the right RECV", "the capability lacks the right GRANT",
+		"the capability lacks the right CREATE", "the capability lacks the right WAIT", "the capability lacks the right KILL"};
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+
+	if (!cap)
+		*error = refuse(COCONUT_E_BADHANDLE, argument, handle, "the handle names no capability");
+	else if (type && cap->type != type)
+		*error = refuse(COCONUT_E_TYPE, argument, handle, wrong_type[type]);
+	else if (rights & ~cap->rights)
+		*error = refuse(COCONUT_E_RIGHTS, argument, handle, no_right[__builtin_ctz(rights & ~cap->rights)]);
+	else
+		return cap;
+	return NULL;
+}
+
 /* CAP_GRANT: gives the shard at the other end of `channel` a copy of `handle` with a subset of its rights.
  * Returns the handle that the copy has there. */
 int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights)
 {
-	const struct capability *cap = cap_find(&caps, current->id, handle);
-	const struct capability *way = cap_find(&caps, current->id, channel);
+	const struct capability *cap, *way;
 	int receiver, granted;
+	int64_t error;
 
-	if (!cap)
-		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
-	if (!way)
-		return refuse(COCONUT_E_BADHANDLE, 2, channel, "the handle names no capability");
-	if (way->type != CAP_CHANNEL)
-		return refuse(COCONUT_E_TYPE, 2, channel, "the capability is not for a channel");
-	if (!(cap->rights & CAP_RIGHT_GRANT) && !ABLATE(grant))
-		return refuse(COCONUT_E_RIGHTS, 1, handle, "the capability lacks the right GRANT");
-	if (!(way->rights & CAP_RIGHT_SEND))
-		return refuse(COCONUT_E_RIGHTS, 2, channel, "the channel capability lacks the right SEND");
+	if (!(cap = cap_use(1, handle, 0, ABLATE(grant) ? 0 : CAP_RIGHT_GRANT, &error)) ||
+	    !(way = cap_use(2, channel, CAP_CHANNEL, CAP_RIGHT_SEND, &error)))
+		return error;
 	if (rights == 0)
 		return refuse(COCONUT_E_INVAL, 3, rights, "there are no rights to grant");
 	if (rights & ~(uint64_t)cap->rights)
@@ -186,23 +204,23 @@ int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights)
 /* CAP_REVOKE: gives up the capability and takes back every copy that was granted from it. */
 int64_t sys_cap_revoke(uint64_t handle)
 {
-	const struct capability *cap = cap_find(&caps, current->id, handle);
+	int64_t error = 0;
+	const struct capability *cap = cap_use(1, handle, 0, 0, &error);
 
-	if (!cap)
-		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
-	cap_revoke_index(index_of(cap));
-	return 0;
+	if (cap)
+		cap_revoke_index(index_of(cap));
+	return error;
 }
 
 /* CAP_RESTRICT: keeps only those of the capability's rights that `rights` names. */
 int64_t sys_cap_restrict(uint64_t handle, uint64_t rights)
 {
-	const struct capability *cap = cap_find(&caps, current->id, handle);
+	int64_t error = 0;
+	const struct capability *cap = cap_use(1, handle, 0, 0, &error);
 
-	if (!cap)
-		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
-	caps.entry[index_of(cap)].rights &= (uint8_t)rights;
-	return 0;
+	if (cap)
+		caps.entry[index_of(cap)].rights &= (uint8_t)rights;
+	return error;
 }
 
 /* CAP_INSPECT: returns type << 48 | resource << 16 | rights. */

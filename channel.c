@@ -17,7 +17,7 @@
 #define INBOX 4 /* messages that one direction queues */
 #define ENDS (2 * MAX_CHANNELS)
 
-enum end_state {
+enum __attribute__((packed)) end_state {
 	END_UNUSED,
 	END_PENDING, /* its home has not started yet: messages to it wait */
 	END_OPEN,
@@ -32,23 +32,32 @@ struct message {
 struct end {
 	enum end_state state;
 	uint8_t home;
-	uint8_t first, count;     /* of the inbox */
-	uint32_t closings;        /* how often it has closed: a wait must not outlast one */
-	struct shard *receivers;  /* blocked until the inbox has a message, first come first */
-	struct shard *senders;    /* blocked until the inbox has room */
-	struct shard *caller;     /* inside a CALL that waits for its answer here */
-	struct message inbox[INBOX];
-};
+	uint8_t first, count;    /* of the inbox */
+	uint32_t closings;       /* how often it has closed: a wait must not outlast one */
+	struct shard *receivers; /* blocked until the inbox has a message, first come first */
+	struct shard *senders;   /* blocked until the inbox has room */
+	struct shard *caller;    /* inside a CALL that waits for its answer here */
+	struct message *inbox;   /* INBOX of them */
+} __attribute__((aligned(64))); /* a power of two: see other_end */
 
-static struct end ends[ENDS];
+static struct end ends[ENDS] __attribute__((aligned(2 * sizeof(struct end))));
+static struct message inboxes[ENDS][INBOX];
+
+/* Returns the other end of the channel. */
+static inline struct end *other_end(struct end *end)
+{
+	return (struct end *)((uint64_t)end ^ sizeof(*end));
+}
 
 /* ---- Set-up and tear-down ---- */
 
 /* Makes channel number `channel` between two shards of the manifest, whose ends wait for them to start. */
 void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b)
 {
-	ends[2 * channel] = (struct end){.state = END_PENDING, .home = (uint8_t)shard_a};
-	ends[2 * channel + 1] = (struct end){.state = END_PENDING, .home = (uint8_t)shard_b};
+	struct end *end = &ends[2 * channel];
+
+	end[0] = (struct end){.state = END_PENDING, .home = (uint8_t)shard_a, .inbox = inboxes[2 * channel]};
+	end[1] = (struct end){.state = END_PENDING, .home = (uint8_t)shard_b, .inbox = inboxes[2 * channel + 1]};
 }
 
 /* Opens the ends of a shard that starts or starts again, with empty queues, and gives it their capabilities: the
@@ -93,10 +102,21 @@ void channels_close(struct shard *shard)
 		end->closings++;
 		end->first = end->count = 0;
 		if (!ABLATE(zeroing))
-			memset(end->inbox, 0, sizeof(end->inbox));
+			memset(inboxes[e], 0, sizeof(inboxes[e]));
 		sched_wake_all(&end->senders, -COCONUT_E_CLOSED);
+		sched_wake_all(&end->receivers, -COCONUT_E_CLOSED);
 		sched_wake_all(&ends[e ^ 1].receivers, -COCONUT_E_CLOSED);
 		preempt_point();
+	}
+}
+
+/* Ends the waits for messages through capabilities that are being revoked: nothing shall arrive there any more. */
+void channels_withdraw(void)
+{
+	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
+		struct shard *shard = &shards[id];
+		if (shard->state == SHARD_BLOCKED && shard->wait == WAIT_RECV && shard->caps[shard->wait_handle].revoked)
+			sched_wake(shard, -COCONUT_E_BADHANDLE);
 	}
 }
 
@@ -110,75 +130,73 @@ int channel_other_home(uint32_t e)
 
 /* ---- The calls ---- */
 
-/* Looks up the channel end that `handle` names with the given right. Returns it or an error. */
-static int64_t end_of(uint64_t handle, uint8_t right)
+/* Returns the channel end that `handle` names with the given rights, or the refusal. */
+static int64_t end_of(uint64_t handle, uint8_t rights)
+{
+	int64_t error;
+	const struct capability *cap = cap_use(1, handle, CAP_CHANNEL, ABLATE(endpoint) ? 0 : rights, &error);
+
+	return cap ? cap->resource : error;
+}
+
+/* Blocks the current shard at end `e`, at the tail of a list. */
+static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e)
+{
+	current->wait_closings = ends[e ^ 1].closings;
+	sched_wait(list, kind, (uint16_t)e, handle);
+}
+
+/* Returns how the wait of the current shard at end `e` has ended: with a refusal, with 0 to look again, or with the length
+ * of a message that the fast path of CALL has put into the offered buffer. A shard that was woken to look again may have
+ * lost its capability or its peer before it came to run. */
+static int64_t wait_end(uint64_t handle, uint32_t e)
 {
 	const struct capability *cap = cap_find(&caps, current->id, handle);
+	int64_t result = current->wait_result;
 
-	if (!cap)
-		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
-	if (cap->type != CAP_CHANNEL)
-		return refuse(COCONUT_E_TYPE, 1, handle, "the capability is not for a channel");
-	if ((cap->rights & right) != right && !ABLATE(endpoint))
-		return refuse(COCONUT_E_RIGHTS, 1, handle,
-			      right & CAP_RIGHT_SEND ? "the capability lacks the right SEND" : "the capability lacks the right RECV");
-	return cap->resource;
+	if (result == 0 && (!cap || cap->type != CAP_CHANNEL || cap->resource != e))
+		result = -COCONUT_E_BADHANDLE;
+	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !ends[e].count)
+		result = -COCONUT_E_CLOSED;
+	if (result >= 0)
+		return result;
+	return refuse((int)-result, 1, handle,
+		      result == -COCONUT_E_CLOSED ? "the other end closed while waiting"
+		      : result == -COCONUT_E_BUSY ? "another holder of this end began a CALL"
+						  : "the capability was taken away while waiting");
 }
 
-/* Between being woken and running a shard may have lost its capability or its peer. Returns the error, or 0. */
-static int64_t check_after_wait(uint64_t handle, uint32_t e, uint32_t closings)
-{
-	const struct capability *cap = cap_find(&caps, current->id, handle);
-
-	if (!cap || cap->type != CAP_CHANNEL || cap->resource != e)
-		return -COCONUT_E_BADHANDLE;
-	return ends[e ^ 1].closings == closings || ends[e].count ? 0 : -COCONUT_E_CLOSED;
-}
-
-/* Blocks the current shard at the tail of a list. Returns the error that ended the wait, or 0 to look again. */
-static int64_t wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e)
-{
-	uint32_t closings = ends[e ^ 1].closings;
-	int64_t error = sched_wait(list, kind, (uint16_t)e, handle);
-
-	return error ? error : check_after_wait(handle, e, closings);
-}
-
-/* Says why a wait ended without success. Returns `error`. */
-static int64_t wait_failed(int64_t error, uint64_t handle)
-{
-	return refuse((int)-error, 1, handle,
-		      error == -COCONUT_E_CLOSED ? "the other end closed while waiting"
-		      : error == -COCONUT_E_BUSY ? "another holder of this end began a CALL"
-						 : "the capability was taken away while waiting");
-}
-
-/* Puts a message of the current shard into an inbox that has room. */
-static void put_message(struct end *end, uint64_t buf, uint64_t len)
-{
-	struct message *message = &end->inbox[(end->first + end->count) % INBOX];
-
-	copy_from_user(message->bytes, buf, len);
-	message->len = len;
-	end->count++;
-}
-
-/* Queues the message for the other side of end `e`, waiting for room. Returns 0 or an error. */
+/* Queues the message for the other side of end `e`, waiting for room. Returns 0 or the refusal. */
 static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len)
 {
 	struct end *other = &ends[e ^ 1];
 
 	while (other->state != END_CLOSED && other->count == INBOX) {
-		int64_t error = wait_on(&other->senders, WAIT_SEND, handle, e);
+		wait_on(&other->senders, WAIT_SEND, handle, e);
+		int64_t error = wait_end(handle, e);
 		if (error)
-			return wait_failed(error, handle);
+			return error;
 	}
 	if (other->state == END_CLOSED)
 		return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 
-	put_message(other, buf, len);
+	struct message *message = &other->inbox[(other->first + other->count++) % INBOX];
+	copy_from_user(message->bytes, buf, len);
+	message->len = len;
 	sched_wake_all(&other->receivers, 0);
 	return 0;
+}
+
+/* Lets the fast path of CALL write into a buffer of the current shard that begins in the page known to be writable, if
+ * it also ends there. A processor without SMAP has no fast path. Returns whether the buffer is offered. */
+static inline bool offer_buffer(uint64_t buf, uint64_t max)
+{
+	struct shard *self = current;
+
+	self->receive_buf = buf;
+	self->receive_at = self->writable_view + (buf - self->writable_page);
+	self->receive_max = in_page(self->writable_page, buf, max) && cpu_has_smap ? max : 0;
+	return self->receive_max;
 }
 
 /* Waits for a message at end `e` and takes it. Returns its length or an error; a message that is larger than
@@ -192,11 +210,13 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max)
 			return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 		if (end->count)
 			break;
-		if (ends[e ^ 1].state == END_CLOSED)
+		if (ends[e ^ 1].state == END_CLOSED || end->state == END_CLOSED)
 			return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
-		int64_t error = wait_on(&end->receivers, WAIT_RECV, handle, e);
-		if (error)
-			return wait_failed(error, handle);
+		offer_buffer(buf, max);
+		wait_on(&end->receivers, WAIT_RECV, handle, e);
+		int64_t result = wait_end(handle, e);
+		if (result)
+			return result;
 	}
 
 	struct message *message = &end->inbox[end->first];
@@ -211,37 +231,16 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max)
 	return (int64_t)len;
 }
 
-/* The fast path of CALL, for two shards that take turns: sends and waits in one switch. It is taken when
- *   - the peer, and nobody else, waits to receive at the other end, whose inbox is empty;
- *   - this end's inbox is empty, and nobody waits to send to either end;
- *   - the peer would be the next to run.
- * The effect is that of send() and the first round of receive(). Returns whether it was taken, and then in `*error`
- * what the wait for the answer ended with. */
-static bool call_fast(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len, int64_t *error)
-{
-	struct end *end = &ends[e], *other = &ends[e ^ 1];
-	struct shard *peer = other->receivers;
-	uint32_t closings = other->closings;
-
-	if (!peer || peer->next || other->count | end->count || end->senders || other->senders || !sched_may_hand_over(peer))
-		return false;
-	put_message(other, buf, len);
-	*error = sched_hand_over(peer, &end->receivers, WAIT_RECV, (uint16_t)e, handle);
-	if (!*error)
-		*error = check_after_wait(handle, e, closings);
-	return true;
-}
-
-static inline int64_t check_message(int argument, uint64_t buf, uint64_t len)
+/* Checks the message of a call, arguments 2 and 3. Returns 0 or the refusal. */
+static int64_t check_message(uint64_t buf, uint64_t len)
 {
 	if (len == 0 || len > COCONUT_MESSAGE_MAX)
-		return refuse(COCONUT_E_INVAL, argument + 1, len, "the length is not 1 to 256 bytes");
-	if (!user_readable(buf, len))
-		return refuse(COCONUT_E_FAULT, argument, buf, "the buffer is not wholly mapped");
-	return 0;
+		return refuse(COCONUT_E_INVAL, 3, len, "the length is not 1 to 256 bytes");
+	return user_readable(buf, len) ? 0 : refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped");
 }
 
-static inline int64_t check_buffer(int argument, uint64_t buf, uint64_t max)
+/* Checks the buffer for a message, an argument of that number and the next one, likewise. */
+static int64_t check_buffer(int argument, uint64_t buf, uint64_t max)
 {
 	if (max == 0)
 		return refuse(COCONUT_E_INVAL, argument + 1, max, "the buffer has no room for a message");
@@ -253,36 +252,28 @@ static inline int64_t check_buffer(int argument, uint64_t buf, uint64_t max)
 /* CHANNEL_SEND: queues a message; waits while the queue is full. */
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len)
 {
-	int64_t e = end_of(handle, CAP_RIGHT_SEND), bad;
+	int64_t e = end_of(handle, CAP_RIGHT_SEND), bad = e < 0 ? e : check_message(buf, len);
 
-	if (e < 0)
-		return e;
-	if ((bad = check_message(2, buf, len)))
-		return bad;
-	return send(handle, (uint32_t)e, buf, len);
+	return bad ? bad : send(handle, (uint32_t)e, buf, len);
 }
 
 /* CHANNEL_RECV: waits for a message and takes it. Returns its length. */
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max)
 {
-	int64_t e = end_of(handle, CAP_RIGHT_RECV), bad;
+	int64_t e = end_of(handle, CAP_RIGHT_RECV), bad = e < 0 ? e : check_buffer(2, buf, max);
 
-	if (e < 0)
-		return e;
-	if ((bad = check_buffer(2, buf, max)))
-		return bad;
-	return receive(handle, (uint32_t)e, buf, max);
+	return bad ? bad : receive(handle, (uint32_t)e, buf, max);
 }
 
-/* CHANNEL_CALL: sends, then waits at the same end for the answer, with nobody else receiving there. */
-int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max)
+/* CHANNEL_CALL, the slow path: everything that the fast path below does not take. */
+static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max)
 {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND | CAP_RIGHT_RECV), result;
 	struct end *end;
 
 	if (e < 0)
 		return e;
-	if ((result = check_message(2, buf, len)) || (result = check_buffer(4, reply, max)))
+	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max)))
 		return result;
 	end = &ends[e];
 	if (end->caller)
@@ -290,14 +281,77 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	end->caller = current;
 	if (end->receivers)
 		sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
-	if (!call_fast(handle, (uint32_t)e, buf, len, &result))
-		result = send(handle, (uint32_t)e, buf, len);
-	else if (result)
-		wait_failed(result, handle);
+	result = send(handle, (uint32_t)e, buf, len);
 	if (result == 0)
 		result = receive(handle, (uint32_t)e, reply, max);
 	end->caller = NULL;
 	return result;
+}
+
+/* Continues a CALL that took the fast path and was woken without an answer in its buffer. */
+static __attribute__((noinline)) int64_t call_woken(void)
+{
+	struct shard *self = current;
+	struct end *end = (struct end *)((char *)self->wait_list - offsetof(struct end, receivers));
+	uint32_t e = (uint32_t)(end - ends);
+	int64_t result;
+
+	if (self->killed)
+		handle_sys_exit(COCONUT_KILLED);
+	result = wait_end(self->wait_handle, e);
+	if (result == 0)
+		result = receive(self->wait_handle, e, self->receive_buf, self->receive_max);
+	end->caller = NULL;
+	return result;
+}
+
+/* Type and rights of a capability, as far as CALL needs them: one load, one comparison. */
+#define CALL_BITS_ALL (CAP_CHANNEL | (CAP_RIGHT_SEND | CAP_RIGHT_RECV) << 8)
+#define CALL_BITS(cap) (((cap)->type | (uint32_t)(cap)->rights << 8) & (0xFF | CALL_BITS_ALL))
+
+/* CHANNEL_CALL: sends, then waits at the same end for the answer, with nobody else receiving there.
+ *
+ * Two shards that take turns go by the fast path: the message is copied from buffer to buffer, and the peer runs at
+ * once. It is taken when
+ *   1. the handle names a channel with the rights SEND and RECV;
+ *   2. the message lies in the page that is known to be readable;
+ *   3. the buffer for the answer is the one that was offered last, or lies in the page that is known to be writable;
+ *   4. exactly one shard waits to receive at the other end, and has offered a buffer with room for the message;
+ *   5. nobody is in a CALL at this end or waits to receive there, and its inbox is empty;
+ *   6. the peer would be the next to run.
+ * The effect is that of call_slowly: the peer is woken with its message, this shard waits. */
+int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max)
+{
+	struct shard *self = current, *peer;
+	const struct capability *cap = &self->caps[handle];
+	struct end *end, *other;
+
+	if (handle >= COCONUT_CAP_SLOTS || CALL_BITS(cap) != CALL_BITS_ALL || /* 1. */
+	    len - 1 >= COCONUT_MESSAGE_MAX || !in_page(self->readable_page, buf, len) || max == 0 || /* 2. */
+	    ((reply != self->receive_buf || max != self->receive_max) && !offer_buffer(reply, max))) /* 3. */
+		return call_slowly(handle, buf, len, reply, max);
+	end = &ends[cap->resource];
+	other = other_end(end);
+	peer = other->receivers;
+	if (!peer || peer->next || peer->receive_max < len || /* 4. */
+	    (uint64_t)end->caller | (uint64_t)end->receivers | end->count || /* 5. */
+	    ready_mask & peer->rivals || ABLATE(ipc_fast)) /* 6. */
+		return call_slowly(handle, buf, len, reply, max);
+
+	self->state = SHARD_BLOCKED;
+	self->wait = WAIT_RECV;
+	self->wait_handle = (uint8_t)handle;
+	self->wait_object = cap->resource;
+	self->wait_list = &end->receivers;
+	self->wait_closings = other->closings;
+	end->caller = end->receivers = self;
+	other->caller = other->receivers = NULL;
+	peer->wait_result = (int64_t)len;
+	__asm__ volatile("stac" : : : "memory");
+	copy(peer->receive_at, (const void *)buf, len);
+	__asm__ volatile("clac" : : : "memory");
+	leave_call(peer);
+	return current->wait_result > 0 ? current->wait_result : call_woken();
 }
 
 /* ---- Deadlocks ---- */
@@ -330,12 +384,13 @@ static void collect_holders(void)
  * being revoked ends its wait for certain), and somebody who could kill it: its parent. */
 static shard_set who_could_wake(const struct shard *shard)
 {
+	const struct capability *cap = &caps.entry[shard->id * COCONUT_CAP_SLOTS + shard->wait_handle];
+
 	if (shard->wait == WAIT_SHARD)
 		return 1UL << shard->wait_object;
 
 	uint32_t other = shard->wait_object ^ 1;
 	shard_set set = shard->wait == WAIT_RECV ? senders_at[other] : receivers_at[other];
-	const struct capability *cap = &caps.entry[shard->id * COCONUT_CAP_SLOTS + shard->wait_handle];
 
 	if (ends[other].state == END_OPEN)
 		set |= 1UL << ends[other].home;
@@ -365,7 +420,8 @@ static void print_cycle(shard_set stuck)
 		if (shard->wait == WAIT_SHARD)
 			print("for the end of ");
 		else
-			print("to %s on channel %u ", shard->wait == WAIT_RECV ? "receive" : "send", shard->wait_object / 2);
+			print("to %s on channel %u ", shard->wait == WAIT_RECV ? "receive" : "send",
+			      shard->wait_object / 2);
 		if (!next) {
 			print("and nobody is left to answer");
 			break;

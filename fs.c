@@ -15,6 +15,7 @@
 static struct ext2 ramdisk;
 static uint64_t ramdisk_phys;
 static bool mounted;
+static const uint8_t hole[PAGE_SIZE]; /* what a block that a file lacks reads as */
 
 /* Mounts the ramdisk. Without one there is nothing to run. */
 void fs_init(const struct bootinfo *info)
@@ -47,7 +48,7 @@ void files_close_all(struct shard *shard)
 	memset(shard->files, 0, sizeof(shard->files));
 }
 
-static struct open_file *file_of(uint64_t fd)
+static inline struct open_file *file_of(uint64_t fd)
 {
 	if (fd >= COCONUT_FILES || !current->files[fd].used)
 		return NULL;
@@ -61,20 +62,18 @@ int64_t sys_fs_open(uint64_t path, uint64_t len)
 					      [COCONUT_E_NOENT] = "there is no such file",
 					      [COCONUT_E_NOTFILE] = "it is not a regular file",
 					      [COCONUT_E_IO] = "the file system is damaged there"};
-	char name[COCONUT_PATH_MAX];
+	char name[COCONUT_PATH_MAX + 1];
 	struct ext2_file file;
 	uint64_t fd = 0;
+	int64_t bad;
 	int error;
 
-	if (len == 0 || len > COCONUT_PATH_MAX)
-		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 255 bytes");
-	if (!user_readable(path, len))
-		return refuse(COCONUT_E_FAULT, 1, path, "the path is not wholly mapped");
+	if ((bad = user_path(path, len, name)))
+		return bad;
 	while (fd < COCONUT_FILES && current->files[fd].used)
 		fd++;
 	if (fd == COCONUT_FILES)
 		return refuse(COCONUT_E_FULL, 1, path, "all descriptors are in use");
-	copy_from_user(name, path, len);
 	error = fs_find(name, len, &file);
 	if (error)
 		return refuse(-error, 1, path, reasons[-error]);
@@ -82,41 +81,28 @@ int64_t sys_fs_open(uint64_t path, uint64_t len)
 	return (int64_t)fd;
 }
 
-/* Copies one stretch of a file that lies in one block to the current shard. Returns 0 or -COCONUT_E_IO. */
-static int64_t copy_stretch(const struct ext2_file *file, uint64_t offset, uint64_t to, uint64_t len)
-{
-	int64_t block = ext2_block(&ramdisk, file, offset >> ramdisk.block_shift);
-
-	if (block < 0)
-		return block;
-	if (block == 0)
-		zero_user(to, len);
-	else
-		copy_to_user(to, ramdisk.image + block + (offset & (ramdisk.block_size - 1)), len);
-	return 0;
-}
-
 /* FS_READ: reads up to `max` bytes from where the last read ended. Returns their number, 0 at the end. */
 int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max)
 {
 	struct open_file *open = file_of(fd);
-	uint64_t len, done = 0;
+	uint64_t len, left, at, part;
 
 	if (!open)
 		return refuse(COCONUT_E_BADHANDLE, 1, fd, "the descriptor names no open file");
 	if (max == 0)
 		return refuse(COCONUT_E_INVAL, 3, max, "there is nothing to do for no bytes");
-	len = open->file.size - open->offset < max ? open->file.size - open->offset : max;
+	left = len = open->file.size - open->offset < max ? open->file.size - open->offset : max;
 	if (!user_range(buf, max) || (len && !user_writable(buf, len)))
 		return refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
-	while (done < len) {
-		uint64_t at = open->offset + done;
-		uint64_t part = ramdisk.block_size - (at & (ramdisk.block_size - 1));
-		if (part > len - done)
-			part = len - done;
-		if (copy_stretch(&open->file, at, buf + done, part))
+	for (at = open->offset; left; left -= part) {
+		uint64_t within = at & (ramdisk.block_size - 1);
+		int64_t block = ext2_block(&ramdisk, &open->file, at >> ramdisk.block_shift);
+		if (block < 0)
 			return refuse(COCONUT_E_IO, 1, fd, "the file system is damaged there");
-		done += part;
+		part = ramdisk.block_size - within < left ? ramdisk.block_size - within : left;
+		copy_to_user(buf, block ? ramdisk.image + block + within : hole, part);
+		at += part;
+		buf += part;
 		preempt_point();
 	}
 	open->offset += len;

@@ -275,19 +275,16 @@ static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t
 /* GPU_DMA: copies `len` bytes at `source` of the caller's partition to another one. Returns when they are there. */
 int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len)
 {
-	const struct capability *cap = cap_find(&caps, current->id, handle);
+	const struct capability *cap;
 	struct partition *from = owned_by(current), *to;
 	uint64_t target = target_and_len >> 32, len = (uint32_t)target_and_len;
 	int64_t error;
 
 	if (!from)
 		return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
+	cap = cap_use(1, handle, CAP_GPU_DMA, CAP_RIGHT_SEND, &error);
 	if (!cap && !ABLATE(dma_check))
-		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
-	if (cap && cap->type != CAP_GPU_DMA)
-		return refuse(COCONUT_E_TYPE, 1, handle, "the capability is not for a GPU partition");
-	if (cap && !(cap->rights & CAP_RIGHT_SEND))
-		return refuse(COCONUT_E_RIGHTS, 1, handle, "the capability lacks the right SEND");
+		return error;
 	to = &partitions[cap ? cap->resource : handle % partition_count];
 	if (len == 0)
 		return refuse(COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");

@@ -36,7 +36,8 @@
 #define PTE_ADDRESS 0x000FFFFFFFFFF000UL /* bits 51..12 (SDM Vol. 3A table 4-20) */
 #define USER_LIMIT 0x8000000000UL        /* shards live under entry 0 of the PML4: 512 GiB */
 
-#define NO_PAGE ~0UL                     /* an address that no page has */
+#define NO_REGION ~0UL                   /* a number that no 2 MiB of addresses have */
+#define STACK_PAGE (COCONUT_STACK_TOP - PAGE_SIZE) /* of a shard: mapped as long as it lives */
 
 #define MAX_SHARDS MANIFEST_SHARDS
 #define MAX_CHANNELS MANIFEST_CHANNELS
@@ -54,6 +55,9 @@
 #ifndef PROVOKE
 #define PROVOKE PROVOKE_none
 #endif
+
+/* A function on the way of the cheapest calls: it needs no frame of its own, so a backtrace leaves its caller out. */
+#define LEAN __attribute__((optimize("O2", "omit-frame-pointer")))
 
 /* A condition that only a mistake in the kernel can break. */
 #define ASSERT(condition)                                                               \
@@ -98,6 +102,7 @@ struct frame_map {
 	uint64_t *clean;   /* bit f set: frame f contains zeros only */
 	uint64_t *summary; /* bit w set: free[w] is not zero */
 	uint64_t frames;   /* frames covered, a multiple of 64 */
+	uint64_t summary_words;
 	uint64_t free_count;
 	uint64_t hint; /* no summary word below this one is non-zero */
 };
@@ -125,10 +130,16 @@ struct open_file {
 	struct ext2_file file;
 };
 
+/* What a shard has used: its calls, the kernel's time for them, and how often it came to run. */
+struct usage {
+	uint64_t syscalls, cycles, switches;
+};
+
 /* A row of the profile: one per manifest line, kept over restarts. */
 struct profile {
 	char name[MANIFEST_NAME_MAX + 1];
-	uint64_t syscalls, cycles, switches, wall_ms;
+	struct usage usage; /* of the lives that are over */
+	uint64_t wall_ms;
 	uint64_t exit_code; /* of the last life */
 	bool used;
 };
@@ -141,10 +152,10 @@ struct refusal {
 	const char *reason;
 };
 
-enum shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
+enum __attribute__((packed)) shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
 
 /* What a blocked shard waits for. */
-enum wait_kind { WAIT_NONE, WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_DMA };
+enum __attribute__((packed)) wait_kind { WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_DMA };
 
 struct shard {
 	/* boot.asm: the offsets stand in layout.h */
@@ -168,13 +179,14 @@ struct shard {
 
 	/* sched.c */
 	enum shard_state state;
-	struct shard *next; /* in its ready queue, or in the list of waiters */
 	enum wait_kind wait;
-	struct shard **wait_list;
 	uint8_t wait_handle;  /* the capability it waits through */
 	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
-	int64_t wait_result; /* 0, or the error that ended the wait */
-	uint32_t kernel_since; /* low half of the time stamp when the kernel began to work for it */
+	uint32_t rivals;     /* bits of the ready mask: who comes before it or takes turns with it */
+	struct shard *next;  /* behind it in its ready queue or in a list of waiters; else NULL */
+	struct shard **wait_list;
+	int64_t wait_result; /* what it was woken with */
+	struct usage usage;
 	struct profile *profile;
 
 	/* mm.c */
@@ -184,10 +196,24 @@ struct shard {
 
 	/* syscall.c */
 	uint64_t call; /* number of the call in progress */
-	uint64_t pledge; /* PLEDGE_ bits, all set until the shard pledges */
-	uint64_t readable_page, writable_page; /* where the last check of a buffer said yes; NO_PAGE: nowhere */
-	uint32_t refusals;
+	uint64_t allowed; /* a bit for each call that exists and that it has not pledged away */
+	uint64_t readable_page, writable_page; /* where the last check of a buffer said yes; at first the stack page */
+	uint8_t *writable_view, *stack_view;   /* the writable page and the stack page as the kernel sees them */
+	uint32_t refusals_left;                /* to be printed */
 	struct refusal refusal;
+
+	/* paging.c */
+	uint64_t walk_region; /* the 2 MiB of the last walk, */
+	uint64_t *walk_entry; /* where they stand in the page directory, */
+	uint64_t *walk_table; /* and the table that it leads to */
+
+	/* cap.c */
+	struct capability *caps; /* its part of the table */
+
+	/* channel.c */
+	uint64_t receive_buf, receive_max; /* the last buffer for a message that it has offered, and its size, 0: none */
+	uint8_t *receive_at;               /* the same buffer as the kernel sees it */
+	uint32_t wait_closings; /* of the other end, when the wait began */
 
 	/* fs.c */
 	struct open_file files[COCONUT_FILES];
@@ -239,15 +265,15 @@ void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames);
 size_t frame_map_words(uint64_t frames);
 void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count);
 void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count);
-int64_t frame_map_take(struct frame_map *map, bool *clean);
-void frame_map_give(struct frame_map *map, uint64_t frame);
+LEAN int64_t frame_map_take(struct frame_map *map, bool *clean);
+LEAN void frame_map_give(struct frame_map *map, uint64_t frame);
 
 void mm_init(const struct bootinfo *info);
-int frame_alloc(struct shard *owner, uint64_t *phys);
+LEAN int frame_alloc(struct shard *owner, uint64_t *phys);
 int frame_alloc_raw(uint64_t *phys);
-void frame_free(struct shard *owner, uint64_t phys);
+LEAN void frame_free(struct shard *owner, uint64_t phys);
 void frame_free_clean(struct shard *owner, uint64_t phys);
-uint64_t mm_free_frames(void);
+LEAN uint64_t mm_free_frames(void);
 
 /* ---- paging.c: page tables --------------------------------------------------------------------------- */
 
@@ -260,10 +286,12 @@ const void *paging_map_table(uint64_t phys, uint64_t size);
 uint64_t paging_entry(uint64_t cr3, uint64_t address, int level);
 uint64_t stack_slot_top(uint32_t slot);
 int space_create(struct shard *shard);
-int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
-void space_unmap(struct shard *shard, uint64_t address);
+LEAN int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
+LEAN void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error);
+LEAN void space_unmap(struct shard *shard, uint64_t address);
 void space_destroy(struct shard *shard);
-uint64_t space_lookup(const struct shard *shard, uint64_t address);
+uint64_t space_lookup(struct shard *shard, uint64_t address);
+LEAN uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages);
 
 /* ---- idt.c: GDT, TSS, IDT, and what arrives through them --------------------------------------------- */
 
@@ -292,45 +320,79 @@ uint64_t timer_ms(void);
 
 /* ---- syscall.c: the door between the rings ----------------------------------------------------------- */
 
+extern const uint64_t calls_all;
+
 void syscall_init(void);
-int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
+LEAN int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
 void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noreturn));
-int64_t refuse(int error, int argument, uint64_t value, const char *reason);
-bool user_range(uint64_t address, uint64_t len);
+LEAN int64_t refuse(int error, int argument, uint64_t value, const char *reason);
+/* True when [address, address + len) lies in the half of the address space that belongs to shards. */
+static inline bool user_range(uint64_t address, uint64_t len)
+{
+	return address < USER_LIMIT && len <= USER_LIMIT - address;
+}
+
+/* True when the range lies in the one page that is known to be good. */
+static inline bool in_page(uint64_t page, uint64_t address, uint64_t len)
+{
+	return len <= PAGE_SIZE && address - page <= PAGE_SIZE - len;
+}
+
+int64_t user_path(uint64_t path, uint64_t len, char *copy);
 bool user_readable(uint64_t address, uint64_t len);
-bool user_writable(uint64_t address, uint64_t len);
+LEAN bool user_writable(uint64_t address, uint64_t len);
 void copy_from_user(void *to, uint64_t from, uint64_t len);
-void copy_to_user(uint64_t to, const void *from, uint64_t len);
-void zero_user(uint64_t to, uint64_t len);
+LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
 
 /* ---- sched.c: who runs ------------------------------------------------------------------------------- */
 
 extern struct shard *current; /* the shard whose kernel stack is in use, or &supervisor_thread */
 extern struct shard supervisor_thread;
 extern bool need_resched;
+extern uint32_t kernel_since; /* low half of the time stamp when the kernel began to work for `current` */
+extern uint32_t ready_mask;   /* who wants to run, the most urgent in the lowest bit */
 
 void sched_ready(struct shard *shard);
 void sched_tick(void);
-void sched_yield(void);
+LEAN void sched_yield(void);
 void sched_preempt(void);
+void sched_set_priority(struct shard *shard, uint8_t priority);
 int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle);
-bool sched_may_hand_over(const struct shard *to);
-int64_t sched_hand_over(struct shard *to, struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle);
 void sched_wake(struct shard *shard, int64_t result);
 void sched_wake_all(struct shard **list, int64_t result);
 void sched_supervise(void);
 void sched_raise(struct shard *shard, uint8_t priority);
 void sched_exit(void) __attribute__((noreturn));
 void sched_loop(void) __attribute__((noreturn));
-void preempt_point(void);
+LEAN void preempt_point(void);
 void context_switch(struct shard *from, struct shard *to);
 void context_switch_fpu(struct shard *from, struct shard *to);
+
+static inline void mark_running(struct shard *shard)
+{
+	shard->state = SHARD_RUNNING;
+	shard->usage.switches++;
+}
+
+/* Leaves the CPU from inside a system call: the FPU state is still in the registers, and the time until the shard is back
+ * is not time that the call took. */
+static inline void leave_call(struct shard *next)
+{
+	uint32_t now = (uint32_t)rdtsc();
+
+	current->usage.cycles += now - kernel_since;
+	kernel_since = now;
+	mark_running(next);
+	context_switch_fpu(current, next);
+}
+
 void run_on_stack(uint64_t top, void (*function)(uint64_t), uint64_t argument) __attribute__((noreturn));
 
 /* ---- profile.c: what ran, how much of it, and how it ended ------------------------------------------- */
 
 struct profile *profile_row(uint32_t id, const char *name);
 struct profile *profile_row_for_program(const char *path);
+void profile_add(const struct shard *shard);
 void profile_print(void);
 bool profile_all_good(void);
 
@@ -342,7 +404,7 @@ const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct 
 void handle_sys_exit(uint64_t code) __attribute__((noreturn));
 void shard_kill(struct shard *shard, uint8_t priority);
 uint64_t shard_free(struct shard *shard);
-int64_t sys_mmap(uint64_t address, uint64_t pages);
+LEAN int64_t sys_mmap(uint64_t address, uint64_t pages);
 int64_t sys_munmap(uint64_t address, uint64_t pages);
 
 /* ---- spawn.c: shards that start shards --------------------------------------------------------------- */
@@ -363,13 +425,15 @@ int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rig
 void cap_mark(struct cap_table *table, uint32_t top);
 uint32_t cap_leaf(const struct cap_table *table, uint32_t top);
 void cap_remove(struct cap_table *table, uint32_t index);
-const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
+LEAN const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
+
+const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error);
 void cap_revoke_index(uint32_t index);
 void caps_drop_all(struct shard *shard);
 int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
 int64_t sys_cap_revoke(uint64_t handle);
 int64_t sys_cap_restrict(uint64_t handle, uint64_t rights);
-int64_t sys_cap_inspect(uint64_t handle);
+LEAN int64_t sys_cap_inspect(uint64_t handle);
 
 /* ---- channel.c: messages between shards -------------------------------------------------------------- */
 
@@ -377,11 +441,12 @@ void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);
 void channels_open(uint32_t home);
 uint32_t channel_handle(uint32_t home, uint32_t channel);
 void channels_close(struct shard *shard);
+void channels_withdraw(void);
 int channel_other_home(uint32_t end);
 bool channel_deadlocks(void);
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
-int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
+LEAN int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
 
 /* ---- fs.c: files ------------------------------------------------------------------------------------- */
 
@@ -390,7 +455,7 @@ int fs_find(const char *path, size_t len, struct ext2_file *file);
 int64_t fs_load(const struct ext2_file *file, uint64_t offset, void *to, size_t len);
 void files_close_all(struct shard *shard);
 int64_t sys_fs_open(uint64_t path, uint64_t len);
-int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
+LEAN int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
 int64_t sys_fs_stat(uint64_t fd);
 int64_t sys_fs_close(uint64_t fd);
 int64_t sys_fs_map(uint64_t fd, uint64_t address);
@@ -445,6 +510,16 @@ void edu_watch(void);
 void provoke(bool early);
 void provoke_in_call(void);
 void provoke_in_copy(struct shard *owner);
+
+/* Copies like memcpy, where the call would cost more than the copying. */
+static inline void copy(void *to, const void *from, uint64_t len)
+{
+	uint64_t words = len / 8, rest = len % 8;
+
+	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+	if (rest)
+		__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(rest) : : "memory");
+}
 
 /* ---- lib.c: what the compiler and the parsers expect of a C library ---------------------------------- */
 

@@ -50,6 +50,7 @@
 #define SHARD_FPU           32         /* FXSAVE image, 512 bytes, 16-byte aligned */
 #define TRAP_FRAME_CS       144
 #define TRAP_FRAME_SIZE     176
+#define SYSCALL_FRAME_RDX   16
 #define SYSCALL_FRAME_RIP_HIGH 52      /* upper half of the return address */
 #define USER_RIP_HIGH_MAX   0x7FFF     /* upper half of the highest lower-half canonical address */
 
@@ -67,6 +68,7 @@ enum { /* those that concern C alone */
 	ABLATION_invlpg, ABLATION_quota, ABLATION_pledge, ABLATION_dma_check, ABLATION_dma_unmap,
 	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write, ABLATION_dma_extent,
 	ABLATION_dma_overflow, ABLATION_interrupt_source, ABLATION_dma_narrow,
+	ABLATION_ipc_fast, /* no protection: CALL takes its slow path only */
 };
 
 /* Failures that a test build provokes, made with `--define PROVOKE=PROVOKE_name` (tests/provoke.c). */

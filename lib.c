@@ -23,11 +23,7 @@ void *memset(void *to, int byte, size_t len)
 /* Copies `len` bytes between areas that do not overlap. Returns `to`. */
 void *memcpy(void *to, const void *from, size_t len)
 {
-	size_t words = len / 8, rest = len % 8;
-	void *at = to;
-
-	__asm__ volatile("rep movsq" : "+D"(at), "+S"(from), "+c"(words) : : "memory");
-	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(rest) : : "memory");
+	copy(to, from, len);
 	return to;
 }
 

@@ -34,11 +34,12 @@ void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames)
 		.clean = words + frames / BITS,
 		.summary = words + 2 * (frames / BITS),
 		.frames = frames,
+		.summary_words = (frames / BITS + BITS - 1) / BITS,
 	};
 }
 
 /* Marks one frame free. It must not be free already. */
-void frame_map_give(struct frame_map *map, uint64_t frame)
+inline void frame_map_give(struct frame_map *map, uint64_t frame)
 {
 	uint64_t word = frame / BITS;
 
@@ -97,22 +98,20 @@ void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count)
 
 /* Takes the lowest free frame. Returns its number, or -1 when there is none; `*clean` says whether it is known
  * to contain zeros. It counts as clean from now on, because whoever frees it sees to that. */
-int64_t frame_map_take(struct frame_map *map, bool *clean)
+inline int64_t frame_map_take(struct frame_map *map, bool *clean)
 {
-	uint64_t summary_words = (map->frames / BITS + BITS - 1) / BITS;
-
-	while (map->hint < summary_words && !map->summary[map->hint])
+	while (map->hint < map->summary_words && !map->summary[map->hint])
 		map->hint++;
-	if (map->hint == summary_words)
+	if (map->hint == map->summary_words)
 		return -1;
 
 	uint64_t word = map->hint * BITS + __builtin_ctzl(map->summary[map->hint]);
-	uint64_t bit = map->free[word] & -map->free[word];
+	uint64_t free = map->free[word], clean_bits = map->clean[word], bit = free & -free;
 
-	*clean = map->clean[word] & bit;
-	map->clean[word] |= bit;
-	map->free[word] ^= bit;
-	if (!map->free[word])
+	*clean = clean_bits & bit;
+	map->clean[word] = clean_bits | bit;
+	map->free[word] = free ^ bit;
+	if (free == bit)
 		map->summary[map->hint] &= ~(1UL << word % BITS);
 	map->free_count--;
 	return (int64_t)(word * BITS + __builtin_ctzl(bit));
@@ -121,6 +120,14 @@ int64_t frame_map_take(struct frame_map *map, bool *clean)
 /* ---- The machine's frames ---- */
 
 static struct frame_map frame_map;
+
+static inline void clear_page(uint64_t phys)
+{
+	void *at = phys_to_virt(phys);
+	uint64_t words = PAGE_SIZE / 8;
+
+	__asm__ volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(0UL) : "memory");
+}
 
 static const struct boot_region *regions_of(const struct bootinfo *info)
 {
@@ -188,7 +195,7 @@ int frame_alloc(struct shard *owner, uint64_t *phys)
 		return -COCONUT_E_NOMEM;
 	*phys = (uint64_t)frame * PAGE_SIZE;
 	if (!clean)
-		memset(phys_to_virt(*phys), 0, PAGE_SIZE);
+		clear_page(*phys);
 	if (owner) {
 		owner->payer->family_frames++;
 		if (++owner->frames > owner->frames_peak)
@@ -221,7 +228,7 @@ void frame_free_clean(struct shard *owner, uint64_t phys)
 void frame_free(struct shard *owner, uint64_t phys)
 {
 	if (!ABLATE(zeroing))
-		memset(phys_to_virt(phys), 0, PAGE_SIZE);
+		clear_page(phys);
 	frame_free_clean(owner, phys);
 }
 

@@ -18,6 +18,7 @@
 #define PML4_HHDM 256
 #define PML4_IMAGE 511
 #define COUNT_SHIFT 52
+#define LOOK_STEP 0x10000 /* bytes whose pages are looked up between two looks at the interrupts */
 #define COUNT_ONE (1UL << COUNT_SHIFT)
 #define COUNT_MASK 0x3FFUL
 
@@ -216,45 +217,65 @@ int space_create(struct shard *shard)
 	return 0;
 }
 
-/* The entries on the way to a page: path[3] in the PML4, path[0] the leaf. */
-struct path {
-	uint64_t *entry[LEVEL_PML4 + 1];
-};
-
-/* Frees the tables on the path that have become empty, from the bottom up. */
-static void prune(struct shard *shard, struct path *path, int level)
+/* Returns where the leaf of `address` stands; NULL when there is no table for it. The shard remembers the last table. */
+static inline uint64_t *leaf_of(struct shard *shard, uint64_t address)
 {
-	for (; level <= LEVEL_PML4 && !count_of(*path->entry[level]); level++) {
-		frame_free_clean(shard, *path->entry[level] & PTE_ADDRESS);
-		*path->entry[level] = 0;
+	if (shard->walk_region != address / LARGE_PAGE_SIZE) {
+		uint64_t entry = table_of(shard->cr3)[0];
+		if (entry)
+			entry = table_of(entry)[index_of(address, 2)];
+		uint64_t *directory = entry ? &table_of(entry)[index_of(address, 1)] : NULL;
+		if (!directory || !*directory)
+			return NULL;
+		shard->walk_region = address / LARGE_PAGE_SIZE;
+		shard->walk_entry = directory;
+		shard->walk_table = table_of(*directory);
+	}
+	return &shard->walk_table[index_of(address, LEVEL_PT)];
+}
+
+/* Frees those of the tables on the way to `address` that are empty, from the bottom up. */
+static __attribute__((noinline)) void prune(struct shard *shard, uint64_t address)
+{
+	uint64_t *path[LEVEL_PML4 + 1], *table = table_of(shard->cr3);
+	int level = LEVEL_PML4;
+
+	shard->walk_region = NO_REGION;
+	for (; level > LEVEL_PT; level--) {
+		path[level] = &table[index_of(address, level)];
+		if (!*path[level])
+			break;
+		table = table_of(*path[level]);
+	}
+	for (level++; level <= LEVEL_PML4 && !count_of(*path[level]); level++) {
+		frame_free_clean(shard, *path[level] & PTE_ADDRESS);
+		*path[level] = 0;
 		if (level < LEVEL_PML4)
-			*path->entry[level + 1] -= COUNT_ONE;
+			*path[level + 1] -= COUNT_ONE;
 	}
 }
 
-/* Finds the way to `address`, making tables where there are none. Returns 0 or an error, and has then made
- * none. */
-static int walk_create(struct shard *shard, uint64_t address, struct path *path)
+/* Makes the tables on the way to `address` that are missing. Returns 0 or an error, and has then made none. */
+static __attribute__((noinline)) int walk_create(struct shard *shard, uint64_t address)
 {
-	uint64_t *table = table_of(shard->cr3);
+	uint64_t *table = table_of(shard->cr3), *above = NULL;
 
 	for (int level = LEVEL_PML4; level > LEVEL_PT; level--) {
-		uint64_t *entry = path->entry[level] = &table[index_of(address, level)];
-		if (!(*entry & PTE_PRESENT)) {
+		uint64_t *entry = &table[index_of(address, level)];
+		if (!*entry) {
 			uint64_t phys;
 			int error = frame_alloc(shard, &phys);
 			if (error) {
-				if (level < LEVEL_PML4)
-					prune(shard, path, level + 1);
+				prune(shard, address);
 				return error;
 			}
 			*entry = phys | PTE_PRESENT | PTE_WRITE | PTE_USER;
-			if (level < LEVEL_PML4)
-				*path->entry[level + 1] += COUNT_ONE;
+			if (above)
+				*above += COUNT_ONE;
 		}
+		above = entry;
 		table = table_of(*entry);
 	}
-	path->entry[LEVEL_PT] = &table[index_of(address, LEVEL_PT)];
 	return 0;
 }
 
@@ -262,53 +283,73 @@ static int walk_create(struct shard *shard, uint64_t address, struct path *path)
  * mapped there, or what frame_alloc says when a table is needed. */
 int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights)
 {
-	struct path path;
-	uint64_t leaf = pte_make(phys, rights | PTE_USER);
+	uint64_t leaf = pte_make(phys, rights | PTE_USER), *place = leaf_of(shard, address);
 
 	ASSERT(leaf && address < USER_LIMIT && !(address & PAGE_MASK));
-	int error = walk_create(shard, address, &path);
-	if (error)
-		return error;
-	if (*path.entry[LEVEL_PT])
+	if (!place) {
+		int error = walk_create(shard, address);
+		if (error)
+			return error;
+		place = leaf_of(shard, address);
+	}
+	if (*place)
 		return -COCONUT_E_EXISTS;
-	*path.entry[LEVEL_PT] = leaf;
-	*path.entry[LEVEL_PT + 1] += COUNT_ONE;
+	*place = leaf;
+	*shard->walk_entry += COUNT_ONE;
 	return 0;
+}
+
+/* Maps one fresh page of zeros and returns the kernel's view of it, or NULL with the error in `*error`. */
+void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error)
+{
+	uint64_t phys;
+
+	*error = frame_alloc(shard, &phys);
+	if (*error)
+		return NULL;
+	*error = space_map(shard, address, phys, rights);
+	if (!*error)
+		return phys_to_virt(phys);
+	frame_free_clean(shard, phys);
+	return NULL;
 }
 
 /* Unmaps one page that is mapped, and frees its frame unless it is borrowed (a file's, a BAR's). */
 void space_unmap(struct shard *shard, uint64_t address)
 {
-	struct path path;
-	uint64_t *table = table_of(shard->cr3);
+	uint64_t *place = leaf_of(shard, address), leaf = *place;
 
-	for (int level = LEVEL_PML4; level >= LEVEL_PT; level--) {
-		path.entry[level] = &table[index_of(address, level)];
-		ASSERT(*path.entry[level] & PTE_PRESENT);
-		table = table_of(*path.entry[level]);
-	}
-	uint64_t leaf = *path.entry[LEVEL_PT];
-	*path.entry[LEVEL_PT] = 0;
-	*path.entry[LEVEL_PT + 1] -= COUNT_ONE;
-	shard->readable_page = shard->writable_page = NO_PAGE;
+	ASSERT(leaf & PTE_PRESENT);
+	*place = 0;
+	*shard->walk_entry -= COUNT_ONE;
+	shard->readable_page = shard->writable_page = STACK_PAGE;
+	shard->writable_view = shard->stack_view;
+	shard->receive_max = 0;
 	if (!ABLATE(invlpg))
 		invlpg(address);
 	if (!(leaf & PTE_BORROWED))
 		frame_free(shard, leaf & PTE_ADDRESS);
-	prune(shard, &path, LEVEL_PT + 1);
+	if (!count_of(*shard->walk_entry))
+		prune(shard, address);
 }
 
 /* Returns the leaf entry of a page of the shard, 0 when nothing is mapped there. `address` < USER_LIMIT. */
-uint64_t space_lookup(const struct shard *shard, uint64_t address)
+uint64_t space_lookup(struct shard *shard, uint64_t address)
 {
-	uint64_t entry = table_of(shard->cr3)[0];
+	const uint64_t *place = leaf_of(shard, address);
 
-	for (int level = LEVEL_PML4 - 1; level >= LEVEL_PT; level--) {
-		if (!(entry & PTE_PRESENT))
-			return 0;
-		entry = table_of(entry)[index_of(address, level)];
-	}
-	return entry & PTE_PRESENT ? entry : 0;
+	return place ? *place : 0;
+}
+
+/* Returns how many of `pages` pages from `address` on are mapped without a hole. */
+uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages)
+{
+	uint64_t done = 0, *place;
+
+	for (; done < pages && (place = leaf_of(shard, address)) && *place; done++, address += PAGE_SIZE)
+		if (address % LOOK_STEP == 0)
+			preempt_point();
+	return done;
 }
 
 /* Empties the table below `entry` and frees it. Stops as soon as the entry's count says that nothing is

@@ -21,6 +21,10 @@ _Static_assert(offsetof(struct shard, fpu) == SHARD_FPU, "boot.asm saves the FPU
 
 #define DEADLOCK_SEARCH_MS 256 /* how often, while other shards keep the CPU busy */
 
+/* Bits of the ready mask: the supervisor's thread has work; the queue of a priority is not empty. */
+#define READY_SUPERVISOR 1u
+#define READY_QUEUE(priority) (2u << (priority))
+
 struct queue {
 	struct shard *head, *tail;
 };
@@ -29,67 +33,43 @@ struct shard supervisor_thread = {.id = CONSOLE_SUPERVISOR};
 struct shard *current = &supervisor_thread;
 uint64_t current_stack_top; /* boot.asm: where syscall_entry finds the kernel stack */
 bool need_resched;
+uint32_t kernel_since, ready_mask;
 
 static struct queue ready[PRIORITIES];
-static uint32_t ready_mask; /* bit p: ready[p] is not empty */
-static bool supervisor_wanted;
 static uint64_t next_deadlock_search;
 
 static void enqueue(struct shard *shard)
 {
 	struct queue *queue = &ready[shard->priority];
 
-	shard->next = NULL;
 	if (queue->head)
 		queue->tail->next = shard;
 	else
 		queue->head = shard;
 	queue->tail = shard;
-	ready_mask |= 1u << shard->priority;
+	ready_mask |= READY_QUEUE(shard->priority);
 }
 
 /* Takes the next to run out of its queue: the supervisor's thread when it has work or nobody else can. */
 static struct shard *pick(void)
 {
-	if (supervisor_wanted || !ready_mask)
+	uint32_t priority = (uint32_t)__builtin_ctz(ready_mask | READY_QUEUE(PRIORITIES)) - 1;
+
+	if (priority >= PRIORITIES) /* the bit of the supervisor's thread, or that of a queue behind the last */
 		return &supervisor_thread;
-
-	uint32_t priority = (uint32_t)__builtin_ctz(ready_mask);
 	struct shard *shard = ready[priority].head;
-
 	ready[priority].head = shard->next;
 	if (!shard->next)
-		ready_mask &= ~(1u << priority);
+		ready_mask ^= READY_QUEUE(priority);
+	shard->next = NULL;
 	return shard;
 }
 
-/* True when somebody else should run before the current shard goes on: the supervisor's thread, or a ready shard of
- * its priority or of a higher one, which has a lower number; the mask has the bits of all of these. */
-static bool others_first(void)
+/* Gives a shard its priority. It stands in no queue. */
+void sched_set_priority(struct shard *shard, uint8_t priority)
 {
-	return supervisor_wanted || ready_mask & ((2u << current->priority) - 1);
-}
-
-static void mark_running(struct shard *shard)
-{
-	if (shard == &supervisor_thread)
-		return;
-	shard->state = SHARD_RUNNING;
-	shard->profile->switches++;
-}
-
-/* Leaves the CPU from inside a system call: the FPU state is still in the registers, and the time until the
- * shard is back is not time that the call took. */
-static void leave_call(void)
-{
-	struct shard *self = current, *next = pick();
-
-	self->profile->cycles += (uint32_t)rdtsc() - self->kernel_since;
-	mark_running(next);
-	context_switch_fpu(self, next);
-	self->kernel_since = (uint32_t)rdtsc();
-	if (self->killed)
-		need_resched = true; /* so that the end of its call looks */
+	shard->priority = priority;
+	shard->rivals = READY_QUEUE(priority + 1) - 1;
 }
 
 /* Makes a shard ready to run. It preempts the current one at the next return to ring 3 if it comes first. */
@@ -104,12 +84,27 @@ void sched_ready(struct shard *shard)
 /* Lets others of the same or a higher priority run. Called inside a system call. */
 void sched_yield(void)
 {
-	need_resched = current->killed; /* has syscall_dispatch attend to it at the end of the call */
-	if (!others_first())
+	struct shard *self = current, *next;
+	struct queue *queue = &ready[self->priority];
+	uint32_t rivals = ready_mask & self->rivals;
+
+	need_resched = self->killed; /* has syscall_dispatch attend to it at the end of the call */
+	if (!rivals)
 		return;
-	current->state = SHARD_READY;
-	enqueue(current);
-	leave_call();
+	self->state = SHARD_READY;
+	if (!(rivals & self->rivals >> 1)) { /* the usual case of enqueue and pick: nobody is more urgent */
+		next = queue->head;
+		queue->tail->next = self;
+		queue->tail = self;
+		queue->head = next->next;
+		next->next = NULL;
+	} else {
+		enqueue(self);
+		next = pick();
+	}
+	leave_call(next);
+	if (current->killed)
+		need_resched = true;
 }
 
 /* Called on the way back to ring 3 after an interrupt, when isr_common has saved the FPU. */
@@ -117,9 +112,10 @@ void sched_preempt(void)
 {
 	struct shard *self = current;
 
-	if (need_resched && others_first()) {
+	if (need_resched && ready_mask & self->rivals) {
 		self->state = SHARD_READY;
 		enqueue(self);
+		kernel_since = (uint32_t)rdtsc(); /* for the next, if it is inside a call */
 		struct shard *next = pick();
 		mark_running(next);
 		context_switch(self, next);
@@ -140,44 +136,11 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, ui
 	while (*list)
 		list = &(*list)->next;
 	*list = self;
-	self->next = NULL;
 	self->wait = kind;
 	self->wait_object = object;
 	self->wait_handle = (uint8_t)handle;
 	self->state = SHARD_BLOCKED;
-	leave_call();
-	if (self->killed)
-		handle_sys_exit(COCONUT_KILLED);
-	return self->wait_result;
-}
-
-/* True when sched_hand_over may be used: waking `to` and blocking would make it the next to run. */
-bool sched_may_hand_over(const struct shard *to)
-{
-	return !supervisor_wanted && !need_resched && !(ready_mask & ((2u << to->priority) - 1));
-}
-
-/* Wakes `to`, which is the only one on its list, waits like sched_wait on a list that is empty, and lets `to` run at
- * once: the same as sched_wake and sched_wait, without the way through the ready queue. */
-int64_t sched_hand_over(struct shard *to, struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle)
-{
-	struct shard *self = current;
-
-	*to->wait_list = NULL;
-	to->wait = WAIT_NONE;
-	to->wait_result = 0;
-	to->state = SHARD_RUNNING;
-	to->profile->switches++;
-	*list = self;
-	self->wait_list = list;
-	self->next = NULL;
-	self->wait = kind;
-	self->wait_object = object;
-	self->wait_handle = (uint8_t)handle;
-	self->state = SHARD_BLOCKED;
-	self->profile->cycles += (uint32_t)rdtsc() - self->kernel_since;
-	context_switch_fpu(self, to);
-	self->kernel_since = (uint32_t)rdtsc();
+	leave_call(pick());
 	if (self->killed)
 		handle_sys_exit(COCONUT_KILLED);
 	return self->wait_result;
@@ -192,7 +155,7 @@ void sched_wake(struct shard *shard, int64_t result)
 	while (*link != shard)
 		link = &(*link)->next;
 	*link = shard->next;
-	shard->wait = WAIT_NONE;
+	shard->next = NULL;
 	shard->wait_result = result;
 	sched_ready(shard);
 }
@@ -207,7 +170,8 @@ void sched_wake_all(struct shard **list, int64_t result)
 /* Asks the supervisor's thread to look after the shards that have ended. */
 void sched_supervise(void)
 {
-	supervisor_wanted = need_resched = true;
+	ready_mask |= READY_SUPERVISOR;
+	need_resched = true;
 }
 
 /* Moves a shard to a priority at least as high as `priority`, wherever it is. */
@@ -223,10 +187,11 @@ void sched_raise(struct shard *shard, uint8_t priority)
 		*link = shard->next;
 		if (!shard->next)
 			ready[shard->priority].tail = last;
+		shard->next = NULL;
 		if (!ready[shard->priority].head)
-			ready_mask &= ~(1u << shard->priority);
+			ready_mask &= ~READY_QUEUE(shard->priority);
 	}
-	shard->priority = priority;
+	sched_set_priority(shard, priority);
 	if (shard->state == SHARD_READY)
 		enqueue(shard);
 }
@@ -237,8 +202,8 @@ void sched_exit(void)
 	struct shard *self = current;
 
 	self->state = SHARD_ENDED;
-	supervisor_wanted = true;
-	context_switch(self, pick());
+	ready_mask |= READY_SUPERVISOR;
+	context_switch(self, &supervisor_thread);
 	panic("shard %u ran after its end", self->id);
 }
 
@@ -255,15 +220,15 @@ void sched_tick(void)
 {
 	need_resched = true;
 	if (timer_ms() >= next_deadlock_search)
-		supervisor_wanted = true;
+		ready_mask |= READY_SUPERVISOR;
 }
 
 /* Lets one shard run until the supervisor's thread is wanted again. */
 static void run_a_shard(void)
 {
-	struct shard *next = pick();
-
 	need_resched = false;
+	kernel_since = (uint32_t)rdtsc();
+	struct shard *next = pick();
 	mark_running(next);
 	context_switch(&supervisor_thread, next);
 }
@@ -272,7 +237,7 @@ static void run_a_shard(void)
 void sched_loop(void)
 {
 	for (;;) {
-		supervisor_wanted = false;
+		ready_mask &= ~READY_SUPERVISOR;
 		if (manifest_reap())
 			supervisor_finish();
 		bool idle = !ready_mask;

@@ -15,29 +15,14 @@
  */
 #include "kernel.h"
 
-#define STACK_PAGE (COCONUT_STACK_TOP - PAGE_SIZE)
 #define HEAP_END (STACK_PAGE - PAGE_SIZE) /* the page below the stack stays unmapped */
 #define FPU_CONTROL_DEFAULT 0x37F         /* FCW: all exceptions masked, 64-bit precision (SDM Vol. 1 8.1.5) */
 #define MXCSR_DEFAULT 0x1F80              /* all exceptions masked, round to nearest (SDM Vol. 1 10.2.3) */
 #define FXSAVE_MXCSR 24                   /* offset in the FXSAVE image (SDM Vol. 1 table 10-2) */
 
+#define REFUSALS_SHOWN 3                  /* lines a shard may cause; `verbose` shows all */
+
 struct shard shards[MAX_SHARDS];
-
-/* Maps one fresh page of the shard and returns the kernel's view of it, or NULL with the error in `*error`. */
-static void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error)
-{
-	uint64_t phys;
-
-	*error = frame_alloc(shard, &phys);
-	if (*error)
-		return NULL;
-	*error = space_map(shard, address, phys, rights);
-	if (*error) {
-		frame_free_clean(shard, phys);
-		return NULL;
-	}
-	return phys_to_virt(phys);
-}
 
 /* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns NULL, or what is wrong with it. */
 static const char *load_code(struct shard *shard, const struct manifest_shard *spec)
@@ -139,6 +124,7 @@ static const char *map_stack(struct shard *shard, const struct manifest_shard *s
 
 	if (!page)
 		return "not enough frames for its stack";
+	shard->writable_view = shard->stack_view = (uint8_t *)page;
 	if (len > 1) {
 		memcpy(page + PAGE_SIZE - len, spec->args, len);
 		args = COCONUT_STACK_TOP - len;
@@ -172,18 +158,21 @@ const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct 
 	*shard = (struct shard){
 		.id = (uint8_t)id,
 		.state = SHARD_BUILDING,
-		.priority = spec->priority,
 		.profile = profile,
 		.stack_top = stack_slot_top(id),
 		.frame_quota = spec->frames,
+		.caps = &caps.entry[id * COCONUT_CAP_SLOTS],
 		.payer = parent ? parent->payer : shard,
 		.parent = parent,
 		.parent_cap = CAP_NONE,
-		.pledge = ~0UL,
-		.readable_page = NO_PAGE,
-		.writable_page = NO_PAGE,
+		.allowed = calls_all,
+		.refusals_left = verbose ? UINT32_MAX : REFUSALS_SHOWN,
+		.walk_region = NO_REGION,
+		.readable_page = STACK_PAGE,
+		.writable_page = STACK_PAGE,
 		.started_ms = timer_ms(),
 	};
+	sched_set_priority(shard, spec->priority);
 	const char *problem = build(shard, spec);
 	if (problem) {
 		shard->state = SHARD_FREE;
@@ -227,7 +216,7 @@ void handle_sys_exit(uint64_t code)
 
 	self->dying = true;
 	self->killed = false; /* it is on its way: nothing may end it a second time */
-	self->kernel_since = (uint32_t)rdtsc();
+	kernel_since = (uint32_t)rdtsc();
 	self->exit_code = self->profile->exit_code = code;
 	self->profile->wall_ms += wall_ms;
 	console_end(self->id);
@@ -240,6 +229,7 @@ void handle_sys_exit(uint64_t code)
 	ASSERT(self->frames == 0);
 	print_end(self, wall_ms);
 	sched_wake_all(&self->waiters, 0);
+	profile_add(self);
 	sched_exit();
 }
 
@@ -272,26 +262,21 @@ uint64_t shard_free(struct shard *shard)
 
 /* ---- MMAP and MUNMAP ---- */
 
-/* True when all pages lie in the small or in the large heap. */
-static bool heap_range(uint64_t address, uint64_t pages)
+/* Checks that all pages lie in the small or in the large heap. Returns 0 or the refusal. */
+static inline int64_t check_heap(uint64_t address, uint64_t pages)
 {
 	uint64_t end = address >= COCONUT_LARGE_BASE ? USER_LIMIT : HEAP_END;
 
-	return address >= COCONUT_HEAP_BASE && address < end && pages <= (end - address) / PAGE_SIZE;
-}
-
-static int64_t check_heap(uint64_t address, uint64_t pages)
-{
 	if (address & PAGE_MASK)
 		return refuse(COCONUT_E_INVAL, 1, address, "the address is not page aligned");
 	if (pages == 0)
 		return refuse(COCONUT_E_INVAL, 2, pages, "there is nothing to do for no pages");
-	if (!heap_range(address, pages))
+	if (address < COCONUT_HEAP_BASE || address >= end || pages > (end - address) / PAGE_SIZE)
 		return refuse(COCONUT_E_INVAL, 1, address, "the range is not wholly inside a heap");
 	return 0;
 }
 
-static void unmap_pages(uint64_t address, uint64_t pages)
+LEAN static __attribute__((noinline)) void unmap_pages(uint64_t address, uint64_t pages)
 {
 	for (; pages; pages--, address += PAGE_SIZE) {
 		space_unmap(current, address);
@@ -310,7 +295,7 @@ int64_t sys_mmap(uint64_t address, uint64_t pages)
 		return refuse(COCONUT_E_QUOTA, 2, pages, "the shard's quota of frames does not allow it");
 	if (pages > mm_free_frames())
 		return refuse(COCONUT_E_NOMEM, 2, pages, "the machine has not so many free frames");
-	for (uint64_t done = 0; done < pages; done++) {
+	for (uint64_t done = 0;;) {
 		int error;
 		if (!map_page(current, address + done * PAGE_SIZE, PTE_WRITE | PTE_NX, &error)) {
 			unmap_pages(address, done);
@@ -318,9 +303,10 @@ int64_t sys_mmap(uint64_t address, uint64_t pages)
 				      error == -COCONUT_E_EXISTS ? "that page is mapped already"
 								 : "no frame is left for that page");
 		}
+		if (++done == pages)
+			return 0;
 		preempt_point();
 	}
-	return 0;
 }
 
 /* MUNMAP: unmaps `pages` pages of the heap or of a file mapping, all of which must be mapped. */
@@ -330,11 +316,9 @@ int64_t sys_munmap(uint64_t address, uint64_t pages)
 
 	if (bad)
 		return bad;
-	for (uint64_t done = 0; done < pages; done++) {
-		if (!space_lookup(current, address + done * PAGE_SIZE))
-			return refuse(COCONUT_E_INVAL, 1, address + done * PAGE_SIZE, "that page is not mapped");
-		preempt_point();
-	}
+	uint64_t mapped = space_mapped(current, address, pages);
+	if (mapped < pages)
+		return refuse(COCONUT_E_INVAL, 1, address + mapped * PAGE_SIZE, "that page is not mapped");
 	unmap_pages(address, pages);
 	return 0;
 }

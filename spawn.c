@@ -89,19 +89,16 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 	char path_copy[COCONUT_PATH_MAX + 1], args_copy[COCONUT_ARGS_MAX];
 	struct ext2_file file;
 	int slot, error;
+	int64_t bad;
 
 	if (!may_create())
 		return refuse(COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
-	if (path_len == 0 || path_len > COCONUT_PATH_MAX)
-		return refuse(COCONUT_E_INVAL, 2, path_len, "the length is not 1 to 255 bytes");
 	if (args_len >= COCONUT_ARGS_MAX)
 		return refuse(COCONUT_E_INVAL, 4, args_len, "the args are longer than 1,023 bytes");
-	if (!user_readable(path, path_len))
-		return refuse(COCONUT_E_FAULT, 1, path, "the path is not wholly mapped");
+	if ((bad = user_path(path, path_len, path_copy)))
+		return bad;
 	if (args_len && !user_readable(args, args_len))
 		return refuse(COCONUT_E_FAULT, 3, args, "the args are not wholly mapped");
-	copy_from_user(path_copy, path, path_len);
-	path_copy[path_len] = 0;
 	if (args_len)
 		copy_from_user(args_copy, args, args_len);
 	args_copy[args_len] = 0;
@@ -117,17 +114,9 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 /* Returns the shard that `handle` names with the given right, or NULL with the refusal in `*error`. */
 static struct shard *shard_of(uint64_t handle, uint8_t right, int64_t *error)
 {
-	const struct capability *cap = cap_find(&caps, current->id, handle);
+	const struct capability *cap = cap_use(1, handle, CAP_SHARD, right, error);
 
-	if (!cap)
-		*error = refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
-	else if (cap->type != CAP_SHARD)
-		*error = refuse(COCONUT_E_TYPE, 1, handle, "the capability is not for a shard");
-	else if (!(cap->rights & right))
-		*error = refuse(COCONUT_E_RIGHTS, 1, handle, "the capability lacks the right");
-	else
-		return &shards[cap->resource];
-	return NULL;
+	return cap ? &shards[cap->resource] : NULL;
 }
 
 /* WAIT: waits until a shard has ended and frees its slot. Returns its exit code. */

@@ -25,30 +25,27 @@
 
 #define CHECK_STEP 0x10000 /* bytes of a buffer that are checked between two looks at the interrupts */
 
-#define PLEDGE_ALWAYS 0 /* a call that no pledge takes away */
-#define PLEDGE_NEVER (1UL << 63) /* a call that every pledge takes away */
 #define TURNS_TO_END_LINE 8 /* before a full buffer cuts another shard's line */
-#define REFUSALS_SHOWN 3 /* lines a shard may cause; `verbose` shows all */
 
-/* A handler takes as many of the five arguments as it needs, and by the calling convention does not notice the others:
- * so all can stand in one table, and all are called alike. */
-typedef int64_t (*call_handler)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
-typedef void (*any_handler)(void);
-
-struct call {
-	any_handler handler;
-	const char *name;
-	uint64_t pledge; /* the pledge bit that still allows it */
-};
+/* The calls that a pledge leaves: always, and for each bit. */
+#define BIT(name) (1UL << SYS_##name)
+#define CALLS_ALWAYS (BIT(EXIT) | BIT(YIELD) | BIT(GPU_PLEDGE) | BIT(GPU_UNVEIL) | BIT(MMAP) | BIT(MUNMAP))
+#define CALLS_CHANNEL (BIT(CHANNEL_SEND) | BIT(CHANNEL_RECV) | BIT(CHANNEL_CALL))
 
 void syscall_entry(void);
 
 /* GPU_PLEDGE: gives up every call that `mask` does not name, for good. */
 static int64_t sys_pledge(uint64_t mask)
 {
+	uint64_t left = CALLS_ALWAYS;
+
 	if (mask & ~(uint64_t)(PLEDGE_SERIAL | PLEDGE_CHANNEL | PLEDGE_GPU_DMA))
 		return refuse(COCONUT_E_INVAL, 1, mask, "unknown pledge bits");
-	current->pledge &= mask;
+	left |= mask & PLEDGE_SERIAL ? BIT(SERIAL_WRITE) : 0;
+	left |= mask & PLEDGE_CHANNEL ? CALLS_CHANNEL : 0;
+	left |= mask & PLEDGE_GPU_DMA ? BIT(GPU_DMA) : 0;
+	if (!ABLATE(pledge))
+		current->allowed &= left;
 	return 0;
 }
 
@@ -80,40 +77,33 @@ static int64_t sys_time(void)
 	return (int64_t)timer_ms();
 }
 
-static int64_t sys_yield(void)
+LEAN static int64_t sys_yield(void)
 {
 	sched_yield();
 	return 0;
 }
 
-#define CALL(function, name, pledge) {(any_handler)(function), name, pledge}
+/* Every call that exists. A handler takes as many of the five arguments as it needs, and by the calling convention does
+ * not notice the others: so all can stand in one table, and all are called alike. */
+#define CALLS(X)                                                                                                    \
+	X(EXIT, handle_sys_exit) X(SERIAL_WRITE, sys_serial_write)                                                  \
+	X(CAP_GRANT, sys_cap_grant) X(CAP_REVOKE, sys_cap_revoke)                                                   \
+	X(CAP_RESTRICT, sys_cap_restrict) X(CAP_INSPECT, sys_cap_inspect)                                           \
+	X(CHANNEL_SEND, sys_channel_send) X(CHANNEL_RECV, sys_channel_recv) X(CHANNEL_CALL, sys_channel_call)       \
+	X(FS_OPEN, sys_fs_open) X(FS_READ, sys_fs_read) X(FS_STAT, sys_fs_stat) X(FS_CLOSE, sys_fs_close)           \
+	X(FS_MAP, sys_fs_map) X(MMAP, sys_mmap) X(MUNMAP, sys_munmap)                                               \
+	X(GPU_DMA, sys_gpu_dma) X(GPU_PLEDGE, sys_pledge) X(GPU_UNVEIL, sys_gpu_unveil)                             \
+	X(SPAWN, sys_spawn) X(WAIT, sys_wait) X(KILL, sys_kill) X(TIME, sys_time) X(YIELD, sys_yield)
 
-static const struct call calls[SYS_LIMIT] = {
-	[SYS_EXIT] = CALL(handle_sys_exit, "EXIT", PLEDGE_ALWAYS),
-	[SYS_SERIAL_WRITE] = CALL(sys_serial_write, "SERIAL_WRITE", PLEDGE_SERIAL),
-	[SYS_CAP_GRANT] = CALL(sys_cap_grant, "CAP_GRANT", PLEDGE_NEVER),
-	[SYS_CAP_REVOKE] = CALL(sys_cap_revoke, "CAP_REVOKE", PLEDGE_NEVER),
-	[SYS_CAP_RESTRICT] = CALL(sys_cap_restrict, "CAP_RESTRICT", PLEDGE_NEVER),
-	[SYS_CAP_INSPECT] = CALL(sys_cap_inspect, "CAP_INSPECT", PLEDGE_NEVER),
-	[SYS_CHANNEL_SEND] = CALL(sys_channel_send, "CHANNEL_SEND", PLEDGE_CHANNEL),
-	[SYS_CHANNEL_RECV] = CALL(sys_channel_recv, "CHANNEL_RECV", PLEDGE_CHANNEL),
-	[SYS_CHANNEL_CALL] = CALL(sys_channel_call, "CHANNEL_CALL", PLEDGE_CHANNEL),
-	[SYS_FS_OPEN] = CALL(sys_fs_open, "FS_OPEN", PLEDGE_NEVER),
-	[SYS_FS_READ] = CALL(sys_fs_read, "FS_READ", PLEDGE_NEVER),
-	[SYS_FS_STAT] = CALL(sys_fs_stat, "FS_STAT", PLEDGE_NEVER),
-	[SYS_FS_CLOSE] = CALL(sys_fs_close, "FS_CLOSE", PLEDGE_NEVER),
-	[SYS_FS_MAP] = CALL(sys_fs_map, "FS_MAP", PLEDGE_NEVER),
-	[SYS_GPU_DMA] = CALL(sys_gpu_dma, "GPU_DMA", PLEDGE_GPU_DMA),
-	[SYS_GPU_PLEDGE] = CALL(sys_pledge, "GPU_PLEDGE", PLEDGE_ALWAYS),
-	[SYS_GPU_UNVEIL] = CALL(sys_gpu_unveil, "GPU_UNVEIL", PLEDGE_ALWAYS),
-	[SYS_MMAP] = CALL(sys_mmap, "MMAP", PLEDGE_ALWAYS),
-	[SYS_MUNMAP] = CALL(sys_munmap, "MUNMAP", PLEDGE_ALWAYS),
-	[SYS_SPAWN] = CALL(sys_spawn, "SPAWN", PLEDGE_NEVER),
-	[SYS_WAIT] = CALL(sys_wait, "WAIT", PLEDGE_NEVER),
-	[SYS_KILL] = CALL(sys_kill, "KILL", PLEDGE_NEVER),
-	[SYS_TIME] = CALL(sys_time, "TIME", PLEDGE_NEVER),
-	[SYS_YIELD] = CALL(sys_yield, "YIELD", PLEDGE_ALWAYS),
-};
+typedef int64_t (*call_handler)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+typedef void (*any_handler)(void); /* which C lets one cast from and to without a warning */
+
+#define HANDLER_OF(name, handler) [SYS_##name] = (call_handler)(any_handler)(handler),
+#define NAME_OF(name, handler) [SYS_##name] = #name,
+#define OR_BIT_OF(name, handler) | BIT(name)
+static const call_handler handlers[SYS_LIMIT] = {CALLS(HANDLER_OF)};
+static const char *const call_names[SYS_LIMIT] = {CALLS(NAME_OF)};
+const uint64_t calls_all = 0 CALLS(OR_BIT_OF);
 
 /* Programs the MSRs of SYSCALL and SYSRET. */
 void syscall_init(void)
@@ -125,22 +115,24 @@ void syscall_init(void)
 	wrmsr(MSR_SFMASK, ABLATE(sfmask) ? RFLAGS_IF : ENTRY_FLAGS_CLEARED);
 }
 
-/* Prints the refusal that the current shard has just met. */
-static __attribute__((noinline)) void print_refusal(int error)
+/* Prints the refusal that the current shard has just met. Returns -error. */
+static __attribute__((noinline)) int64_t print_refusal(int error)
 {
 	static const char *const error_names[] = {
 		"",         "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE",    "E_RIGHTS",
 		"E_CLOSED", "E_BUSY",  "E_TOOSMALL", "E_NOMEM", "E_QUOTA",  "E_FULL",    "E_EXISTS",
 		"E_NOENT",  "E_NOTFILE", "E_IO",  "E_NOMAP", "E_NODEV",     "E_PLEDGE",
 		"E_VEILED"};
-	const struct shard *self = current;
+	struct shard *self = current;
 	const struct refusal *refusal = &self->refusal;
-	const char *name = refusal->call < SYS_LIMIT ? calls[refusal->call].name : NULL;
+	const char *name = refusal->call < SYS_LIMIT ? call_names[refusal->call] : NULL;
 
 	print("Shard %u (%s): %s refused: ", self->id, self->profile->name, name ? name : "unknown call");
 	if (refusal->argument)
 		print("argument %d = 0x%lx, ", refusal->argument, refusal->value);
 	print("%s (%s)\n", refusal->reason, error_names[error]);
+	self->refusals_left--;
+	return -error;
 }
 
 /* Remembers and, for the first few of a shard, prints why a call of the current shard is refused. `argument`
@@ -150,41 +142,42 @@ int64_t refuse(int error, int argument, uint64_t value, const char *reason)
 	struct shard *self = current;
 
 	self->refusal = (struct refusal){self->call, argument, value, reason};
-	if (self->refusals++ < REFUSALS_SHOWN || verbose)
-		print_refusal(error);
-	return -error;
+	return self->refusals_left ? print_refusal(error) : -error;
 }
 
-/* Runs the handler of call `number`, or says why not. */
-static int64_t invoke(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number)
+/* Refuses a call that does not exist or that the shard has pledged not to make. */
+static __attribute__((noinline)) int64_t deny(uint64_t number)
 {
-	if (number >= SYS_LIMIT || !calls[number].handler)
+	if (number >= SYS_LIMIT || !handlers[number])
 		return refuse(COCONUT_E_NOSYS, 0, number, "no call has the number in rax");
-	if (~current->pledge & calls[number].pledge && !ABLATE(pledge))
-		return refuse(COCONUT_E_PLEDGE, 0, number, "the shard has pledged not to");
-	return ((call_handler)calls[number].handler)(a0, a1, a2, a3, a4);
+	return refuse(COCONUT_E_PLEDGE, 0, number, "the shard has pledged not to");
 }
 
-/* Does what has come up during a call: others are to run first, or the shard has been killed. */
-static __attribute__((noinline)) void attend(void)
+/* Does what has come up during a call: others are to run first, or the shard has been killed. Returns `result`. */
+static __attribute__((noinline)) int64_t attend(int64_t result)
 {
 	preempt_point();
 	if (current->killed)
 		handle_sys_exit(COCONUT_KILLED);
+	return result;
 }
 
-/* Called by syscall_entry: the arguments, then the number. Returns what the shard finds in rax. */
+/* Called by syscall_entry, which has set kernel_since: the arguments, then the number. Returns what the shard finds in
+ * rax. */
 int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number)
 {
 	struct shard *self = current;
+	int64_t result;
 
-	self->kernel_since = (uint32_t)rdtsc();
 	self->call = number;
-	self->profile->syscalls++;
-	int64_t result = invoke(a0, a1, a2, a3, a4, number);
+	self->usage.syscalls++;
+	if (number < SYS_LIMIT && self->allowed >> number & 1)
+		result = handlers[number](a0, a1, a2, a3, a4);
+	else
+		result = deny(number);
 	if (need_resched)
-		attend();
-	self->profile->cycles += (uint32_t)rdtsc() - self->kernel_since;
+		result = attend(result);
+	current->usage.cycles += (uint32_t)rdtsc() - kernel_since;
 	return result;
 }
 
@@ -198,54 +191,72 @@ void syscall_bad_return(const struct syscall_frame *frame)
 
 /* ---- User memory ---- */
 
-/* True when [address, address + len) lies in the half of the address space that belongs to shards. */
-bool user_range(uint64_t address, uint64_t len)
+/* Returns the entry of the last page of the range when every page of it is mapped with all the given bits, else 0. */
+static __attribute__((noinline)) uint64_t user_mapped(uint64_t address, uint64_t len, uint64_t bits)
 {
-	return address < USER_LIMIT && len <= USER_LIMIT - address;
-}
-
-/* True when every page of the range is mapped with all the given PTE bits. Remembers the last page in `*seen`. */
-static __attribute__((noinline)) bool user_mapped(uint64_t address, uint64_t len, uint64_t bits, uint64_t *seen)
-{
-	uint64_t page = address & ~PAGE_MASK;
+	uint64_t entry = 0;
 
 	if (!user_range(address, len))
-		return false;
-	for (; page < address + len; page += PAGE_SIZE) {
-		if ((space_lookup(current, page) & bits) != bits)
-			return false;
+		return 0;
+	for (uint64_t page = address & ~PAGE_MASK; page < address + len; page += PAGE_SIZE) {
+		entry = space_lookup(current, page);
+		if ((entry & bits) != bits)
+			return 0;
 		if (page % CHECK_STEP == 0)
 			preempt_point();
 	}
-	*seen = page - PAGE_SIZE;
+	return entry;
+}
+
+/* The rest of user_readable and of user_writable: looks the pages up, and remembers the last one. */
+static __attribute__((noinline)) bool look_up_readable(uint64_t address, uint64_t len)
+{
+	if (!user_mapped(address, len, PTE_PRESENT | PTE_USER))
+		return false;
+	current->readable_page = (address + len - 1) & ~PAGE_MASK;
 	return true;
 }
 
-/* True when the range lies in the one page that is known to be good already. */
-static inline bool in_page(uint64_t page, uint64_t address, uint64_t len)
+static __attribute__((noinline)) bool look_up_writable(uint64_t address, uint64_t len)
 {
-	return page == (address & ~PAGE_MASK) && len <= PAGE_SIZE - (address & PAGE_MASK);
+	uint64_t entry = user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE);
+
+	if (entry && !(entry & PTE_BORROWED)) { /* the kernel may have no view of another page */
+		current->writable_page = (address + len - 1) & ~PAGE_MASK;
+		current->writable_view = phys_to_virt(entry & PTE_ADDRESS);
+	}
+	return entry;
 }
 
-/* True when the current shard may read all `len` bytes at `address`. */
+/* True when the current shard may read all `len` bytes at `address`, at least one. */
 bool user_readable(uint64_t address, uint64_t len)
 {
-	return ABLATE(user_check) || in_page(current->readable_page, address, len) ||
-	       user_mapped(address, len, PTE_PRESENT | PTE_USER, &current->readable_page);
+	return ABLATE(user_check) || in_page(current->readable_page, address, len) || look_up_readable(address, len);
 }
 
-/* True when the current shard may write all `len` bytes at `address`. */
+/* True when the current shard may write all `len` bytes at `address`, at least one. */
 bool user_writable(uint64_t address, uint64_t len)
 {
-	return ABLATE(user_check) || in_page(current->writable_page, address, len) ||
-	       user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE, &current->writable_page);
+	return ABLATE(user_check) || in_page(current->writable_page, address, len) || look_up_writable(address, len);
+}
+
+/* Copies the path of a call, its first two arguments, with a NUL behind it. Returns 0 or the refusal. */
+int64_t user_path(uint64_t path, uint64_t len, char *copy)
+{
+	if (len == 0 || len > COCONUT_PATH_MAX)
+		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 255 bytes");
+	if (!user_readable(path, len))
+		return refuse(COCONUT_E_FAULT, 1, path, "the path is not wholly mapped");
+	copy_from_user(copy, path, len);
+	copy[len] = 0;
+	return 0;
 }
 
 /* Copies from the current shard; user_readable has said yes. */
 void copy_from_user(void *to, uint64_t from, uint64_t len)
 {
 	user_access_begin();
-	memcpy(to, (const void *)from, len);
+	copy(to, (const void *)from, len);
 	user_access_end();
 }
 
@@ -253,14 +264,6 @@ void copy_from_user(void *to, uint64_t from, uint64_t len)
 void copy_to_user(uint64_t to, const void *from, uint64_t len)
 {
 	user_access_begin();
-	memcpy((void *)to, from, len);
-	user_access_end();
-}
-
-/* Clears memory of the current shard; user_writable has said yes. */
-void zero_user(uint64_t to, uint64_t len)
-{
-	user_access_begin();
-	memset((void *)to, 0, len);
+	copy((void *)to, from, len);
 	user_access_end();
 }

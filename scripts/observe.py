@@ -249,7 +249,9 @@ def switches(count):
             names.append(text(at + "profile->name") if number("(unsigned long)" + at + "profile") else "supervisor")
         inbox = [number("ends[%d].inbox[(ends[%d].first + ends[%d].count + 3) %% 4].len" % (e, e, e)) if
                  number("ends[%d].count" % e) else 0 for e in (0, 1)]
-        rows.append(names + [number("((struct shard *)$rdi)->kernel_since"), inbox])
+        if not any(inbox) and number("((struct shard *)$rdi)->wait_result >= 0 && ((struct shard *)$rsi)->wait_result > 0"):
+            inbox[~number("((struct shard *)$rdi)->wait_object") & 1] = number("((struct shard *)$rsi)->wait_result")
+        rows.append(names + [number("kernel_since"), inbox])
     run("delete")
     return rows
 

@@ -3,7 +3,7 @@
 thbreak *0x1000
 continue
 printf "answer cs_before: 0x%x\n", $cs
-hbreak interrupt_dispatch if (frame->cs & 3) && current->profile->syscalls
+hbreak interrupt_dispatch if (frame->cs & 3) && current->usage.syscalls
 continue
 printf "answer cs_after: 0x%x\n", frame->cs
 python

@@ -31,7 +31,7 @@ The one marked * runs, or its kernel stack is in use."""
         rows.append(["*" if number == current else "", number, kernel.enum_word(shard["state"], "SHARD_"),
                      priorities.get(int(shard["priority"]), int(shard["priority"])), waits_for(shard),
                      int(kernel.field(shard, "frames")), int(kernel.field(shard, "frames_peak")),
-                     int(profile["syscalls"]) if int(profile) else 0, "0x%x" % int(shard["cr3"]), kernel.name_of(number),
+                     int(shard["usage"]["syscalls"]), "0x%x" % int(shard["cr3"]), kernel.name_of(number),
                      kernel.program_of(number)])
     lines = words.table(["", "id", "state", "priority", "waits for", "frames", "peak", "calls", "cr3", "name", "program"], rows)
     return lines + ([] if current is not None else ["no shard is current: the supervisor's own thread, or none yet"])

@@ -54,7 +54,7 @@ def error_words(vector, error):
 def never_entered(number, frame):
     """Returns whether a trap frame is the one with which shard.c starts a shard."""
     return (not int(frame["vector"]) and int(frame["rip"]) == kernel.layout_number("COCONUT_CODE_BASE") and
-            not int(kernel.shard(number)["profile"]["syscalls"]))
+            not int(kernel.shard(number)["usage"]["syscalls"]))
 
 
 def place(address, before=0):
