@@ -94,7 +94,7 @@ int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max)
 	left = len = open->file.size - open->offset < max ? open->file.size - open->offset : max;
 	if (!user_range(buf, max) || (len && !user_writable(buf, len)))
 		return refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
-	for (at = open->offset; left; left -= part) {
+	for (at = open->offset; left;) {
 		uint64_t within = at & (ramdisk.block_size - 1);
 		int64_t block = ext2_block(&ramdisk, &open->file, at >> ramdisk.block_shift);
 		if (block < 0)
@@ -103,7 +103,9 @@ int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max)
 		copy_to_user(buf, block ? ramdisk.image + block + within : hole, part);
 		at += part;
 		buf += part;
-		preempt_point();
+		left -= part;
+		if (left)
+			preempt_point();
 	}
 	open->offset += len;
 	return (int64_t)len;

@@ -77,7 +77,7 @@ static int64_t sys_time(void)
 	return (int64_t)timer_ms();
 }
 
-LEAN static int64_t sys_yield(void)
+static int64_t sys_yield(void)
 {
 	sched_yield();
 	return 0;

@@ -7,7 +7,9 @@ machine. The figures go to stdout, as `BENCH name value` lines and as a table be
 
 Read next: tests/bench/bench/main.c for what is measured.
 """
+import glob
 import json
+import os
 import pathlib
 import re
 import struct
@@ -17,20 +19,21 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench"
 VARIANT = "build/variants/bench"
-ICOUNT = ["-icount", "shift=0,align=off,sleep=off", "-m", "128M"]
+ICOUNT = ["-icount", "shift=0,align=off,sleep=off"]
+MEMORY = 128 # MiB
 ORDER = ["null", "reject", "yield", "rtt8", "rtt256", "mmap1", "fsread4k", "fault", "life", "tick", "boot", "token"]
 # The shape of the checkpoint that `token` runs: dim, hidden, layers, heads, KV heads, vocabulary, context.
 SHAPE = (64, 172, 5, 8, 4, 512, 256)
 
 
-def boot(manifest, programs, *options):
+def boot(manifest, programs, *options, memory=MEMORY):
     """Boots the benchmark build with a manifest and programs of build/bench/; returns the console's text."""
     path = OUT / "manifest"
     path.write_text(manifest)
     command = ["./run.sh", "--kernel", "--build", VARIANT, "--manifest", str(path), "--timeout", "600"]
     for name in programs:
         command += ["--add", f"{OUT}/{name}.bin:/shards/{name}"]
-    result = subprocess.run(command + list(options) + ICOUNT, cwd=ROOT, stdout=subprocess.PIPE, check=False)
+    result = subprocess.run(command + list(options) + ICOUNT + ["-m", f"{memory}M"], cwd=ROOT, stdout=subprocess.PIPE, check=False)
     if result.returncode != 0:
         sys.exit(f"bench: the run failed with status {result.returncode}; its log is build/last.log")
     return result.stdout.decode(errors="replace")
@@ -55,18 +58,50 @@ def write_checkpoint(path):
     path.write_bytes(struct.pack("<7i", *SHAPE) + struct.pack(f"<{count + len(rope)}f", *values, *rope))
 
 
-def measure():
-    """Runs everything; returns the figures by name."""
+def boot_pair(others):
+    """Boots the two shards that measure, and others of a lower priority, which wait until these are done."""
     pair = "shard bench /shards/bench spawn=yes\nshard peer /shards/peer\nchannel bench peer\n"
-    found = figures(boot(pair, ["bench", "peer", "victim"], "--quiet"))
+    idle = "".join(f"shard idle{i} /shards/first priority=low\n" for i in range(others))
+    return boot(pair + idle, ["bench", "peer", "victim", "first"], "--quiet")
+
+
+def boot_cost(memory=MEMORY):
+    """Returns the instructions from the entry to the first of a shard."""
     default = "shard first /shards/first\n"
-    first = figures(boot(default, ["first"]))["first"]
-    entered = re.search(r"^Entered at time stamp (\d+)$", boot(default, ["first"], "--verbose"), re.MULTILINE)
-    found["boot"] = first - int(entered.group(1))
+    first = figures(boot(default, ["first"], memory=memory))["first"]
+    entered = re.search(r"^Entered at time stamp (\d+)$", boot(default, ["first"], "--verbose", memory=memory), re.MULTILINE)
+    return first - int(entered.group(1))
+
+
+def measure():
+    """Runs everything; returns the figures by name, and the tables of how they grow."""
+    text = boot_pair(0)
+    found = figures(text)
+    growth = [f"{what} of {size}: {cost}" for what, size, cost in re.findall(r"^GROWTH (\w+) (\d+) (\d+)$", text, re.MULTILINE)]
+    for shards in (16, 64):
+        crowd = figures(boot_pair(shards - 3))
+        growth += [f"{name} with {shards} shards: {crowd[name]} (with 2: {found[name]})" for name in ("yield", "rtt8", "life")]
+    found["boot"] = boot_cost()
+    growth += [f"boot with {memory} MiB: {boot_cost(memory)} (with {MEMORY}: {found['boot']})" for memory in (512, 2048)]
     write_checkpoint(OUT / "checkpoint")
     token = 'shard token /shards/token args="model=/checkpoint"\n'
     found.update(figures(boot(token, ["token"], "--quiet", "--add", f"{OUT}/checkpoint:/checkpoint")))
-    return found
+    return found, growth
+
+
+def sizes():
+    """Returns the bytes of code of the supervisor, and the lines of its source that are neither blank nor comment."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from test_image import code_lines
+    table = subprocess.run(["size", "-A", "build/supervisor.elf"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = int(re.search(r"^\.text +(\d+)", table, re.MULTILINE).group(1))
+    files = sorted(path for kind in ("c", "h", "asm") for path in glob.glob(os.path.join(ROOT, "*." + kind)))
+    return text, sum(code_lines(path) for path in files)
+
+
+def compiler():
+    """Returns the name and version of the compiler: another one makes other figures."""
+    return subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
 
 
 def ratio(value, peer):
@@ -75,7 +110,7 @@ def ratio(value, peer):
 
 
 def main():
-    found = measure()
+    found, growth = measure()
     missing = [name for name in ORDER if name not in found]
     if missing:
         sys.exit(f"bench: no figure for {', '.join(missing)}; see build/last.log")
@@ -87,7 +122,11 @@ def main():
         row = peers["rows"][name]
         cells = [ratio(found[name], row.get(peer)) for peer in peers["systems"]]
         print(f"{name:10} {found[name]:10,} {row['goal']:9,}", *(f"{cell:>18}" for cell in cells))
-    (ROOT / "build" / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
+    print("\nHow the costs grow, in instructions:", *growth, sep="\n  ")
+    text, lines = sizes()
+    print(f"\nsupervisor: {text:,} bytes of code (goal 45,056), {lines:,} lines of source at the top level (goal 5,000)")
+    result = {"compiler": compiler(), "figures": found, "growth": growth, "text": text, "lines": lines}
+    (ROOT / "build" / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 main()

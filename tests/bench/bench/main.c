@@ -119,6 +119,26 @@ static void bench_read(void)
 	coconut_munmap(HEAP, 1);
 }
 
+/* How MMAP with MUNMAP grows with the pages, and FS_READ with the bytes. */
+static void bench_growth(void)
+{
+	for (uint64_t pages = 1; pages <= PAGES; pages *= 4) {
+		uint64_t start = clock_now();
+		coconut_mmap(HEAP, pages);
+		coconut_munmap(HEAP, pages);
+		print("GROWTH mmap %lu %lu\n", pages, clock_now() - start);
+	}
+	coconut_mmap(HEAP, 4);
+	for (uint64_t bytes = 256; bytes <= 4 * COCONUT_PAGE_SIZE; bytes *= 4) {
+		int64_t fd = coconut_fs_open("/model.bin", 10);
+		uint64_t start = clock_now();
+		coconut_fs_read((uint64_t)fd, (void *)HEAP, bytes);
+		print("GROWTH fs_read %lu %lu\n", bytes, clock_now() - start);
+		coconut_fs_close((uint64_t)fd);
+	}
+	coconut_munmap(HEAP, 4);
+}
+
 static int64_t run_victim(const char *args)
 {
 	int64_t handle = coconut_spawn("/shards/victim", 14, args, 5);
@@ -182,6 +202,7 @@ int main(void)
 	bench_tick();
 	bench_mmap();
 	bench_read();
+	bench_growth();
 	bench_life();
 	coconut_channel_send(BENCH_CHANNEL, &order, 1);
 	return 0;
