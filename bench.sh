@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# bench.sh: prints the benchmark table: what each operation costs in guest instructions.
+# bench.sh: prints the benchmark table: what each operation costs in guest instructions. bench.sh --steps prints instead
+# how the instructions of one operation are spread over the kernel's functions.
 #
 # The benchmark build differs from the product in one bit: ring 3 may read the time stamp counter (CR4.TSD is off).
 # Read next: scripts/bench.py, tests/bench/bench/main.c.
@@ -10,4 +11,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 for shard in bench peer victim first token; do
 	scripts/build-shard.sh "tests/bench/$shard" build/bench "$shard"
 done
+scripts/build-shard.sh tests/bench/steps build/bench steps
+[[ ${1:-} != --steps ]] || exec python3 scripts/bench_steps.py
 exec python3 scripts/bench.py

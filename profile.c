@@ -44,7 +44,7 @@ struct profile *profile_row_for_program(const char *path)
 /* Adds what a life has used to the row of its shard. */
 void profile_add(const struct shard *shard)
 {
-	struct usage *sum = &shard->profile->usage;
+	struct profile *sum = shard->profile;
 
 	sum->syscalls += shard->usage.syscalls;
 	sum->cycles += shard->usage.cycles;
@@ -59,8 +59,8 @@ void profile_print(void)
 	for (uint32_t id = 0; id < ARRAY_LENGTH(rows); id++) {
 		const struct profile *row = &rows[id];
 		if (row->used)
-			print("%2u  %8lu  %14lu  %8lu  %9lu  %s\n", id, row->usage.syscalls,
-			      row->usage.syscalls ? row->usage.cycles / row->usage.syscalls : 0, row->usage.switches,
+			print("%2u  %8lu  %14lu  %8lu  %9lu  %s\n", id, row->syscalls,
+			      row->syscalls ? row->cycles / row->syscalls : 0, row->switches,
 			      row->wall_ms, row->name);
 	}
 }
