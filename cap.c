@@ -127,8 +127,6 @@ static uint32_t index_of(const struct capability *cap)
 void cap_revoke_index(uint32_t top)
 {
 	cap_mark(&caps, top);
-	if (caps.entry[top].revoked == CAP_CHANNEL)
-		channels_withdraw();
 	while (caps.entry[top].revoked) {
 		uint32_t leaf = cap_leaf(&caps, top);
 		struct shard *holder = &shards[leaf / COCONUT_CAP_SLOTS];

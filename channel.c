@@ -110,16 +110,6 @@ void channels_close(struct shard *shard)
 	}
 }
 
-/* Ends the waits for messages through capabilities that are being revoked: nothing shall arrive there any more. */
-void channels_withdraw(void)
-{
-	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
-		struct shard *shard = &shards[id];
-		if (shard->state == SHARD_BLOCKED && shard->wait == WAIT_RECV && shard->caps[shard->wait_handle].revoked)
-			sched_wake(shard, -COCONUT_E_BADHANDLE);
-	}
-}
-
 /* Returns the slot of the shard at home at the other side of end `e`, or -COCONUT_E_CLOSED. */
 int channel_other_home(uint32_t e)
 {
@@ -316,7 +306,8 @@ static __attribute__((noinline)) int64_t call_woken(void)
  *   1. the handle names a channel with the rights SEND and RECV;
  *   2. the message lies in the page that is known to be readable;
  *   3. the buffer for the answer is the one that was offered last, or lies in the page that is known to be writable;
- *   4. exactly one shard waits to receive at the other end, and has offered a buffer with room for the message;
+ *   4. exactly one shard waits to receive at the other end, through a capability that is not just being revoked, and has
+ *      offered a buffer with room for the message;
  *   5. nobody is in a CALL at this end or waits to receive there, and its inbox is empty;
  *   6. the peer would be the next to run.
  * The effect is that of call_slowly: the peer is woken with its message, this shard waits. */
@@ -333,7 +324,7 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	end = &ends[cap->resource];
 	other = other_end(end);
 	peer = other->receivers;
-	if (!peer || peer->next || peer->receive_max < len || /* 4. */
+	if (!peer || peer->next || peer->receive_max < len || peer->caps[peer->wait_handle].type != CAP_CHANNEL || /* 4. */
 	    (uint64_t)end->caller | (uint64_t)end->receivers | end->count || /* 5. */
 	    ready_mask & peer->rivals || ABLATE(ipc_fast)) /* 6. */
 		return call_slowly(handle, buf, len, reply, max);

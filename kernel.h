@@ -440,7 +440,6 @@ void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);
 void channels_open(uint32_t home);
 uint32_t channel_handle(uint32_t home, uint32_t channel);
 void channels_close(struct shard *shard);
-void channels_withdraw(void);
 int channel_other_home(uint32_t end);
 bool channel_deadlocks(void);
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);

@@ -72,6 +72,13 @@ void sched_set_priority(struct shard *shard, uint8_t priority)
 	shard->rivals = READY_QUEUE(priority + 1) - 1;
 }
 
+/* True when somebody else should run before the current shard goes on: the supervisor's thread, or a ready shard of
+ * its priority or of a higher one, which has a lower number; `rivals` has the bits of all of these. */
+static inline bool others_first(void)
+{
+	return ready_mask & current->rivals;
+}
+
 /* Makes a shard ready to run. It preempts the current one at the next return to ring 3 if it comes first. */
 void sched_ready(struct shard *shard)
 {
@@ -86,13 +93,12 @@ void sched_yield(void)
 {
 	struct shard *self = current, *next;
 	struct queue *queue = &ready[self->priority];
-	uint32_t rivals = ready_mask & self->rivals;
 
 	need_resched = self->killed; /* has syscall_dispatch attend to it at the end of the call */
-	if (!rivals)
+	if (!others_first())
 		return;
 	self->state = SHARD_READY;
-	if (!(rivals & self->rivals >> 1)) { /* the usual case of enqueue and pick: nobody is more urgent */
+	if (!(ready_mask & self->rivals >> 1)) { /* the usual case of enqueue and pick: nobody is more urgent */
 		next = queue->head;
 		queue->tail->next = self;
 		queue->tail = self;
@@ -112,7 +118,7 @@ void sched_preempt(void)
 {
 	struct shard *self = current;
 
-	if (need_resched && ready_mask & self->rivals) {
+	if (need_resched && others_first()) {
 		self->state = SHARD_READY;
 		enqueue(self);
 		kernel_since = (uint32_t)rdtsc(); /* for the next, if it is inside a call */
