@@ -235,7 +235,7 @@ static inline uint64_t *leaf_of(struct shard *shard, uint64_t address)
 }
 
 /* Frees those of the tables on the way to `address` that are empty, from the bottom up. */
-static __attribute__((noinline)) void prune(struct shard *shard, uint64_t address)
+static void prune(struct shard *shard, uint64_t address)
 {
 	uint64_t *path[LEVEL_PML4 + 1], *table = table_of(shard->cr3);
 	int level = LEVEL_PML4;
@@ -256,7 +256,8 @@ static __attribute__((noinline)) void prune(struct shard *shard, uint64_t addres
 }
 
 /* Makes the tables on the way to `address` that are missing. Returns 0 or an error, and has then made none. */
-static __attribute__((noinline)) int walk_create(struct shard *shard, uint64_t address)
+__attribute__((noinline))
+static int walk_create(struct shard *shard, uint64_t address)
 {
 	uint64_t *table = table_of(shard->cr3), *above = NULL;
 
