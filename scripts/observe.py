@@ -195,7 +195,7 @@ def scene_mail():
     queues = []
     for priority in range(4):
         names, at = [], "ready[%d].head" % priority
-        while number("ready_mask") >> priority & 1 and number("(unsigned long)" + at):
+        while number("ready_mask") >> priority + 1 & 1 and number("(unsigned long)" + at):
             names.append(text(at + "->profile->name"))
             at += "->next"
         queues.append(names)
