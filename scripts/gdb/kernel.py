@@ -134,6 +134,12 @@ def address_of(function):
         fail("the supervisor has no function %s any more" % function)
 
 
+def function_at(address):
+    """Returns the name of the function or global label of the supervisor that the address lies in, or ""."""
+    name = gdb.execute("info symbol 0x%x" % address, to_string=True).split()[0].split(".")[0]
+    return "" if name == "No" else name
+
+
 # ---- Shards ----
 
 

@@ -199,7 +199,7 @@ def word_at(address):
 
 def below_assembly(number, pc, rsp):
     """Returns (lines, pc, rbp, rsp) behind a frame of boot.asm that has called C; the last three are None at the end."""
-    name = gdb.execute("info symbol 0x%x" % (pc - 1), to_string=True).split()[0].split(".")[0]
+    name = kernel.function_at(pc - 1)
     if name.startswith("isr_") or pc == kernel.address_of("interrupt_return"):
         frame = kernel.at(rsp, "trap_frame")
         vector = int(frame["vector"])
@@ -218,8 +218,18 @@ def below_assembly(number, pc, rsp):
     return [], None, None, None
 
 
+def door(number):
+    """Returns the lines of syscall_entry, when its frame is the first on the shard's stack; else none."""
+    rsp = int(kernel.field(kernel.shard(number), "stack_top")) - kernel.structure("syscall_frame").sizeof
+    pc = word_at(rsp - 8)
+    if not is_text(pc) or kernel.function_at(pc - 1) != "syscall_entry":
+        return []
+    return ["  " + line for line in [place(pc, 1)] + below_assembly(number, pc, rsp)[0]]
+
+
 def chain(number, pc, rbp, rsp):
-    """Returns the lines of a backtrace along the frame pointers, from registers that lie saved."""
+    """Returns the lines of a backtrace along the frame pointers, from registers that lie saved. The chain may break off at a
+    LEAN function (kernel.h), which keeps no frame pointer; the door that the shard came through is found without it."""
     lines, before = [], 0
     for _ in range(DEPTH):
         if not pc or not is_text(pc):
@@ -233,7 +243,8 @@ def chain(number, pc, rbp, rsp):
                 break
             continue
         pc, rsp, rbp, before = word_at(rbp + 8), rbp + 16, word_at(rbp), 1
-    return lines
+    ends_well = any("from ring 3" in line for line in lines)
+    return lines if ends_well or number is None else lines + door(number)
 
 
 def live_trace(number):
