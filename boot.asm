@@ -6,7 +6,8 @@
 ;
 ; Invariants: the kernel runs with interrupts off except in the idle loop and at preemption points; whoever
 ; leaves the CPU has its FPU state saved in its struct shard before another shard's state is loaded.
-; There is one CPU, so single words of memory (current, user_rsp) need no per-CPU base and no swapgs.
+; There is one CPU, and interrupts are off until a stack is in use (SFMASK, interrupt gates), so single words of memory
+; (current, user_rsp) need no per-CPU base and no swapgs.
 ;
 ; Read next: kernel.h, then main.c. MEMORY_MAP.md has the picture of the address spaces built here.
 

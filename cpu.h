@@ -1,5 +1,5 @@
 /*
- * cpu.h: the instructions that C has no words for, one inline function each.
+ * cpu.h: the instructions that C has no words for, one inline function each, and the numbers of exceptions.
  *
  * Read next: kernel.h.
  */
@@ -8,6 +8,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* The exceptions that the kernel tells apart (SDM Vol. 3A table 6-1). */
+#define VECTOR_DEBUG 1
+#define VECTOR_NMI 2
+#define VECTOR_DOUBLE_FAULT 8
+#define VECTOR_PAGE_FAULT 14
+#define VECTOR_MACHINE_CHECK 18
 
 /* inb() .. outl(): the I/O ports, by bytes, words and double words. */
 #define PORT_ACCESS(suffix, type)                                                     \

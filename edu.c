@@ -143,7 +143,8 @@ static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target,
 	REG64(engine, EDU_SOURCE) = source;
 	REG64(engine, EDU_TARGET) = target;
 	REG64(engine, EDU_COUNT) = len;
-	REG64(engine, EDU_COMMAND) = COMMAND_INTERRUPT | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0) | (silent ? 0 : COMMAND_START);
+	REG64(engine, EDU_COMMAND) = COMMAND_INTERRUPT | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0) |
+				     (silent ? 0 : COMMAND_START);
 	sched_wait(&engine->waiter, WAIT_DMA, 0, COCONUT_CAP_SLOTS);
 	if (!copies[current->id].len)
 		return -COCONUT_E_CLOSED;

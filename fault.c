@@ -9,7 +9,6 @@
  */
 #include "kernel.h"
 
-#define VECTOR_PAGE_FAULT 14
 #define BACKTRACE_MAX 16
 
 /* Page-fault error code (SDM Vol. 3A 4.7). */
@@ -171,7 +170,7 @@ static const char *kernel_cause(const struct trap_frame *frame, uint64_t address
 {
 	bool user = address < USER_LIMIT, present = frame->error & PF_PRESENT;
 
-	return frame->vector == 8 ? "the kernel stack overflowed into its guard page, or the IDT, GDT or TSS is damaged"
+	return frame->vector == VECTOR_DOUBLE_FAULT ? "the kernel stack overflowed into its guard page, or the IDT, GDT or TSS is damaged"
 	     : frame->vector != VECTOR_PAGE_FAULT ? likely_cause(frame)
 	     : address < PAGE_SIZE ? "a NULL pointer in the kernel"
 	     : user && frame->error & PF_FETCH ? "the kernel jumped into a shard's memory (SMEP)"
@@ -205,7 +204,7 @@ void fault_panic(struct trap_frame *frame)
 		print("  %s 0x%lx: %s\n", access_word(frame->error), address, violation_word(frame->error));
 	print("  Likely cause: %s\n", kernel_cause(frame, address));
 	print_registers(frame);
-	if (kernel_cr3 && (frame->vector == VECTOR_PAGE_FAULT || frame->vector == 8))
+	if (kernel_cr3 && (frame->vector == VECTOR_PAGE_FAULT || frame->vector == VECTOR_DOUBLE_FAULT))
 		print_walk(address);
 	print_backtrace(frame->rip, frame->rbp);
 	debug_exit(DEBUG_EXIT_PANIC);

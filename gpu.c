@@ -299,5 +299,6 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len)
 	if (!error)
 		return 0;
 	return refuse((int)-error, 1, handle,
-		      error == -COCONUT_E_CLOSED ? "the target's owner ended, or unveiled less, during the transfer" : "the engine could not make the transfer");
+		      error == -COCONUT_E_CLOSED ? "the target's owner ended, or unveiled less, during the transfer"
+						 : "the engine could not make the transfer");
 }

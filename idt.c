@@ -43,10 +43,6 @@ _Static_assert(sizeof(struct trap_frame) == TRAP_FRAME_SIZE, "boot.asm builds th
 _Static_assert(offsetof(struct task_state, rsp) == 4, "boot.asm writes rsp0");
 _Static_assert(sizeof(struct gate) == 16, "SDM Vol. 3A figure 6-8");
 
-#define VECTOR_DEBUG 1
-#define VECTOR_NMI 2
-#define VECTOR_DOUBLE_FAULT 8
-#define VECTOR_MACHINE_CHECK 18
 #define EXCEPTIONS 32
 
 struct task_state tss;

@@ -151,7 +151,9 @@ struct refusal {
 	const char *reason;
 };
 
-enum __attribute__((packed)) shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
+enum __attribute__((packed)) shard_state {
+	SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED
+};
 
 /* What a blocked shard waits for. */
 enum __attribute__((packed)) wait_kind { WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_DMA };

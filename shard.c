@@ -89,7 +89,9 @@ static const char *map_gpu(struct shard *shard, const struct manifest_shard *spe
 	if (!config)
 		return "not enough frames for its configuration page";
 	error = gpu_attach(shard, config);
-	return !error ? NULL : error == -COCONUT_E_NODEV ? "there is no GPU partition for it" : "not enough frames to map its partition";
+	if (error == -COCONUT_E_NODEV)
+		return "there is no GPU partition for it";
+	return error ? "not enough frames to map its partition" : NULL;
 }
 
 /* Prepares the kernel stack so that the first switch to the shard enters it through interrupt_return, with
