@@ -381,7 +381,7 @@ def test_options_pass_through(t):
     os.chmod(fake, 0o755)
     words = os.path.join(t.scratch, "words")
     environment = dict(os.environ, PATH=folder + ":" + os.environ["PATH"], FAKE_WORDS=words)
-    given = ["-s", "-S", "-machine", "pc,accel=tcg", "-m", "3G", "-d", "int,cpu_reset", "-append", "two words", "--trace", ""]
+    given = ["-s", "-S", "-machine", "pc,accel=tcg", "-m", "3G", "-d", "int,cpu_reset", "-append", "two words", "-global", ""]
     t.sh(["./run.sh", "--verbose"] + given[:4] + ["--timeout", 60] + given[4:], env=environment, expect=3)
     with open(words, encoding="utf-8") as file:
         got = file.read().split("\n")[:-1]

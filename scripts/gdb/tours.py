@@ -124,7 +124,7 @@ TOURS = {
     "syscall": [
         Stop("syscall-shard", in_main("syscall"), ["info registers rax rdi rsi cs", "x/i $pc"], ring3()),
         Stop("syscall-entry", label("syscall_entry"), ["info registers rcx r11 rsp cs"]),
-        Stop("syscall-dispatch", lambda: "syscall_dispatch", ["print number", "print calls[number].name"]),
+        Stop("syscall-dispatch", lambda: "syscall_dispatch", ["print number", "print call_names[number]"]),
         Stop("syscall-handler", lambda: "sys_serial_write", ["kbt"]),
         Stop("syscall-copy", lambda: "copy_from_user", ["pagewalk 0x1000"]),
         Stop("syscall-return", instruction("sysret", "syscall_entry", "context_switch"), ["info registers rax rcx r11 rsp"]),
@@ -142,7 +142,7 @@ TOURS = {
         Stop("ipc-wait", lambda: "sched_wait", ["kbt"], in_shard("server")),
         Stop("ipc-call", lambda: "sys_channel_call", ["channels", "trapframe"], in_shard("client")),
         Stop("ipc-capability", lambda: "cap_find", ["caps client"], in_shard("client")),
-        Stop("ipc-copy", lambda: "put_message", ["kbt"], in_shard("client")),
+        Stop("ipc-copy", lambda: "copy_from_user", ["kbt"], in_shard("client")),
         Stop("ipc-switch", label("context_switch"), ["shards", "info registers rsp cr3"], in_shard("client")),
         Stop("ipc-receive", lambda: "copy_to_user", ["kbt", "info registers cr3"], in_shard("server")),
         Stop("ipc-reply", behind_call("client"), ["info registers rax cs"], ring3("client")),

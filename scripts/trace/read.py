@@ -22,7 +22,7 @@ EVENT = struct.Struct("<QBBHI3Q")  # struct trace_event
 KINDS = ("", "switch", "call", "return", "interrupt", "resume", "fault", "send", "receive", "copy", "copied", "map", "unmap",
          "start", "end")  # enum trace_kind
 STATES = ("free", "building", "ready", "running", "blocked", "ended")  # enum shard_state
-WAITS = ("", "recv", "send", "shard", "dma")  # enum wait_kind
+WAITS = ("recv", "send", "shard", "dma")  # enum wait_kind
 CPU, INTERRUPTS, FIRST_SHARD, FIRST_WINDOW = 1, 2, 10, 1000  # tracks
 PAGE = 4096
 
@@ -199,7 +199,7 @@ class Converter:
         state, wait, what = event.values
         left = self.of(event.shard)
         if STATES[state] == "blocked" and event.shard != self.supervisor:
-            thing = "shard %d" % what if wait == 3 else "channel %d" % (what // 2) if wait in (1, 2) else ""
+            thing = "shard %d" % what if wait == 2 else "channel %d" % (what // 2) if wait in (0, 1) else ""
             left.begin(at, "blocked: %s %s" % (WAITS[wait], thing), "blocked")
         elif STATES[state] == "ready":
             left.begin(at, "preempted", "ready")
