@@ -19,7 +19,7 @@ bool verbose, quiet;
 struct manifest manifest;
 static char manifest_text[MANIFEST_MAX + 1];
 
-/* Where each shard of the manifest stands. */
+/* Where each line of the manifest stands. Its slot does not say: a free one may not have begun yet, or be over. */
 static enum { LIFE_WAITING, LIFE_RUNNING, LIFE_OVER } lives[MAX_SHARDS];
 static uint32_t restarts[MAX_SHARDS];
 static uint64_t free_frames_at_start;

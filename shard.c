@@ -217,7 +217,9 @@ void handle_sys_exit(uint64_t code)
 	uint64_t wall_ms = timer_ms() - self->started_ms;
 
 	self->dying = true;
-	self->killed = false; /* it is on its way: nothing may end it a second time */
+	/* It is on its way, and nothing may end it a second time: a KILL that came before is forgotten here, and one that comes
+	 * while the functions below let others run finds `dying` (shard_kill). */
+	self->killed = false;
 	kernel_since = (uint32_t)rdtsc();
 	self->exit_code = self->profile->exit_code = code;
 	self->profile->wall_ms += wall_ms;
