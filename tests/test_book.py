@@ -109,6 +109,22 @@ def compare(t, where, command, wanted, output):
         left.pop(0)
 
 
+def replay(t, where, machine, todo, script):
+    """Runs a session once and compares what it printed."""
+    if "--gdb" in machine:
+        output = run_by_script(t, machine, t.file("commands", script))
+    else:
+        folder = os.path.dirname(harness.Monitor().path)  # a short path, for the socket
+        try:
+            output = run_by_hand(t, machine, os.path.join(folder, "commands"), script)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    t.log(output)
+    for i, (command, wanted) in enumerate(todo):
+        t.check("@@%d@@\n" % i in output, "%s: gdb did not get to `%s`: %s" % (where, command, output[-200:]))
+        compare(t, where, command, wanted, output.split("@@%d@@\n" % i)[1].split("@@%d@@\n" % (i + 1))[0])
+
+
 def make_session(path):
     """Returns the test of a chapter's session."""
     def test(t):
@@ -122,18 +138,14 @@ def make_session(path):
         t.check(todo, where + ": the session types nothing")
         script = "set pagination off\nset width 0\nset confirm off\n"
         script += "".join("echo @@%d@@\\n\n%s\n" % (i, command) for i, (command, _) in enumerate(todo)) + "kill\nquit\n"
-        if "--gdb" in machine[0]:
-            output = run_by_script(t, machine[0], t.file("commands", script))
-        else:
-            folder = os.path.dirname(harness.Monitor().path)  # a short path, for the socket
+        for attempts_left in (2, 1, 0):  # the console and gdb write to one terminal, where each may tear a line of the other
             try:
-                output = run_by_hand(t, machine[0], os.path.join(folder, "commands"), script)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-        t.log(output)
-        for i, (command, wanted) in enumerate(todo):
-            t.check("@@%d@@\n" % i in output, "%s: gdb did not get to `%s`: %s" % (where, command, output[-200:]))
-            compare(t, where, command, wanted, output.split("@@%d@@\n" % i)[1].split("@@%d@@\n" % (i + 1))[0])
+                replay(t, where, machine[0], todo, script)
+                return
+            except harness.Failure as failure:
+                if not attempts_left:
+                    raise
+                t.log("tried again after: %s" % failure)
 
     test.__doc__ = "The gdb session of %s prints what the chapter shows." % os.path.relpath(path, harness.ROOT)
     return test
