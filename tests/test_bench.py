@@ -1,4 +1,7 @@
-"""The benchmark figures: none may differ by more than 3 % from the one that is committed with the compiler it was made with."""
+"""The benchmark figures: none may differ by more than 3 % from the one that is committed with the compiler it was made with.
+
+Read next: bench.sh, docs/performance.md.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""gdb: the commands of scripts/gdb against what the kernel, QEMU's monitor and the console say about the same thing."""
+"""gdb: the commands of scripts/gdb against what the kernel, QEMU's monitor and the console say about the same thing.
+
+Read next: scripts/gdb/kernel.py.
+"""
 
 import importlib
 import json

@@ -1,4 +1,7 @@
-"""tours: every tour of run.sh --tour reaches each of its stops, and the book explains each of them."""
+"""tours: every tour of run.sh --tour reaches each of its stops, and the book explains each of them.
+
+Read next: scripts/gdb/tours.py.
+"""
 
 import importlib
 import os

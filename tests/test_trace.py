@@ -1,4 +1,7 @@
-"""trace: what run.sh --trace writes, against what the kernel itself counts; and that the default build knows nothing of it."""
+"""trace: what run.sh --trace writes, against what the kernel itself counts; and that the default build knows nothing of it.
+
+Read next: scripts/trace/trace.c.
+"""
 
 import glob
 import json
