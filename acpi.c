@@ -60,8 +60,7 @@ int memcmp(const void *a, const void *b, size_t len); /* the supervisor's own; l
 #define SCOPE_PATH          6 /* pairs of device and function */
 
 /* Returns the little-endian number of `size` bytes at `p`. */
-static uint64_t le(const uint8_t *p, uint32_t size)
-{
+static uint64_t le(const uint8_t *p, uint32_t size) {
 	uint64_t value = 0;
 	while (size-- > 0)
 		value = value << 8 | p[size];
@@ -69,8 +68,7 @@ static uint64_t le(const uint8_t *p, uint32_t size)
 }
 
 /* Returns whether the bytes add up to 0, as the firmware arranges for every table. */
-static bool checksum_good(const uint8_t *bytes, size_t len)
-{
+static bool checksum_good(const uint8_t *bytes, size_t len) {
 	uint8_t sum = 0;
 	for (size_t i = 0; i < len; i++)
 		sum += bytes[i];
@@ -78,59 +76,50 @@ static bool checksum_good(const uint8_t *bytes, size_t len)
 }
 
 /* The structure grew with ACPI 2.0, and so did its checksum: what is checked depends on what it says it is. */
-bool acpi_rsdp(const uint8_t *bytes, size_t len, struct acpi_rsdp *rsdp)
-{
+bool acpi_rsdp(const uint8_t *bytes, size_t len, struct acpi_rsdp *rsdp) {
 	if (len < RSDP_V1_SIZE || memcmp(bytes, "RSD PTR ", 8) != 0 || !checksum_good(bytes, RSDP_V1_SIZE))
 		return false;
 	rsdp->revision = bytes[RSDP_REVISION];
 	rsdp->root = le(bytes + RSDP_RSDT_ADDRESS, 4);
-	if (rsdp->revision < 2)
-		return rsdp->root != 0;
+	if (rsdp->revision < 2) return rsdp->root != 0;
 
 	/* From revision 2 on a second checksum covers the longer structure, and the XSDT replaces the RSDT. */
 	if (len < ACPI_RSDP_SIZE || le(bytes + RSDP_LENGTH, 4) < ACPI_RSDP_SIZE || le(bytes + RSDP_LENGTH, 4) > len
 	    || !checksum_good(bytes, le(bytes + RSDP_LENGTH, 4)))
 		return false;
-	if (le(bytes + RSDP_XSDT_ADDRESS, 8) != 0)
-		rsdp->root = le(bytes + RSDP_XSDT_ADDRESS, 8);
+	if (le(bytes + RSDP_XSDT_ADDRESS, 8) != 0) rsdp->root = le(bytes + RSDP_XSDT_ADDRESS, 8);
 	return rsdp->root != 0;
 }
 
 /* The one place in which a length from a table is believed, within bounds that no real table exceeds. */
-uint32_t acpi_table_length(const uint8_t *bytes, size_t len)
-{
+uint32_t acpi_table_length(const uint8_t *bytes, size_t len) {
 	uint32_t length = len < ACPI_HEADER_SIZE ? 0 : (uint32_t)le(bytes + TABLE_LENGTH, 4);
 	return length >= ACPI_HEADER_SIZE && length <= TABLE_MAX ? length : 0;
 }
 
 /* Returns how many bytes of the table can be read: those that it claims, as far as they were given. */
-static uint32_t readable(const uint8_t *table, size_t len)
-{
+static uint32_t readable(const uint8_t *table, size_t len) {
 	uint32_t length = acpi_table_length(table, len);
 	return length <= len ? length : 0;
 }
 
 /* The signature alone proves little: a stale pointer may lead to the middle of something. Hence the checksum. */
-bool acpi_table_check(const uint8_t *table, size_t len, const char signature[4])
-{
+bool acpi_table_check(const uint8_t *table, size_t len, const char signature[4]) {
 	uint32_t length = readable(table, len);
 	return length != 0 && memcmp(table, signature, 4) == 0 && checksum_good(table, length);
 }
 
 /* Entries follow the header without padding, so those of 8 bytes are not aligned. */
-uint64_t acpi_root_entry(const uint8_t *root, size_t len, uint32_t index)
-{
+uint64_t acpi_root_entry(const uint8_t *root, size_t len, uint32_t index) {
 	uint32_t length = readable(root, len);
 	uint32_t size = length != 0 && root[0] == 'X' ? 8 : 4; /* XSDT or RSDT */
-	if (length == 0 || index >= (length - ACPI_HEADER_SIZE) / size)
-		return 0;
+	if (length == 0 || index >= (length - ACPI_HEADER_SIZE) / size) return 0;
 	return le(root + ACPI_HEADER_SIZE + (size_t)index * size, size);
 }
 
 /* Returns the port of a register block: from the extended field if the table has it and it names a port, otherwise
  * from the old one. 0 means that there is none. */
-static uint16_t port_of(const uint8_t *table, uint32_t length, uint32_t old, uint32_t extended)
-{
+static uint16_t port_of(const uint8_t *table, uint32_t length, uint32_t old, uint32_t extended) {
 	uint64_t port = le(table + old, 4);
 	const uint8_t *gas = table + extended;
 	if (length >= extended + GAS_SIZE && gas[GAS_SPACE] == ACPI_SPACE_IO && le(gas + GAS_ADDRESS, 8) != 0)
@@ -139,54 +128,43 @@ static uint16_t port_of(const uint8_t *table, uint32_t length, uint32_t old, uin
 }
 
 /* Fields behind the end of a short table keep the value 0, which means that the thing is not there. */
-bool acpi_fadt(const uint8_t *table, size_t len, struct acpi_fadt *fadt)
-{
+bool acpi_fadt(const uint8_t *table, size_t len, struct acpi_fadt *fadt) {
 	uint32_t length = readable(table, len);
-	if (length < FADT_V1_SIZE)
-		return false;
+	if (length < FADT_V1_SIZE) return false;
 	*fadt = (struct acpi_fadt){0};
 	uint32_t flags = (uint32_t)le(table + FADT_FLAGS, 4);
 	/* A length of 0 says that the timer is not there, whatever the port fields hold. */
-	if (table[PM_TMR_LEN] == PM_TIMER_BYTES)
-		fadt->pm_timer_port = port_of(table, length, PM_TMR_BLK, X_PM_TMR_BLK);
+	if (table[PM_TMR_LEN] == PM_TIMER_BYTES) fadt->pm_timer_port = port_of(table, length, PM_TMR_BLK, X_PM_TMR_BLK);
 	fadt->pm_timer_32bit = (flags & FLAG_TMR_VAL_EXT) != 0;
 	fadt->pm1a_control_port = port_of(table, length, PM1A_CNT_BLK, X_PM1A_CNT_BLK);
 	return true;
 }
 
 /* Returns the length of the remapping structure at `at`, or 0 when it does not fit between there and `end`. */
-static uint32_t structure_length(const uint8_t *table, uint32_t at, uint32_t end)
-{
-	if (end - at < STRUCTURE_HEADER)
-		return 0;
+static uint32_t structure_length(const uint8_t *table, uint32_t at, uint32_t end) {
+	if (end - at < STRUCTURE_HEADER) return 0;
 	uint32_t length = (uint32_t)le(table + at + STRUCTURE_LENGTH, 2);
 	uint32_t min = le(table + at + STRUCTURE_TYPE, 2) == TYPE_DRHD ? DRHD_SCOPES : STRUCTURE_HEADER;
 	return length >= min && length <= end - at ? length : 0;
 }
 
 /* Walks all structures once, so that acpi_drhd() cannot stop early without anybody noticing. */
-bool acpi_dmar(const uint8_t *table, size_t len, struct acpi_dmar *dmar)
-{
+bool acpi_dmar(const uint8_t *table, size_t len, struct acpi_dmar *dmar) {
 	uint32_t end = readable(table, len);
-	if (end < DMAR_STRUCTURES)
-		return false;
+	if (end < DMAR_STRUCTURES) return false;
 	dmar->interrupt_remapping = (table[DMAR_FLAGS] & DMAR_FLAG_INTR_REMAP) != 0;
 	for (uint32_t at = DMAR_STRUCTURES; at < end; at += structure_length(table, at, end))
-		if (structure_length(table, at, end) == 0)
-			return false;
+		if (structure_length(table, at, end) == 0) return false;
 	return true;
 }
 
 /* Skips the structures of other types: reserved memory, root port capabilities, affinity. */
-bool acpi_drhd(const uint8_t *table, size_t len, uint32_t index, struct acpi_drhd *drhd)
-{
+bool acpi_drhd(const uint8_t *table, size_t len, uint32_t index, struct acpi_drhd *drhd) {
 	uint32_t end = readable(table, len);
 	for (uint32_t at = DMAR_STRUCTURES, length; at < end; at += length) {
 		length = structure_length(table, at, end);
-		if (length == 0)
-			return false;
-		if (le(table + at + STRUCTURE_TYPE, 2) != TYPE_DRHD || index-- > 0)
-			continue;
+		if (length == 0) return false;
+		if (le(table + at + STRUCTURE_TYPE, 2) != TYPE_DRHD || index-- > 0) continue;
 		drhd->base = le(table + at + DRHD_BASE, 8);
 		drhd->segment = (uint16_t)le(table + at + DRHD_SEGMENT, 2);
 		drhd->all = (table[at + DRHD_FLAGS] & DRHD_FLAG_INCLUDE_PCI_ALL) != 0;
@@ -199,18 +177,14 @@ bool acpi_drhd(const uint8_t *table, size_t len, uint32_t index, struct acpi_drh
 
 /* A scope has its own length byte, so that one with a longer path, through more bridges, is stepped over rightly. */
 bool acpi_scope(const uint8_t *table, size_t len, const struct acpi_drhd *drhd, uint32_t index,
-	struct acpi_scope *scope)
-{
+	struct acpi_scope *scope) {
 	uint32_t end = drhd->scopes_end;
-	if (end > readable(table, len))
-		return false;
+	if (end > readable(table, len)) return false;
 	for (uint32_t at = drhd->scopes_at, length; at < end; at += length) {
 		length = end - at < SCOPE_PATH + 2 ? 0 : table[at + SCOPE_LENGTH];
 		/* A scope without a path names no device. */
-		if (length < SCOPE_PATH + 2 || length > end - at)
-			return false;
-		if (index-- > 0)
-			continue;
+		if (length < SCOPE_PATH + 2 || length > end - at) return false;
+		if (index-- > 0) continue;
 		scope->type = table[at + SCOPE_TYPE];
 		scope->bus = table[at + SCOPE_START_BUS];
 		scope->hops = (uint8_t)((length - SCOPE_PATH) / 2);

@@ -44,8 +44,7 @@ static uint32_t handler_count;
 static void apic_write(uint32_t offset, uint32_t value) { *(volatile uint32_t *)(registers + offset) = value; }
 
 /* Enables the local APIC with its timer masked and the 8259 wired through LINT0. */
-void apic_init(void)
-{
+void apic_init(void) {
 	uint64_t base = (rdmsr(MSR_APIC_BASE) & ~APIC_BASE_X2APIC) | APIC_BASE_ENABLE;
 
 	wrmsr(MSR_APIC_BASE, base);
@@ -61,18 +60,15 @@ void apic_init(void)
 uint8_t apic_id(void) { return (uint8_t)(*(volatile uint32_t *)(registers + APIC_ID) >> APIC_ID_SHIFT); }
 
 /* Returns a vector whose interrupts call `handler` with `argument` from now on, or -COCONUT_E_FULL. */
-int apic_handle(void (*handler)(void *), void *argument)
-{
-	if (handler_count == ARRAY_LENGTH(handlers))
-		return -COCONUT_E_FULL;
+int apic_handle(void (*handler)(void *), void *argument) {
+	if (handler_count == ARRAY_LENGTH(handlers)) return -COCONUT_E_FULL;
 	handlers[handler_count].function = handler;
 	handlers[handler_count].argument = argument;
 	return VECTOR_MSI + (int)handler_count++;
 }
 
 /* Calls the handler of a message vector, and lets the next interrupt come. */
-void apic_interrupt(uint64_t vector)
-{
+void apic_interrupt(uint64_t vector) {
 	if (vector - VECTOR_MSI < handler_count)
 		handlers[vector - VECTOR_MSI].function(handlers[vector - VECTOR_MSI].argument);
 	apic_write(APIC_EOI, 0);
@@ -80,16 +76,13 @@ void apic_interrupt(uint64_t vector)
 
 /* Has the device's MSI call `handler` with `argument`, through interrupt remapping where it is on. Returns the
  * vector, or -COCONUT_E_NODEV when the device has no MSI, or -COCONUT_E_FULL. */
-int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument)
-{
+int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument) {
 	uint32_t address, data;
 	int vector;
 
-	if (!device->msi)
-		return -COCONUT_E_NODEV;
+	if (!device->msi) return -COCONUT_E_NODEV;
 	vector = apic_handle(handler, argument);
-	if (vector < 0)
-		return vector;
+	if (vector < 0) return vector;
 	if (!iommu_route(device, (uint8_t)vector, &address, &data)) {
 		address = MESSAGE_ADDRESS | (uint32_t)apic_id() << MESSAGE_APIC_ID_SHIFT;
 		data = (uint32_t)vector;

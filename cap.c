@@ -19,8 +19,7 @@
 
 /* Puts `cap` into the lowest free slot of a shard, without parent or children. Returns its handle, or
  * -COCONUT_E_FULL when no slot is free, or none that others may fill. */
-int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted)
-{
+int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted) {
 	struct capability *slots = &table->entry[shard * COCONUT_CAP_SLOTS];
 	int free_slot = -1, from_others = 0;
 
@@ -30,8 +29,7 @@ int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, b
 		else
 			from_others += slots[i].granted;
 	}
-	if (free_slot < 0 || (granted && from_others >= GRANTED_MAX))
-		return -COCONUT_E_FULL;
+	if (free_slot < 0 || (granted && from_others >= GRANTED_MAX)) return -COCONUT_E_FULL;
 	cap.granted = granted;
 	cap.parent = cap.child = cap.sibling = CAP_NONE;
 	slots[free_slot] = cap;
@@ -40,16 +38,14 @@ int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, b
 
 /* Gives `shard` a copy of entry `from` with the given rights, a subset of its own, as its child. Returns the
  * handle or -COCONUT_E_FULL. */
-int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights)
-{
+int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights) {
 	struct capability *parent = &table->entry[from];
 	struct capability copy = *parent;
 	int handle;
 
 	copy.rights = rights & parent->rights;
 	handle = cap_insert(table, shard, copy, true);
-	if (handle < 0)
-		return handle;
+	if (handle < 0) return handle;
 
 	uint16_t index = (uint16_t)(shard * COCONUT_CAP_SLOTS + (uint32_t)handle);
 	table->entry[index].parent = (uint16_t)from;
@@ -60,12 +56,10 @@ int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rig
 
 /* Takes the meaning from entry `top` and from every copy below it, all at once: none can be used or copied any more.
  * They are still to be removed. */
-void cap_mark(struct cap_table *table, uint32_t top)
-{
+void cap_mark(struct cap_table *table, uint32_t top) {
 	for (uint32_t at = top;;) {
 		struct capability *cap = &table->entry[at];
-		if (cap->type)
-			cap->revoked = cap->type;
+		if (cap->type) cap->revoked = cap->type;
 		cap->type = 0;
 		if (cap->child != CAP_NONE) {
 			at = cap->child;
@@ -73,23 +67,20 @@ void cap_mark(struct cap_table *table, uint32_t top)
 		}
 		while (at != top && table->entry[at].sibling == CAP_NONE)
 			at = table->entry[at].parent;
-		if (at == top)
-			return;
+		if (at == top) return;
 		at = table->entry[at].sibling;
 	}
 }
 
 /* Returns an entry without children below `top`, or `top` itself when nothing is left below it. */
-uint32_t cap_leaf(const struct cap_table *table, uint32_t top)
-{
+uint32_t cap_leaf(const struct cap_table *table, uint32_t top) {
 	while (table->entry[top].child != CAP_NONE)
 		top = table->entry[top].child;
 	return top;
 }
 
 /* Takes entry `index`, which has no children, out of its parent's list and frees its slot. */
-void cap_remove(struct cap_table *table, uint32_t index)
-{
+void cap_remove(struct cap_table *table, uint32_t index) {
 	struct capability *cap = &table->entry[index];
 
 	if (cap->parent != CAP_NONE) {
@@ -102,12 +93,10 @@ void cap_remove(struct cap_table *table, uint32_t index)
 }
 
 /* Returns the capability that `handle` names for `shard`, NULL when there is none. */
-const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle)
-{
+const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle) {
 	const struct capability *cap;
 
-	if (handle >= COCONUT_CAP_SLOTS)
-		return NULL;
+	if (handle >= COCONUT_CAP_SLOTS) return NULL;
 	cap = &table->entry[shard * COCONUT_CAP_SLOTS + handle];
 	return cap->type ? cap : NULL;
 }
@@ -116,23 +105,18 @@ const struct capability *cap_find(const struct cap_table *table, uint32_t shard,
 
 struct cap_table caps;
 
-static uint32_t index_of(const struct capability *cap)
-{
-	return (uint32_t)(cap - caps.entry);
-}
+static uint32_t index_of(const struct capability *cap) { return (uint32_t)(cap - caps.entry); }
 
 /* Removes a capability and all its copies, and ends the waits that went through any of them. From the first moment on
  * nobody can use them, so that the tree can only shrink while others run between two pieces: each removes one leaf,
  * found from the top, since the place of the last one may be another capability's by then. */
-void cap_revoke_index(uint32_t top)
-{
+void cap_revoke_index(uint32_t top) {
 	cap_mark(&caps, top);
 	while (caps.entry[top].revoked) {
 		uint32_t leaf = cap_leaf(&caps, top);
 		struct shard *holder = &shards[leaf / COCONUT_CAP_SLOTS];
 
-		if (caps.entry[leaf].revoked == CAP_SHARD)
-			spawn_cap_gone(caps.entry[leaf].resource, leaf);
+		if (caps.entry[leaf].revoked == CAP_SHARD) spawn_cap_gone(caps.entry[leaf].resource, leaf);
 		cap_remove(&caps, leaf);
 		if (holder->state == SHARD_BLOCKED && holder->wait_handle == leaf % COCONUT_CAP_SLOTS)
 			sched_wake(holder, -COCONUT_E_BADHANDLE);
@@ -141,19 +125,16 @@ void cap_revoke_index(uint32_t top)
 }
 
 /* Removes everything a dying shard holds, with the copies it has granted, also what another is just revoking. */
-void caps_drop_all(struct shard *shard)
-{
+void caps_drop_all(struct shard *shard) {
 	uint32_t first = shard->id * COCONUT_CAP_SLOTS;
 
 	for (uint32_t i = first; i < first + COCONUT_CAP_SLOTS; i++)
-		if (caps.entry[i].type || caps.entry[i].revoked)
-			cap_revoke_index(i);
+		if (caps.entry[i].type || caps.entry[i].revoked) cap_revoke_index(i);
 }
 
 /* Returns the capability that argument number `argument` of a call names, when it is of the given type (0: any) and has
  * the given rights; otherwise NULL, with the refusal in `*error`. */
-const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error)
-{
+const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error) {
 	static const char *const wrong_type[] = {
 		[CAP_CHANNEL] = "the capability is not for a channel", [CAP_SHARD] = "the capability is not for a shard",
 		[CAP_MEMORY] = "the capability is not for memory", [CAP_GPU_DMA] = "the capability is not for a GPU partition"};
@@ -175,8 +156,7 @@ const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, ui
 
 /* CAP_GRANT: gives the shard at the other end of `channel` a copy of `handle` with a subset of its rights.
  * Returns the handle that the copy has there. */
-int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights)
-{
+int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights) {
 	const struct capability *cap, *way;
 	int receiver, granted;
 	int64_t error;
@@ -184,49 +164,39 @@ int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights)
 	if (!(cap = cap_use(1, handle, 0, ABLATE(grant) ? 0 : CAP_RIGHT_GRANT, &error)) ||
 	    !(way = cap_use(2, channel, CAP_CHANNEL, CAP_RIGHT_SEND, &error)))
 		return error;
-	if (rights == 0)
-		return refuse(COCONUT_E_INVAL, 3, rights, "there are no rights to grant");
+	if (rights == 0) return refuse(COCONUT_E_INVAL, 3, rights, "there are no rights to grant");
 	if (rights & ~(uint64_t)cap->rights)
 		return refuse(COCONUT_E_RIGHTS, 3, rights, "the capability has not all of these rights");
 	receiver = channel_other_home(way->resource);
-	if (receiver < 0)
-		return refuse(-receiver, 2, channel, "nobody is at the other end");
-	if (receiver == current->id)
-		return refuse(COCONUT_E_INVAL, 2, channel, "the other end is the shard's own");
+	if (receiver < 0) return refuse(-receiver, 2, channel, "nobody is at the other end");
+	if (receiver == current->id) return refuse(COCONUT_E_INVAL, 2, channel, "the other end is the shard's own");
 	granted = cap_copy(&caps, index_of(cap), (uint32_t)receiver, (uint8_t)rights);
-	if (granted < 0)
-		return refuse(-granted, 2, channel, "the other shard has no slot left for grants");
+	if (granted < 0) return refuse(-granted, 2, channel, "the other shard has no slot left for grants");
 	return granted;
 }
 
 /* CAP_REVOKE: gives up the capability and takes back every copy that was granted from it. */
-int64_t sys_cap_revoke(uint64_t handle)
-{
+int64_t sys_cap_revoke(uint64_t handle) {
 	int64_t error = 0;
 	const struct capability *cap = cap_use(1, handle, 0, 0, &error);
 
-	if (cap)
-		cap_revoke_index(index_of(cap));
+	if (cap) cap_revoke_index(index_of(cap));
 	return error;
 }
 
 /* CAP_RESTRICT: keeps only those of the capability's rights that `rights` names. */
-int64_t sys_cap_restrict(uint64_t handle, uint64_t rights)
-{
+int64_t sys_cap_restrict(uint64_t handle, uint64_t rights) {
 	int64_t error = 0;
 	const struct capability *cap = cap_use(1, handle, 0, 0, &error);
 
-	if (cap)
-		caps.entry[index_of(cap)].rights &= (uint8_t)rights;
+	if (cap) caps.entry[index_of(cap)].rights &= (uint8_t)rights;
 	return error;
 }
 
 /* CAP_INSPECT: returns type << 48 | resource << 16 | rights. */
-int64_t sys_cap_inspect(uint64_t handle)
-{
+int64_t sys_cap_inspect(uint64_t handle) {
 	const struct capability *cap = cap_find(&caps, current->id, handle);
 
-	if (!cap)
-		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
+	if (!cap) return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
 	return (int64_t)((uint64_t)cap->type << 48 | (uint64_t)cap->resource << 16 | cap->rights);
 }

@@ -44,16 +44,12 @@ static struct end ends[ENDS] __attribute__((aligned(2 * sizeof(struct end))));
 static struct message inboxes[ENDS][INBOX];
 
 /* Returns the other end of the channel. */
-static inline struct end *other_end(struct end *end)
-{
-	return (struct end *)((uint64_t)end ^ sizeof(*end));
-}
+static inline struct end *other_end(struct end *end) { return (struct end *)((uint64_t)end ^ sizeof(*end)); }
 
 /* ---- Set-up and tear-down ---- */
 
 /* Makes channel number `channel` between two shards of the manifest, whose ends wait for them to start. */
-void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b)
-{
+void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b) {
 	struct end *end = &ends[2 * channel];
 
 	end[0] = (struct end){.state = END_PENDING, .home = (uint8_t)shard_a, .inbox = inboxes[2 * channel]};
@@ -62,14 +58,11 @@ void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b)
 
 /* Opens the ends of a shard that starts or starts again, with empty queues, and gives it their capabilities: the
  * handles count from 0 in manifest order. */
-void channels_open(uint32_t home)
-{
+void channels_open(uint32_t home) {
 	for (uint32_t e = 0; e < ENDS; e++) {
 		struct end *end = &ends[e];
-		if (end->state == END_UNUSED || end->home != home)
-			continue;
-		if (end->state == END_CLOSED)
-			end->count = ends[e ^ 1].count = 0;
+		if (end->state == END_UNUSED || end->home != home) continue;
+		if (end->state == END_CLOSED) end->count = ends[e ^ 1].count = 0;
 		end->state = END_OPEN;
 		cap_insert(&caps, home,
 			   (struct capability){.type = CAP_CHANNEL,
@@ -80,8 +73,7 @@ void channels_open(uint32_t home)
 }
 
 /* Returns the handle that a shard of the manifest has for its end of the channel. */
-uint32_t channel_handle(uint32_t home, uint32_t channel)
-{
+uint32_t channel_handle(uint32_t home, uint32_t channel) {
 	uint32_t handle = 0;
 
 	for (uint32_t e = 0; e < 2 * channel; e++)
@@ -90,19 +82,15 @@ uint32_t channel_handle(uint32_t home, uint32_t channel)
 }
 
 /* Closes the ends of a dying shard. Messages it has sent stay to be received; those to it are wiped. */
-void channels_close(struct shard *shard)
-{
+void channels_close(struct shard *shard) {
 	for (uint32_t e = 0; e < ENDS; e++) {
 		struct end *end = &ends[e];
-		if (end->caller == shard)
-			end->caller = NULL;
-		if (end->state == END_UNUSED || end->home != shard->id)
-			continue;
+		if (end->caller == shard) end->caller = NULL;
+		if (end->state == END_UNUSED || end->home != shard->id) continue;
 		end->state = END_CLOSED;
 		end->closings++;
 		end->first = end->count = 0;
-		if (!ABLATE(zeroing))
-			memset(inboxes[e], 0, sizeof(inboxes[e]));
+		if (!ABLATE(zeroing)) memset(inboxes[e], 0, sizeof(inboxes[e]));
 		sched_wake_all(&end->senders, -COCONUT_E_CLOSED);
 		sched_wake_all(&end->receivers, -COCONUT_E_CLOSED);
 		sched_wake_all(&ends[e ^ 1].receivers, -COCONUT_E_CLOSED);
@@ -111,8 +99,7 @@ void channels_close(struct shard *shard)
 }
 
 /* Returns the slot of the shard at home at the other side of end `e`, or -COCONUT_E_CLOSED. */
-int channel_other_home(uint32_t e)
-{
+int channel_other_home(uint32_t e) {
 	const struct end *other = &ends[e ^ 1];
 
 	return other->state == END_OPEN ? other->home : -COCONUT_E_CLOSED;
@@ -121,8 +108,7 @@ int channel_other_home(uint32_t e)
 /* ---- The calls ---- */
 
 /* Returns the channel end that `handle` names with the given rights, or the refusal. */
-static int64_t end_of(uint64_t handle, uint8_t rights)
-{
+static int64_t end_of(uint64_t handle, uint8_t rights) {
 	int64_t error;
 	const struct capability *cap = cap_use(1, handle, CAP_CHANNEL, ABLATE(endpoint) ? 0 : rights, &error);
 
@@ -130,8 +116,7 @@ static int64_t end_of(uint64_t handle, uint8_t rights)
 }
 
 /* Blocks the current shard at end `e`, at the tail of a list. */
-static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e)
-{
+static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e) {
 	current->wait_closings = ends[e ^ 1].closings;
 	sched_wait(list, kind, (uint16_t)e, handle);
 }
@@ -139,17 +124,13 @@ static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, u
 /* Returns how the wait of the current shard at end `e` has ended: with a refusal, with 0 to look again, or with the length
  * of a message that the fast path of CALL has put into the offered buffer. A shard that was woken to look again may have
  * lost its capability or its peer before it came to run. */
-static int64_t wait_end(uint64_t handle, uint32_t e)
-{
+static int64_t wait_end(uint64_t handle, uint32_t e) {
 	const struct capability *cap = cap_find(&caps, current->id, handle);
 	int64_t result = current->wait_result;
 
-	if (result == 0 && (!cap || cap->type != CAP_CHANNEL || cap->resource != e))
-		result = -COCONUT_E_BADHANDLE;
-	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !ends[e].count)
-		result = -COCONUT_E_CLOSED;
-	if (result >= 0)
-		return result;
+	if (result == 0 && (!cap || cap->type != CAP_CHANNEL || cap->resource != e)) result = -COCONUT_E_BADHANDLE;
+	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !ends[e].count) result = -COCONUT_E_CLOSED;
+	if (result >= 0) return result;
 	return refuse((int)-result, 1, handle,
 		      result == -COCONUT_E_CLOSED ? "the other end closed while waiting"
 		      : result == -COCONUT_E_BUSY ? "another holder of this end began a CALL"
@@ -157,18 +138,15 @@ static int64_t wait_end(uint64_t handle, uint32_t e)
 }
 
 /* Queues the message for the other side of end `e`, waiting for room. Returns 0 or the refusal. */
-static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len)
-{
+static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len) {
 	struct end *other = &ends[e ^ 1];
 
 	while (other->state != END_CLOSED && other->count == INBOX) {
 		wait_on(&other->senders, WAIT_SEND, handle, e);
 		int64_t error = wait_end(handle, e);
-		if (error)
-			return error;
+		if (error) return error;
 	}
-	if (other->state == END_CLOSED)
-		return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
+	if (other->state == END_CLOSED) return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 
 	struct message *message = &other->inbox[(other->first + other->count++) % INBOX];
 	copy_from_user(message->bytes, buf, len);
@@ -179,8 +157,7 @@ static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len)
 
 /* Lets the fast path of CALL write into a buffer of the current shard that begins in the page known to be writable, if
  * it also ends there. A processor without SMAP has no fast path. Returns whether the buffer is offered. */
-static inline bool offer_buffer(uint64_t buf, uint64_t max)
-{
+static inline bool offer_buffer(uint64_t buf, uint64_t max) {
 	struct shard *self = current;
 
 	self->receive_buf = buf;
@@ -191,22 +168,19 @@ static inline bool offer_buffer(uint64_t buf, uint64_t max)
 
 /* Waits for a message at end `e` and takes it. Returns its length or an error; a message that is larger than
  * `max` stays. */
-static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max)
-{
+static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) {
 	struct end *end = &ends[e];
 
 	for (;;) {
 		if (end->caller && end->caller != current)
 			return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
-		if (end->count)
-			break;
+		if (end->count) break;
 		if (ends[e ^ 1].state == END_CLOSED || end->state == END_CLOSED)
 			return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 		offer_buffer(buf, max);
 		wait_on(&end->receivers, WAIT_RECV, handle, e);
 		int64_t result = wait_end(handle, e);
-		if (result)
-			return result;
+		if (result) return result;
 	}
 
 	struct message *message = &end->inbox[end->first];
@@ -216,81 +190,67 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max)
 	copy_to_user(buf, message->bytes, len);
 	end->first = (end->first + 1) % INBOX;
 	end->count--;
-	if (end->senders)
-		sched_wake_all(&end->senders, 0);
+	if (end->senders) sched_wake_all(&end->senders, 0);
 	return (int64_t)len;
 }
 
 /* Checks the message of a call, arguments 2 and 3. Returns 0 or the refusal. */
-static int64_t check_message(uint64_t buf, uint64_t len)
-{
+static int64_t check_message(uint64_t buf, uint64_t len) {
 	if (len == 0 || len > COCONUT_MESSAGE_MAX)
 		return refuse(COCONUT_E_INVAL, 3, len, "the length is not 1 to 256 bytes");
 	return user_readable(buf, len) ? 0 : refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped");
 }
 
 /* Checks the buffer for a message, an argument of that number and the next one, likewise. */
-static int64_t check_buffer(int argument, uint64_t buf, uint64_t max)
-{
-	if (max == 0)
-		return refuse(COCONUT_E_INVAL, argument + 1, max, "the buffer has no room for a message");
+static int64_t check_buffer(int argument, uint64_t buf, uint64_t max) {
+	if (max == 0) return refuse(COCONUT_E_INVAL, argument + 1, max, "the buffer has no room for a message");
 	if (!user_range(buf, max) || !user_writable(buf, max < COCONUT_MESSAGE_MAX ? max : COCONUT_MESSAGE_MAX))
 		return refuse(COCONUT_E_FAULT, argument, buf, "the buffer is not wholly mapped and writable");
 	return 0;
 }
 
 /* CHANNEL_SEND: queues a message; waits while the queue is full. */
-int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len)
-{
+int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len) {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND), bad = e < 0 ? e : check_message(buf, len);
 
 	return bad ? bad : send(handle, (uint32_t)e, buf, len);
 }
 
 /* CHANNEL_RECV: waits for a message and takes it. Returns its length. */
-int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max)
-{
+int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max) {
 	int64_t e = end_of(handle, CAP_RIGHT_RECV), bad = e < 0 ? e : check_buffer(2, buf, max);
 
 	return bad ? bad : receive(handle, (uint32_t)e, buf, max);
 }
 
 /* CHANNEL_CALL, the slow path: everything that the fast path below does not take. */
-static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max)
-{
+static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply,
+	uint64_t max) {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND | CAP_RIGHT_RECV), result;
 	struct end *end;
 
-	if (e < 0)
-		return e;
-	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max)))
-		return result;
+	if (e < 0) return e;
+	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max))) return result;
 	end = &ends[e];
-	if (end->caller)
-		return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
+	if (end->caller) return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 	end->caller = current;
-	if (end->receivers)
-		sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
+	if (end->receivers) sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
 	result = send(handle, (uint32_t)e, buf, len);
-	if (result == 0)
-		result = receive(handle, (uint32_t)e, reply, max);
+	if (result == 0) result = receive(handle, (uint32_t)e, reply, max);
 	end->caller = NULL;
 	return result;
 }
 
 /* Continues a CALL that took the fast path and was woken without an answer in its buffer. */
-static __attribute__((noinline)) int64_t call_woken(void)
-{
+static __attribute__((noinline)) int64_t call_woken(void) {
 	struct shard *self = current;
 	struct end *end = (struct end *)((char *)self->wait_list - offsetof(struct end, receivers));
 	uint32_t e = (uint32_t)(end - ends);
 	int64_t result;
 
-	if (self->killed)
-		handle_sys_exit(COCONUT_KILLED);
+	if (self->killed) handle_sys_exit(COCONUT_KILLED);
 	result = wait_end(self->wait_handle, e);
-	if (result == 0)
-		result = receive(self->wait_handle, e, self->receive_buf, self->receive_max);
+	if (result == 0) result = receive(self->wait_handle, e, self->receive_buf, self->receive_max);
 	end->caller = NULL;
 	return result;
 }
@@ -311,8 +271,7 @@ static __attribute__((noinline)) int64_t call_woken(void)
  *   5. nobody is in a CALL at this end or waits to receive there, and its inbox is empty;
  *   6. the peer would be the next to run.
  * The effect is that of call_slowly: the peer is woken with its message, this shard waits. */
-int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max)
-{
+int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max) {
 	struct shard *self = current, *peer;
 	const struct capability *cap = &self->caps[handle];
 	struct end *end, *other;
@@ -353,19 +312,15 @@ typedef uint64_t shard_set;
 /* For each end, who holds it with the right to send there, and to receive there. */
 static shard_set senders_at[ENDS], receivers_at[ENDS];
 
-static void collect_holders(void)
-{
+static void collect_holders(void) {
 	memset(senders_at, 0, sizeof(senders_at));
 	memset(receivers_at, 0, sizeof(receivers_at));
 	for (uint32_t i = 0; i < ARRAY_LENGTH(caps.entry); i++) {
 		const struct capability *cap = &caps.entry[i];
 		shard_set holder = 1UL << i / COCONUT_CAP_SLOTS;
-		if (cap->type != CAP_CHANNEL)
-			continue;
-		if (cap->rights & CAP_RIGHT_SEND)
-			senders_at[cap->resource] |= holder;
-		if (cap->rights & CAP_RIGHT_RECV)
-			receivers_at[cap->resource] |= holder;
+		if (cap->type != CAP_CHANNEL) continue;
+		if (cap->rights & CAP_RIGHT_SEND) senders_at[cap->resource] |= holder;
+		if (cap->rights & CAP_RIGHT_RECV) receivers_at[cap->resource] |= holder;
 	}
 }
 
@@ -373,32 +328,25 @@ static void collect_holders(void)
  * or make room for it, the home of the other end, which could close it, and the shard whose end lets a home that
  * has not started yet begin. Those count too from whom its capability comes, who could revoke it (one that is just
  * being revoked ends its wait for certain), and somebody who could kill it: its parent. */
-static shard_set who_could_wake(const struct shard *shard)
-{
+static shard_set who_could_wake(const struct shard *shard) {
 	const struct capability *cap = &caps.entry[shard->id * COCONUT_CAP_SLOTS + shard->wait_handle];
 
-	if (shard->wait == WAIT_SHARD)
-		return 1UL << shard->wait_object;
+	if (shard->wait == WAIT_SHARD) return 1UL << shard->wait_object;
 
 	uint32_t other = shard->wait_object ^ 1;
 	shard_set set = shard->wait == WAIT_RECV ? senders_at[other] : receivers_at[other];
 
-	if (ends[other].state == END_OPEN)
-		set |= 1UL << ends[other].home;
-	if (ends[other].state == END_PENDING)
-		set |= 1UL << manifest_awaited(ends[other].home);
-	if (cap->revoked)
-		return ~0UL;
+	if (ends[other].state == END_OPEN) set |= 1UL << ends[other].home;
+	if (ends[other].state == END_PENDING) set |= 1UL << manifest_awaited(ends[other].home);
+	if (cap->revoked) return ~0UL;
 	for (; cap->parent != CAP_NONE; cap = &caps.entry[cap->parent])
 		set |= 1UL << cap->parent / COCONUT_CAP_SLOTS;
-	if (shard->parent)
-		set |= 1UL << shard->parent->id;
+	if (shard->parent) set |= 1UL << shard->parent->id;
 	return set & ~(1UL << shard->id);
 }
 
 /* Prints who waits for whom, from one stuck shard on until the circle closes. */
-static void print_cycle(shard_set stuck)
-{
+static void print_cycle(shard_set stuck) {
 	uint32_t at = (uint32_t)__builtin_ctzl(stuck);
 	shard_set seen = 0;
 
@@ -427,27 +375,23 @@ static void print_cycle(shard_set stuck)
 
 /* Searches for shards whose waits can never end, because everybody who could end them waits likewise. Names the
  * circle and kills them. Returns whether there were any. */
-bool channel_deadlocks(void)
-{
+bool channel_deadlocks(void) {
 	shard_set stuck = 0, before;
 
 	for (uint32_t i = 0; i < MAX_SHARDS; i++)
 		if (shards[i].state == SHARD_BLOCKED && shards[i].wait != WAIT_DMA) /* an engine always answers, or edu_watch */
 			stuck |= 1UL << i;
-	if (!stuck)
-		return false;
+	if (!stuck) return false;
 	collect_holders();
 	do {
 		before = stuck;
 		for (shard_set left = stuck; left; left &= left - 1) {
 			uint32_t i = (uint32_t)__builtin_ctzl(left);
-			if (who_could_wake(&shards[i]) & ~stuck)
-				stuck &= ~(1UL << i);
+			if (who_could_wake(&shards[i]) & ~stuck) stuck &= ~(1UL << i);
 			preempt_point();
 		}
 	} while (stuck != before);
-	if (!stuck)
-		return false;
+	if (!stuck) return false;
 	print_cycle(stuck);
 	for (shard_set left = stuck; left; left &= left - 1) {
 		shard_kill(&shards[__builtin_ctzl(left)], PRIORITY_CRITICAL);

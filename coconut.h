@@ -140,16 +140,15 @@ struct pipeline_config {
 	static inline int64_t name parameters { return COCONUT_SYSCALL(__VA_ARGS__); }
 
 /* Any call with five arguments. No letter stands for r10 and r8, so variables are bound to them. */
-static inline int64_t coconut_syscall(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4)
-{
+static inline int64_t coconut_syscall(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3,
+	uint64_t a4) {
 	register uint64_t r10 __asm__("r10") = a3;
 	register uint64_t r8 __asm__("r8") = a4;
 	return COCONUT_SYSCALL(number, "D"(a0), "S"(a1), "d"(a2), "r"(r10), "r"(r8));
 }
 
 /* Ends this shard with an exit code. Does not return. */
-static inline void __attribute__((noreturn)) coconut_exit(uint64_t code)
-{
+static inline void __attribute__((noreturn)) coconut_exit(uint64_t code) {
 	COCONUT_SYSCALL(SYS_EXIT, "D"(code));
 	__builtin_unreachable();
 }
@@ -182,8 +181,7 @@ COCONUT_CALL(coconut_channel_recv, (uint64_t handle, void *buf, size_t max),
 
 /* Sends, then waits at the same end for the answer: a client's request, or a server's reply followed by
  * its wait for the next request. Returns the length of the answer in bytes. */
-static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, size_t len, void *reply, size_t max)
-{
+static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, size_t len, void *reply, size_t max) {
 	return coconut_syscall(SYS_CHANNEL_CALL, handle, (uint64_t)buf, len, (uint64_t)reply, max);
 }
 
@@ -225,8 +223,7 @@ COCONUT_CALL(coconut_gpu_dma, (uint64_t target, uint64_t source, uint64_t destin
 /* Starts the program at `path` as a shard of the caller's priority, whose frames count against the caller's quota
  * and which ends when the caller does. Needs a SHARD capability with the right CREATE. `args_len` counts no NUL
  * and may be 0. Returns the handle of a SHARD capability for the new shard. */
-static inline int64_t coconut_spawn(const char *path, size_t path_len, const char *args, size_t args_len)
-{
+static inline int64_t coconut_spawn(const char *path, size_t path_len, const char *args, size_t args_len) {
 	return coconut_syscall(SYS_SPAWN, (uint64_t)path, path_len, (uint64_t)args, args_len, 0);
 }
 
@@ -241,8 +238,7 @@ COCONUT_CALL(coconut_kill, (uint64_t handle), SYS_KILL, "D"(handle))
 /* Lets other shards of the same priority run first. Returns 0. */
 COCONUT_CALL(coconut_yield, (void), SYS_YIELD)
 
-static inline size_t coconut_strlen(const char *s)
-{
+static inline size_t coconut_strlen(const char *s) {
 	size_t n = 0;
 	while (s[n])
 		n++;
@@ -250,22 +246,19 @@ static inline size_t coconut_strlen(const char *s)
 }
 
 /* Writes a NUL-terminated string of at most COCONUT_WRITE_MAX bytes. Writing nothing is no error here. */
-static inline int64_t coconut_puts(const char *s)
-{
+static inline int64_t coconut_puts(const char *s) {
 	size_t len = coconut_strlen(s);
 	return len ? coconut_serial_write(s, len) : 0;
 }
 
 /* Returns the pipeline configuration page. Reading it faults in a shard that has none. */
-static inline const struct pipeline_config *coconut_pipeline_config(void)
-{
+static inline const struct pipeline_config *coconut_pipeline_config(void) {
 	const struct pipeline_config *config = (const struct pipeline_config *)PIPELINE_CONFIG_VADDR;
 	return config->magic == PIPELINE_CONFIG_MAGIC ? config : NULL;
 }
 
 /* Returns the GPU configuration page. Reading it faults in a shard that has none. */
-static inline const struct gpu_config *coconut_gpu_config(void)
-{
+static inline const struct gpu_config *coconut_gpu_config(void) {
 	const struct gpu_config *config = (const struct gpu_config *)GPU_CONFIG_VADDR;
 	return config->magic == GPU_CONFIG_MAGIC ? config : NULL;
 }

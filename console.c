@@ -40,20 +40,17 @@ static bool panicking;
 
 /* Sends what a waiting writer has, and makes it the owner when its last line is still open. The console must be
  * nobody's. */
-static void drain(uint32_t number)
-{
+static void drain(uint32_t number) {
 	struct writer *writer = &writers[number];
 
 	serial_write(writer->pending, writer->pending_len);
-	if (writer->pending[writer->pending_len - 1] != '\n')
-		owner = number;
+	if (writer->pending[writer->pending_len - 1] != '\n') owner = number;
 	writer->pending_len = 0;
 	writers_waiting--;
 }
 
 /* Does so for the next of the waiting writers, of whom there must be one. */
-static void drain_next(void)
-{
+static void drain_next(void) {
 	do
 		next_to_drain = (next_to_drain + 1) % WRITERS;
 	while (!writers[next_to_drain].pending_len);
@@ -61,27 +58,21 @@ static void drain_next(void)
 }
 
 /* Gives waiting text its turn. Called at every tick, so that text never waits for the next writer. */
-void console_poll(void)
-{
-	if (owner == NOBODY && writers_waiting)
-		drain_next();
+void console_poll(void) {
+	if (owner == NOBODY && writers_waiting) drain_next();
 }
 
 /* Ends the open line with a visible mark. */
-static void cut_line(void)
-{
+static void cut_line(void) {
 	serial_write(CUT_MARK, sizeof(CUT_MARK) - 1);
 	owner = NOBODY;
 }
 
-static void put(uint32_t number, char c)
-{
+static void put(uint32_t number, char c) {
 	struct writer *writer = &writers[number];
 
-	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX)
-		cut_line();
-	if (owner == NOBODY && writer->pending_len)
-		drain(number);
+	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) cut_line();
+	if (owner == NOBODY && writer->pending_len) drain(number);
 	if (owner == NOBODY || owner == number) {
 		serial_write(&c, 1);
 		owner = c == '\n' ? NOBODY : number;
@@ -92,8 +83,7 @@ static void put(uint32_t number, char c)
 }
 
 /* Passes one byte of a shard: text as it is, complete UTF-8 sequences together, everything else replaced. */
-static void put_clean(uint32_t number, uint8_t byte)
-{
+static void put_clean(uint32_t number, uint8_t byte) {
 	struct writer *writer = &writers[number];
 
 	if (writer->held_len) {
@@ -102,8 +92,7 @@ static void put_clean(uint32_t number, uint8_t byte)
 
 		if (continues && !c1) {
 			writer->held[writer->held_len++] = byte;
-			if (writer->held_len < writer->held_want)
-				return;
+			if (writer->held_len < writer->held_want) return;
 			for (uint8_t i = 0; i < writer->held_len; i++)
 				put(number, (char)writer->held[i]);
 			writer->held_len = 0;
@@ -111,8 +100,7 @@ static void put_clean(uint32_t number, uint8_t byte)
 		}
 		writer->held_len = 0;
 		put(number, REPLACEMENT);
-		if (continues)
-			return;
+		if (continues) return;
 	}
 	/* A lead byte says how long its sequence is. */
 	writer->held_want = byte < UTF8_LEAD_FIRST || byte > UTF8_LEAD_LAST ? 0 : byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
@@ -125,14 +113,12 @@ static void put_clean(uint32_t number, uint8_t byte)
 }
 
 /* True when `len` more bytes of the writer would cut the line that another has open. */
-bool console_would_cut(uint32_t number, size_t len)
-{
+bool console_would_cut(uint32_t number, size_t len) {
 	return owner != NOBODY && owner != number && writers[number].pending_len + len > PENDING_MAX;
 }
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */
-void console_write(uint32_t writer, const char *text, size_t len)
-{
+void console_write(uint32_t writer, const char *text, size_t len) {
 	if (panicking) {
 		serial_write(text, len);
 		return;
@@ -146,8 +132,7 @@ void console_write(uint32_t writer, const char *text, size_t len)
 }
 
 /* Ends the line that a dying shard left open, printed or pending. */
-void console_end(uint32_t number)
-{
+void console_end(uint32_t number) {
 	struct writer *writer = &writers[number];
 
 	writer->held_len = 0;
@@ -156,36 +141,29 @@ void console_end(uint32_t number)
 }
 
 /* Sends everything that waits: the run is over. */
-void console_flush_all(void)
-{
-	if (owner != NOBODY && owner != CONSOLE_SUPERVISOR)
-		console_end(owner);
+void console_flush_all(void) {
+	if (owner != NOBODY && owner != CONSOLE_SUPERVISOR) console_end(owner);
 	while (writers_waiting) {
 		drain_next();
-		if (owner != NOBODY)
-			put(owner, '\n');
+		if (owner != NOBODY) put(owner, '\n');
 	}
 }
 
 /* From now on text goes straight to the port: nobody will wait for anything any more. */
-void console_panic(void)
-{
-	if (!panicking && owner != NOBODY)
-		cut_line();
+void console_panic(void) {
+	if (!panicking && owner != NOBODY) cut_line();
 	panicking = true;
 }
 
 #define PRINT_MAX 320 /* longest piece of text one call prints; the rest is cut */
 
 /* Prints on the supervisor's behalf. */
-void print(const char *template, ...)
-{
+void print(const char *template, ...) {
 	char text[PRINT_MAX];
 	va_list args;
 	size_t len;
 
-	if (quiet)
-		return;
+	if (quiet) return;
 	va_start(args, template);
 	len = format(text, sizeof(text), template, args);
 	va_end(args);

@@ -16,25 +16,19 @@
 bool cpu_has_smap;
 
 /* Protections that CPUID may or may not offer. */
-static uint64_t optional_cr4(void)
-{
+static uint64_t optional_cr4(void) {
 	struct cpuid features = {0};
 	uint64_t cr4 = 0;
 
-	if (cpuid(0, 0).eax >= CPUID_FEATURES)
-		features = cpuid(CPUID_FEATURES, 0);
-	if (features.ebx & CPUID_7_EBX_SMEP && !ABLATE(smep))
-		cr4 |= CR4_SMEP;
-	if (features.ebx & CPUID_7_EBX_SMAP && !ABLATE(smap))
-		cr4 |= CR4_SMAP;
-	if (features.ecx & CPUID_7_ECX_UMIP && !ABLATE(umip))
-		cr4 |= CR4_UMIP;
+	if (cpuid(0, 0).eax >= CPUID_FEATURES) features = cpuid(CPUID_FEATURES, 0);
+	if (features.ebx & CPUID_7_EBX_SMEP && !ABLATE(smep)) cr4 |= CR4_SMEP;
+	if (features.ebx & CPUID_7_EBX_SMAP && !ABLATE(smap)) cr4 |= CR4_SMAP;
+	if (features.ecx & CPUID_7_ECX_UMIP && !ABLATE(umip)) cr4 |= CR4_UMIP;
 	return cr4;
 }
 
 /* Turns every protection on. The FPU is left enabled for ring 3 (no lazy switching: CR0.TS and EM clear). */
-void cpu_init(void)
-{
+void cpu_init(void) {
 	uint64_t cr0 = (read_cr0() & ~(uint64_t)(CR0_EM | CR0_TS)) | CR0_MP | CR0_NE;
 	uint64_t cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | optional_cr4();
 
@@ -45,8 +39,7 @@ void cpu_init(void)
 }
 
 /* Says on the console which protections are on, and which the processor lacks. */
-void cpu_report(void)
-{
+void cpu_report(void) {
 	static const struct {
 		const char *name;
 		uint64_t bit;
@@ -56,11 +49,9 @@ void cpu_report(void)
 
 	print("CPU protections:%s%s", read_cr0() & CR0_WP ? " WP" : "", rdmsr(MSR_EFER) & EFER_NXE ? " NXE" : "");
 	for (size_t i = 0; i < ARRAY_LENGTH(cr4_bits); i++)
-		if (cr4 & cr4_bits[i].bit)
-			print(" %s", cr4_bits[i].name);
+		if (cr4 & cr4_bits[i].bit) print(" %s", cr4_bits[i].name);
 	print(" on");
 	for (size_t i = 0; i < ARRAY_LENGTH(cr4_bits); i++)
-		if (!(cr4 & cr4_bits[i].bit))
-			print(", %s not offered by this CPU", cr4_bits[i].name);
+		if (!(cr4 & cr4_bits[i].bit)) print(", %s not offered by this CPU", cr4_bits[i].name);
 	print("\n");
 }

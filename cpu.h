@@ -18,14 +18,12 @@
 
 /* inb() .. outl(): the I/O ports, by bytes, words and double words. */
 #define PORT_ACCESS(suffix, type)                                                     \
-	static inline type in##suffix(uint16_t port)                                  \
-	{                                                                             \
+	static inline type in##suffix(uint16_t port) {                                \
 		type value;                                                           \
 		__asm__ volatile("in" #suffix " %1, %0" : "=a"(value) : "Nd"(port));  \
 		return value;                                                         \
 	}                                                                             \
-	static inline void out##suffix(uint16_t port, type value)                     \
-	{                                                                             \
+	static inline void out##suffix(uint16_t port, type value) {                   \
 		__asm__ volatile("out" #suffix " %0, %1" : : "a"(value), "Nd"(port)); \
 	}
 
@@ -33,20 +31,17 @@ PORT_ACCESS(b, uint8_t)
 PORT_ACCESS(w, uint16_t)
 PORT_ACCESS(l, uint32_t)
 
-static inline uint64_t rdmsr(uint32_t msr)
-{
+static inline uint64_t rdmsr(uint32_t msr) {
 	uint32_t low, high;
 	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
 	return (uint64_t)high << 32 | low;
 }
 
-static inline void wrmsr(uint32_t msr, uint64_t value)
-{
+static inline void wrmsr(uint32_t msr, uint64_t value) {
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
 }
 
-static inline uint64_t rdtsc(void)
-{
+static inline uint64_t rdtsc(void) {
 	uint32_t low, high;
 	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
 	return (uint64_t)high << 32 | low;
@@ -56,8 +51,7 @@ struct cpuid {
 	uint32_t eax, ebx, ecx, edx;
 };
 
-static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
-{
+static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf) {
 	struct cpuid r;
 	__asm__ volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
 	return r;
@@ -65,8 +59,7 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 
 /* read_cr0() .. write_cr4(): the control registers (SDM Vol. 3A 2.5). */
 #define CONTROL_REGISTER(name)                                                                                        \
-	static inline uint64_t read_##name(void)                                                                      \
-	{                                                                                                             \
+	static inline uint64_t read_##name(void) {                                                                    \
 		uint64_t value;                                                                                       \
 		__asm__ volatile("mov %%" #name ", %0" : "=r"(value));                                                \
 		return value;                                                                                         \
@@ -81,8 +74,7 @@ CONTROL_REGISTER(cr4)
 static inline void invlpg(uint64_t address) { __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory"); }
 
 /* Writes the cache lines of `bytes` bytes at `at` back to memory, before anything that follows. */
-static inline void cache_flush(const void *at, uint64_t bytes)
-{
+static inline void cache_flush(const void *at, uint64_t bytes) {
 	for (uint64_t line = (uint64_t)at & ~63UL; line < (uint64_t)at + bytes; line += 64)
 		__asm__ volatile("clflush (%0)" : : "r"(line) : "memory");
 	__asm__ volatile("mfence" : : : "memory");
@@ -94,8 +86,7 @@ static inline void interrupt_window(void) { __asm__ volatile("sti; nop; cli" : :
 /* Waits for an interrupt, with no gap between enabling them and waiting (SDM Vol. 2B, STI). */
 static inline void wait_for_interrupt(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
 
-static inline void __attribute__((noreturn)) halt_for_ever(void)
-{
+static inline void __attribute__((noreturn)) halt_for_ever(void) {
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
@@ -104,16 +95,12 @@ static inline void __attribute__((noreturn)) halt_for_ever(void)
 extern bool cpu_has_smap;
 
 /* Lets ring 0 touch user pages until user_access_end (SDM Vol. 3A 4.6). */
-static inline void user_access_begin(void)
-{
-	if (cpu_has_smap)
-		__asm__ volatile("stac" : : : "memory");
+static inline void user_access_begin(void) {
+	if (cpu_has_smap) __asm__ volatile("stac" : : : "memory");
 }
 
-static inline void user_access_end(void)
-{
-	if (cpu_has_smap)
-		__asm__ volatile("clac" : : : "memory");
+static inline void user_access_end(void) {
+	if (cpu_has_smap) __asm__ volatile("clac" : : : "memory");
 }
 
 #endif

@@ -65,23 +65,19 @@ static struct copy {
 
 /* ---- Who has which engine ---- */
 
-static void set_owner(struct engine *engine, struct shard *owner)
-{
+static void set_owner(struct engine *engine, struct shard *owner) {
 	engine->owner = owner;
 	iommu_set_owner(engine->domain, owner ? owner->id : -1);
 }
 
 /* Gives an engine that does not run to whoever has waited longest, or makes it free. */
-static void pass_on(struct engine *engine)
-{
+static void pass_on(struct engine *engine) {
 	set_owner(engine, engine->broken ? NULL : queue);
-	if (engine->owner)
-		sched_wake(engine->owner, engine - engines);
+	if (engine->owner) sched_wake(engine->owner, engine - engines);
 }
 
 /* Takes an engine for the current shard, waiting for one if need be. Returns its number, or -COCONUT_E_NODEV. */
-static int64_t take_engine(void)
-{
+static int64_t take_engine(void) {
 	bool any = false;
 
 	for (uint32_t i = 0; i < engine_count; i++) {
@@ -95,16 +91,14 @@ static int64_t take_engine(void)
 }
 
 /* Takes away what is mapped for an engine. */
-static void unmap_piece(struct engine *engine)
-{
+static void unmap_piece(struct engine *engine) {
 	iommu_unmap(engine->domain, EDU_SOURCE_IOVA, PIECE_PAGES);
 	iommu_unmap(engine->domain, EDU_TARGET_IOVA, PIECE_PAGES);
 }
 
 /* Gives back the engine of the current shard after work that ended with `error`, unless the copy has been ended: then
  * the engine is the shard's no more. Returns `error`. */
-static int64_t give_back(struct engine *engine, int64_t error)
-{
+static int64_t give_back(struct engine *engine, int64_t error) {
 	if (error != -COCONUT_E_CLOSED) {
 		unmap_piece(engine);
 		pass_on(engine);
@@ -115,13 +109,11 @@ static int64_t give_back(struct engine *engine, int64_t error)
 /* ---- Transfers ---- */
 
 /* The engine's interrupt: a transfer has ended. */
-static void engine_interrupt(void *argument)
-{
+static void engine_interrupt(void *argument) {
 	struct engine *engine = argument;
 
 	REG32(engine, EDU_ACKNOWLEDGE) = REG32(engine, EDU_INTERRUPTS);
-	if (!engine->running)
-		return;
+	if (!engine->running) return;
 	engine->running = false;
 	engine->failed = iommu_faulted(engine->domain);
 	if (engine->waiter)
@@ -132,8 +124,7 @@ static void engine_interrupt(void *argument)
 
 /* Has the current shard's engine move bytes from one device address to another, of which one is its buffer, and waits
  * for the end. Returns 0, -COCONUT_E_IO, or -COCONUT_E_CLOSED when the copy has been ended. */
-static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target, uint64_t len)
-{
+static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target, uint64_t len) {
 	bool silent = PROVOKE == PROVOKE_dma_silence && engine == engines;
 
 	ASSERT(len > 0 && len <= PIECE_MAX && engine->owner == current && !engine->running);
@@ -146,23 +137,21 @@ static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target,
 	REG64(engine, EDU_COMMAND) = COMMAND_INTERRUPT | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0) |
 				     (silent ? 0 : COMMAND_START);
 	sched_wait(&engine->waiter, WAIT_DMA, 0, COCONUT_CAP_SLOTS);
-	if (!copies[current->id].len)
-		return -COCONUT_E_CLOSED;
+	if (!copies[current->id].len) return -COCONUT_E_CLOSED;
 	return engine->failed ? -COCONUT_E_IO : 0;
 }
 
 /* Maps the pages that hold `len` bytes at `phys`, but only those of them that hold bytes of `allowed`. Where software
  * has checked the copy they are the same; where it has not, the IOMMU refuses the rest. Returns 0 or an error. */
-static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64_t len, struct extent allowed, bool write)
-{
+static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64_t len, struct extent allowed,
+	bool write) {
 	uint64_t from = phys, end = phys + len;
 
 	if (!ABLATE(dma_extent)) {
 		from = from > allowed.start ? from : allowed.start;
 		end = end < allowed.start + allowed.size ? end : allowed.start + allowed.size;
 	}
-	if (from >= end)
-		return 0;
+	if (from >= end) return 0;
 	from &= ~PAGE_MASK;
 	return iommu_map(engine->domain, iova + from - (phys & ~PAGE_MASK), from, (end - from + PAGE_MASK) / PAGE_SIZE,
 			 !write || ABLATE(dma_write), write || ABLATE(dma_write));
@@ -170,35 +159,27 @@ static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64
 
 /* Copies `len` bytes, at most PIECE_MAX, from `done` on. What could not be read is not written: the engine's buffer may
  * hold what an earlier copy left. Returns 0 or an error. */
-static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len)
-{
+static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) {
 	uint64_t source = copy->source + done, target = copy->target + done;
 	uint64_t from = EDU_SOURCE_IOVA + (source & PAGE_MASK), to = EDU_TARGET_IOVA + (target & PAGE_MASK);
 	int64_t number = take_engine(), error;
 	struct engine *engine;
 
-	if (!copy->len)
-		return -COCONUT_E_CLOSED;
-	if (number < 0)
-		return number;
+	if (!copy->len) return -COCONUT_E_CLOSED;
+	if (number < 0) return number;
 	engine = &engines[number];
 	error = map_piece(engine, EDU_SOURCE_IOVA, source, len, copy->readable, false);
-	if (!error)
-		error = map_piece(engine, EDU_TARGET_IOVA, target, len, copy->writable, true);
-	if (!error && PROVOKE == PROVOKE_dma_source)
-		error = transfer(engine, EDU_BUFFER, from, len);
-	if (!error)
-		error = transfer(engine, from, EDU_BUFFER, len);
-	if (!error)
-		error = transfer(engine, EDU_BUFFER, to, len);
+	if (!error) error = map_piece(engine, EDU_TARGET_IOVA, target, len, copy->writable, true);
+	if (!error && PROVOKE == PROVOKE_dma_source) error = transfer(engine, EDU_BUFFER, from, len);
+	if (!error) error = transfer(engine, from, EDU_BUFFER, len);
+	if (!error) error = transfer(engine, EDU_BUFFER, to, len);
 	return give_back(engine, error);
 }
 
 /* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written; the current
  * shard sleeps until they are there. Returns 0, -COCONUT_E_NODEV without an engine behind an IOMMU, -COCONUT_E_IO when
  * an engine was refused something or does not answer, -COCONUT_E_CLOSED when the copy was ended by edu_revoke. */
-int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable)
-{
+int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable) {
 	struct copy *copy = &copies[current->id];
 	int64_t error = 0;
 
@@ -213,27 +194,22 @@ int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent r
 
 /* Ends the copy that a shard is in, if any: when this returns, nothing is mapped for it. An engine that still runs for
  * it is refused whatever it does, and is free after its interrupt. The shard itself is about to die, or to be woken. */
-void edu_abandon(struct shard *shard)
-{
+void edu_abandon(struct shard *shard) {
 	copies[shard->id].len = 0;
 	for (struct engine *engine = engines; engine < engines + engine_count; engine++) {
-		if (engine->owner != shard)
-			continue;
+		if (engine->owner != shard) continue;
 		unmap_piece(engine);
 		engine->owner = NULL; /* the IOMMU goes on naming the shard until the engine has stopped */
-		if (!engine->running)
-			pass_on(engine);
+		if (!engine->running) pass_on(engine);
 	}
 }
 
-static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
-{
+static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
 	return a < b + b_size && b < a + a_size;
 }
 
 /* Ends every copy from or to the given memory: it will belong to somebody else. Its shards get -COCONUT_E_CLOSED. */
-void edu_revoke(uint64_t phys, uint64_t size)
-{
+void edu_revoke(uint64_t phys, uint64_t size) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
 		const struct copy *copy = &copies[id];
 		if (!copy->len || (!overlap(copy->source, copy->len, phys, size) && !overlap(copy->target, copy->len, phys, size)))
@@ -245,8 +221,7 @@ void edu_revoke(uint64_t phys, uint64_t size)
 }
 
 /* Takes an engine that does not answer out of service, for good. Its shard gets -COCONUT_E_IO. */
-static void retire(struct engine *engine)
-{
+static void retire(struct engine *engine) {
 	const struct pci_device *device = engine->device;
 
 	print("DMA engine %02x:%02x.%u has not answered for %u s: it is retired\n", device->bus, device->dev, device->fn,
@@ -258,30 +233,25 @@ static void retire(struct engine *engine)
 }
 
 /* Gives up on engines that have not answered for long. The supervisor's thread calls it now and then. */
-void edu_watch(void)
-{
+void edu_watch(void) {
 	bool any = false;
 
 	for (struct engine *engine = engines; engine < engines + engine_count; engine++) {
-		if (engine->running && timer_ms() - engine->started_ms > ANSWER_MS)
-			retire(engine);
+		if (engine->running && timer_ms() - engine->started_ms > ANSWER_MS) retire(engine);
 		any |= !engine->broken;
 		if (PROVOKE && engine->running && engine->owner && REG64(engine, EDU_COMMAND) & COMMAND_TO_MEMORY)
 			provoke_in_copy(engine->owner);
 	}
-	if (!any)
-		sched_wake_all(&queue, -COCONUT_E_NODEV);
+	if (!any) sched_wake_all(&queue, -COCONUT_E_NODEV);
 }
 
 /* ---- Set-up ---- */
 
 /* Takes a device into service. Returns whether that worked. */
-static bool add_engine(const struct pci_device *device)
-{
+static bool add_engine(const struct pci_device *device) {
 	struct engine *engine = &engines[engine_count];
 
-	if (!device->bars[0].base || iommu_attach(device, &engine->domain))
-		return false;
+	if (!device->bars[0].base || iommu_attach(device, &engine->domain)) return false;
 	engine->device = device;
 	pci_command(&pci_ports, device, 0, PCI_COMMAND_MEMORY);
 	engine->registers = paging_map_device(device->bars[0].base, EDU_REGISTERS);
@@ -292,13 +262,11 @@ static bool add_engine(const struct pci_device *device)
 }
 
 /* Takes all edu devices into service, where there is an IOMMU. */
-void edu_init(void)
-{
+void edu_init(void) {
 	const struct pci_device *device;
 
 	for (uint32_t i = 0; (device = device_at(i)) && engine_count < ENGINES; i++)
-		if (device->vendor == EDU_VENDOR && device->device == EDU_DEVICE)
-			engine_count += add_engine(device);
+		if (device->vendor == EDU_VENDOR && device->device == EDU_DEVICE) engine_count += add_engine(device);
 	if (engine_count)
 		print_verbose("DMA engines: %u, each in a domain of its own\n", engine_count);
 	else

@@ -48,8 +48,7 @@ static EFI_RUNTIME_SERVICES *runtime_services;
 /* Messages */
 
 /* Prints a line that begins with [BOOT] and `mark`. */
-static void put_line(const char *mark, const char *template, va_list args)
-{
+static void put_line(const char *mark, const char *template, va_list args) {
 	char text[LINE_MAX];
 	const char *const parts[] = { "[BOOT] ", mark, text, "\n" };
 
@@ -59,8 +58,7 @@ static void put_line(const char *mark, const char *template, va_list args)
 }
 
 /* Prints one line of the loader. */
-static void __attribute__((format(printf, 1, 2))) say(const char *template, ...)
-{
+static void __attribute__((format(printf, 1, 2))) say(const char *template, ...) {
 	va_list args;
 
 	va_start(args, template);
@@ -69,8 +67,7 @@ static void __attribute__((format(printf, 1, 2))) say(const char *template, ...)
 }
 
 /* Prints what is wrong and what to do, and ends the machine: by QEMU's isa-debug-exit, else by switching it off. */
-static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *template, ...)
-{
+static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *template, ...) {
 	va_list args;
 
 	va_start(args, template);
@@ -87,8 +84,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *
 static uint64_t pages_of(uint64_t size) { return (size + PAGE_SIZE - 1) / PAGE_SIZE; }
 
 /* Returns `size` bytes, page aligned and below 1 GiB, for something that the supervisor is to find. */
-static void *allocate(uint64_t size, const char *what)
-{
+static void *allocate(uint64_t size, const char *what) {
 	EFI_PHYSICAL_ADDRESS address = PHYS_TRAMPOLINE_TOP - 1;
 
 	if (boot_services->AllocatePages(AllocateMaxAddress, EfiLoaderData, pages_of(size), &address) != EFI_SUCCESS)
@@ -105,8 +101,7 @@ static struct {
 } map;
 
 /* Reads the map. Fails when there is too little room for it, and says then how much it needs. */
-static EFI_STATUS read_map(void)
-{
+static EFI_STATUS read_map(void) {
 	UINT32 version;
 
 	map.size = map.capacity;
@@ -114,8 +109,7 @@ static EFI_STATUS read_map(void)
 }
 
 /* Makes room for the map and some more. */
-static void allocate_map(void)
-{
+static void allocate_map(void) {
 	read_map();
 	map.capacity = map.size + MAP_SLACK * map.stride;
 	map.entries = allocate(map.capacity, "the memory map");
@@ -152,8 +146,7 @@ static const struct {
 static uint32_t known_type(uint32_t type) { return type < TYPE_UNKNOWN ? type : TYPE_UNKNOWN; }
 
 /* Gives up because [base, base + size) cannot be had; says what the firmware keeps there. */
-static void __attribute__((noreturn)) give_up_range(uint64_t base, uint64_t size, const char *what)
-{
+static void __attribute__((noreturn)) give_up_range(uint64_t base, uint64_t size, const char *what) {
 	allocate_map();
 	read_map();
 	for (UINTN i = 0; i < map.size / map.stride; i++) {
@@ -169,8 +162,7 @@ static void __attribute__((noreturn)) give_up_range(uint64_t base, uint64_t size
 }
 
 /* Asks the firmware for exactly [base, base + size). */
-static void reserve(uint64_t base, uint64_t size, EFI_MEMORY_TYPE type, const char *what)
-{
+static void reserve(uint64_t base, uint64_t size, EFI_MEMORY_TYPE type, const char *what) {
 	EFI_PHYSICAL_ADDRESS address = base;
 
 	if (boot_services->AllocatePages(AllocateAddress, type, pages_of(size), &address) != EFI_SUCCESS)
@@ -178,8 +170,7 @@ static void reserve(uint64_t base, uint64_t size, EFI_MEMORY_TYPE type, const ch
 }
 
 /* Reserves the fixed addresses. The image is to be executed, and some firmware forbids that for loader data. */
-static void reserve_fixed_ranges(void)
-{
+static void reserve_fixed_ranges(void) {
 	if (PROVOKE == PROVOKE_taken)
 		reserve(PHYS_IMAGE + PAGE_SIZE, PAGE_SIZE, EfiRuntimeServicesData, "provoked by a test");
 	reserve(PHYS_IMAGE, PHYS_IMAGE_LIMIT - PHYS_IMAGE, EfiLoaderCode, "the supervisor's image");
@@ -191,8 +182,7 @@ static void reserve_fixed_ranges(void)
 /* Files */
 
 /* Opens the root folder of the volume that this program was loaded from; *base becomes this program's address. */
-static EFI_FILE_HANDLE open_volume(EFI_HANDLE self, uint64_t *base)
-{
+static EFI_FILE_HANDLE open_volume(EFI_HANDLE self, uint64_t *base) {
 	EFI_GUID loaded_image_id = LOADED_IMAGE_PROTOCOL, volume_id = SIMPLE_FILE_SYSTEM_PROTOCOL;
 	EFI_LOADED_IMAGE *loaded;
 	EFI_FILE_IO_INTERFACE *volume;
@@ -210,18 +200,14 @@ static EFI_FILE_HANDLE open_volume(EFI_HANDLE self, uint64_t *base)
 
 /* Reads a whole file into memory below 1 GiB, with at least one zero byte behind it. If the volume has none of this
  * name, the file is {NULL, 0} when it is `optional`. */
-static struct file read_file(EFI_FILE_HANDLE root, CHAR16 *name, const char *label, bool optional)
-{
+static struct file read_file(EFI_FILE_HANDLE root, CHAR16 *name, const char *label, bool optional) {
 	EFI_FILE_HANDLE handle;
 	struct file file = { NULL, 0 };
 	EFI_STATUS status = root->Open(root, &handle, name, EFI_FILE_MODE_READ, 0);
 
-	if (status == EFI_NOT_FOUND && optional)
-		return file;
-	if (status == EFI_NOT_FOUND)
-		give_up("%s is missing on the boot volume: run ./build.sh again", label);
-	if (status != EFI_SUCCESS)
-		give_up("%s cannot be opened: run ./build.sh again", label);
+	if (status == EFI_NOT_FOUND && optional) return file;
+	if (status == EFI_NOT_FOUND) give_up("%s is missing on the boot volume: run ./build.sh again", label);
+	if (status != EFI_SUCCESS) give_up("%s cannot be opened: run ./build.sh again", label);
 	/* The highest position stands for the end (13.5, "EFI_FILE_PROTOCOL.SetPosition()"); a folder has none. */
 	if (handle->SetPosition(handle, UINT64_MAX) != EFI_SUCCESS ||
 	    handle->GetPosition(handle, &file.size) != EFI_SUCCESS || handle->SetPosition(handle, 0) != EFI_SUCCESS)
@@ -241,15 +227,12 @@ static struct file read_file(EFI_FILE_HANDLE root, CHAR16 *name, const char *lab
 }
 
 /* Reads the command line and cuts it at the end of its first line. Returns NULL if there is none. */
-static char *read_command_line(EFI_FILE_HANDLE root)
-{
+static char *read_command_line(EFI_FILE_HANDLE root) {
 	struct file file = read_file(root, u"\\cmdline.txt", "cmdline.txt", true);
 	uint64_t length = 0;
 
-	if (!file.data)
-		return NULL;
-	if (file.size >= PAGE_SIZE)
-		give_up("cmdline.txt is longer than %lu bytes: shorten it", PAGE_SIZE - 1);
+	if (!file.data) return NULL;
+	if (file.size >= PAGE_SIZE) give_up("cmdline.txt is longer than %lu bytes: shorten it", PAGE_SIZE - 1);
 	while (file.data[length] && file.data[length] != '\r' && file.data[length] != '\n')
 		length++;
 	file.data[length] = 0;
@@ -260,19 +243,16 @@ static char *read_command_line(EFI_FILE_HANDLE root)
 /* Supervisor and ramdisk */
 
 /* Loads the segments of the supervisor to their physical addresses. Returns its entry point. */
-static uint64_t load_supervisor(EFI_FILE_HANDLE root)
-{
+static uint64_t load_supervisor(EFI_FILE_HANDLE root) {
 	struct file file = read_file(root, u"\\supervisor.elf", "supervisor.elf", false);
 	const struct elf_header *header = (const struct elf_header *)file.data;
 	const char *problem = elf_check(file.data, file.size, PHYS_IMAGE, PHYS_IMAGE_LIMIT);
 	uint64_t entry;
 
-	if (problem)
-		give_up("supervisor.elf %s: run ./build.sh again", problem);
+	if (problem) give_up("supervisor.elf %s: run ./build.sh again", problem);
 	for (unsigned i = 0; i < header->phnum; i++) {
 		const struct elf_program_header *segment = elf_program(file.data, i);
-		if (segment->type != ELF_PT_LOAD)
-			continue;
+		if (segment->type != ELF_PT_LOAD) continue;
 		memcpy((void *)segment->paddr, file.data + segment->offset, segment->filesz);
 		memset((void *)(segment->paddr + segment->filesz), 0, segment->memsz - segment->filesz);
 	}
@@ -282,13 +262,11 @@ static uint64_t load_supervisor(EFI_FILE_HANDLE root)
 }
 
 /* Loads the ramdisk and checks that it is an ext2 file system that is all there. */
-static struct file load_ramdisk(EFI_FILE_HANDLE root)
-{
+static struct file load_ramdisk(EFI_FILE_HANDLE root) {
 	struct file file = read_file(root, u"\\ramdisk.img", "ramdisk.img", false);
 	const uint32_t *super = (const uint32_t *)(file.data + EXT2_SUPER);
 
-	if (file.size < EXT2_SUPER_END)
-		give_up("ramdisk.img is too short for a file system: run ./build.sh again");
+	if (file.size < EXT2_SUPER_END) give_up("ramdisk.img is too short for a file system: run ./build.sh again");
 	if ((uint16_t)super[EXT2_MAGIC_WORD] != EXT2_MAGIC)
 		give_up("ramdisk.img is no ext2 file system: make it with ./build.sh or mke2fs -t ext2");
 	uint64_t blocks = super[EXT2_BLOCKS_COUNT], log_block = super[EXT2_LOG_BLOCK_SIZE];
@@ -302,24 +280,20 @@ static struct file load_ramdisk(EFI_FILE_HANDLE root)
 /* The last steps */
 
 /* Returns the address of the ACPI RSDP, that of ACPI 2.0 if there is one, or 0 (4.6, "Configuration Table"). */
-static uint64_t find_rsdp(const EFI_SYSTEM_TABLE *system)
-{
+static uint64_t find_rsdp(const EFI_SYSTEM_TABLE *system) {
 	EFI_GUID acpi_2 = ACPI_20_TABLE_GUID, acpi_1 = ACPI_TABLE_GUID;
 	uint64_t old = 0;
 
 	for (UINTN i = 0; i < system->NumberOfTableEntries; i++) {
 		const EFI_CONFIGURATION_TABLE *table = &system->ConfigurationTable[i];
-		if (!memcmp(&table->VendorGuid, &acpi_2, sizeof(acpi_2)))
-			return (uint64_t)table->VendorTable;
-		if (!memcmp(&table->VendorGuid, &acpi_1, sizeof(acpi_1)))
-			old = (uint64_t)table->VendorTable;
+		if (!memcmp(&table->VendorGuid, &acpi_2, sizeof(acpi_2))) return (uint64_t)table->VendorTable;
+		if (!memcmp(&table->VendorGuid, &acpi_1, sizeof(acpi_1))) old = (uint64_t)table->VendorTable;
 	}
 	return old;
 }
 
 /* Gives up under 5-level paging: the trampoline builds four levels, and a processor in long mode cannot change over. */
-static void check_paging(void)
-{
+static void check_paging(void) {
 	if (read_cr4() & CR4_LA57 || PROVOKE == PROVOKE_la57)
 		give_up("the firmware uses 5-level paging (CR4.LA57), the supervisor has 4 levels: "
 			"run with ./run.sh -cpu max,la57=off");
@@ -327,22 +301,17 @@ static void check_paging(void)
 
 /* Ends boot services. The key says which map we saw; if anything was allocated since, it is stale and we look again.
  * Nothing but these two calls is allowed once the first attempt has failed (7.4.6). */
-static void exit_boot_services(EFI_HANDLE self)
-{
+static void exit_boot_services(EFI_HANDLE self) {
 	for (unsigned i = 0; i < MAP_TRIES; i++) {
-		if (read_map() != EFI_SUCCESS)
-			give_up("the firmware's memory map grew too fast: restart the machine");
-		if (PROVOKE == PROVOKE_stale_key && i == 0)
-			map.key++;
-		if (boot_services->ExitBootServices(self, map.key) == EFI_SUCCESS)
-			return;
+		if (read_map() != EFI_SUCCESS) give_up("the firmware's memory map grew too fast: restart the machine");
+		if (PROVOKE == PROVOKE_stale_key && i == 0) map.key++;
+		if (boot_services->ExitBootServices(self, map.key) == EFI_SUCCESS) return;
 	}
 	give_up("the firmware does not let go (ExitBootServices failed %u times): restart the machine", MAP_TRIES);
 }
 
 /* Adds a region to the sorted ones in front of it. */
-static void insert_region(struct boot_region *regions, uint64_t count, uint64_t base, uint64_t size, uint32_t kind)
-{
+static void insert_region(struct boot_region *regions, uint64_t count, uint64_t base, uint64_t size, uint32_t kind) {
 	uint64_t at = count;
 
 	for (; at > 0 && regions[at - 1].base > base; at--)
@@ -351,8 +320,7 @@ static void insert_region(struct boot_region *regions, uint64_t count, uint64_t 
 }
 
 /* Turns the firmware's map into regions, sorted and with neighbours of one kind merged. Returns their number. */
-static uint64_t convert_map(struct boot_region *regions)
-{
+static uint64_t convert_map(struct boot_region *regions) {
 	uint64_t count = 0, merged = 0;
 
 	for (UINTN i = 0; i < map.size / map.stride; i++) {
@@ -372,19 +340,16 @@ static uint64_t convert_map(struct boot_region *regions)
 }
 
 /* Prints how much memory the regions leave to the supervisor. */
-static void say_memory(const struct bootinfo *info)
-{
+static void say_memory(const struct bootinfo *info) {
 	const struct boot_region *regions = (const struct boot_region *)info->regions;
 	uint64_t usable = 0;
 
 	for (uint64_t i = 0; i < info->region_count; i++)
-		if (regions[i].kind == BOOT_MEM_USABLE)
-			usable += regions[i].size;
+		if (regions[i].kind == BOOT_MEM_USABLE) usable += regions[i].size;
 	say("memory: %lu MiB usable in %lu regions, ACPI tables at 0x%lx", usable >> 20, info->region_count, info->rsdp);
 }
 
-EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
-{
+EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system) {
 	boot_services = system->BootServices;
 	runtime_services = system->RuntimeServices;
 	serial_init();

@@ -22,14 +22,12 @@ int memcmp(const void *a, const void *b, size_t len); /* lib.c; libc's in the ho
 #define IDENT_DATA     5
 
 /* Tells whether [start, start + size) lies in [low, high). */
-static bool inside(uint64_t start, uint64_t size, uint64_t low, uint64_t high)
-{
+static bool inside(uint64_t start, uint64_t size, uint64_t low, uint64_t high) {
 	return start >= low && start <= high && size <= high - start;
 }
 
 /* Checks what kind of file this is and that its program headers lie in it. Returns NULL or what is wrong. */
-static const char *check_header(const struct elf_header *header, uint64_t size)
-{
+static const char *check_header(const struct elf_header *header, uint64_t size) {
 	return size < sizeof(*header) ? "is too short for an ELF header"
 	     : memcmp(header->ident, "\x7F" "ELF", 4) != 0 ? "is no ELF file"
 	     : header->ident[IDENT_CLASS] != CLASS_64 ? "is no 64-bit ELF file"
@@ -46,8 +44,7 @@ static const char *check_header(const struct elf_header *header, uint64_t size)
 }
 
 /* Checks one segment by itself. Returns NULL or what is wrong. */
-static const char *check_segment(const struct elf_program_header *segment, uint64_t size, uint64_t low, uint64_t high)
-{
+static const char *check_segment(const struct elf_program_header *segment, uint64_t size, uint64_t low, uint64_t high) {
 	return !inside(segment->offset, segment->filesz, 0, size)
 	     ? "has a segment beyond its end: it is truncated or damaged"
 	     : segment->filesz > segment->memsz ? "has a segment that is larger in the file than in memory"
@@ -57,28 +54,24 @@ static const char *check_segment(const struct elf_program_header *segment, uint6
 }
 
 /* Tells whether the memory of two checked segments overlaps. */
-static bool overlap(const struct elf_program_header *a, const struct elf_program_header *b)
-{
+static bool overlap(const struct elf_program_header *a, const struct elf_program_header *b) {
 	return a->memsz && b->memsz && a->paddr < b->paddr + b->memsz && b->paddr < a->paddr + a->memsz;
 }
 
-const struct elf_program_header *elf_program(const void *file, unsigned index)
-{
+const struct elf_program_header *elf_program(const void *file, unsigned index) {
 	const struct elf_header *header = file;
 
 	return (const struct elf_program_header *)((const uint8_t *)file + header->phoff) + index;
 }
 
-const char *elf_check(const void *file, uint64_t size, uint64_t low, uint64_t high)
-{
+const char *elf_check(const void *file, uint64_t size, uint64_t low, uint64_t high) {
 	const struct elf_header *header = file;
 	bool entry_loaded = false;
 	const char *problem = check_header(header, size);
 
 	for (unsigned i = 0; !problem && i < header->phnum; i++) {
 		const struct elf_program_header *segment = elf_program(file, i);
-		if (segment->type != ELF_PT_LOAD)
-			continue;
+		if (segment->type != ELF_PT_LOAD) continue;
 		problem = check_segment(segment, size, low, high);
 		for (unsigned j = 0; !problem && j < i; j++)
 			if (elf_program(file, j)->type == ELF_PT_LOAD && overlap(elf_program(file, j), segment))
@@ -86,7 +79,6 @@ const char *elf_check(const void *file, uint64_t size, uint64_t low, uint64_t hi
 		/* The entry must be code that came from the file, so the zeroed rest of a segment does not count. */
 		entry_loaded |= header->entry >= segment->paddr && header->entry - segment->paddr < segment->filesz;
 	}
-	if (!problem && !entry_loaded)
-		problem = "has its entry point outside of its segments";
+	if (!problem && !entry_loaded) problem = "has its entry point outside of its segments";
 	return problem;
 }

@@ -73,37 +73,27 @@ void preempt_point(void); /* lets interrupts in; empty in the host tests */
 #define DIRENT_NAME         8
 
 /* Returns the 16-bit number at p. */
-static uint32_t le16(const uint8_t *p)
-{
-	return p[0] | (uint32_t)p[1] << 8;
-}
+static uint32_t le16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
 
 /* Returns the 32-bit number at p. */
-static uint32_t le32(const uint8_t *p)
-{
-	return le16(p) | le16(p + 2) << 16;
-}
+static uint32_t le32(const uint8_t *p) { return le16(p) | le16(p + 2) << 16; }
 
 /* Returns the byte offset of a block, 0 for block 0 (a hole), or -COCONUT_E_IO for one outside the file system. */
-static int64_t block_offset(const struct ext2 *fs, uint32_t block)
-{
+static int64_t block_offset(const struct ext2 *fs, uint32_t block) {
 	return block < fs->blocks ? (int64_t)block << fs->block_shift : -COCONUT_E_IO;
 }
 
 /* The calls of one file, in order, mostly end in the first lines or read one pointer: copying a file costs little
  * more than copying its bytes. */
-int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t index)
-{
-	if (index < EXT2_NDIR_BLOCKS)
-		return block_offset(fs, file->blocks[index]);
+int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t index) {
+	if (index < EXT2_NDIR_BLOCKS) return block_offset(fs, file->blocks[index]);
 	index -= EXT2_NDIR_BLOCKS;
 
 	/* A block holds 1 << width pointers, so a tree of n levels reaches 1 << width * n blocks. */
 	uint32_t width = fs->block_shift - 2, level = 1;
 	while (index >> width * level != 0) {
 		index -= 1ULL << width * level;
-		if (++level > EXT2_N_BLOCKS - EXT2_NDIR_BLOCKS)
-			return -COCONUT_E_IO;
+		if (++level > EXT2_N_BLOCKS - EXT2_NDIR_BLOCKS) return -COCONUT_E_IO;
 	}
 	/* A zero on the way down stands for a whole subtree of holes: 0 is then the answer, as for a single one. */
 	int64_t at = block_offset(fs, file->blocks[EXT2_NDIR_BLOCKS + level - 1]);
@@ -115,20 +105,15 @@ int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t
 }
 
 /* Copies block by block, since neighbours in the file need not be neighbours in the image. */
-int64_t ext2_read(const struct ext2 *fs, const struct ext2_file *file, uint64_t offset, void *buf, size_t len)
-{
-	if (offset >= file->size)
-		return 0;
-	if (len > file->size - offset)
-		len = file->size - offset;
+int64_t ext2_read(const struct ext2 *fs, const struct ext2_file *file, uint64_t offset, void *buf, size_t len) {
+	if (offset >= file->size) return 0;
+	if (len > file->size - offset) len = file->size - offset;
 	for (size_t done = 0, part; done < len; done += part) {
 		uint32_t within = (uint32_t)(offset + done) & (fs->block_size - 1);
 		int64_t at = ext2_block(fs, file, (offset + done) >> fs->block_shift);
-		if (at < 0)
-			return at;
+		if (at < 0) return at;
 		part = fs->block_size - within;
-		if (part > len - done)
-			part = len - done;
+		if (part > len - done) part = len - done;
 		if (at == 0)
 			memset((uint8_t *)buf + done, 0, part);
 		else
@@ -140,39 +125,32 @@ int64_t ext2_read(const struct ext2 *fs, const struct ext2_file *file, uint64_t 
 /* Returns whether a file of this size is possible: a regular one ends where the pointers of an inode end, and a
  * directory has no holes, so that it is made of whole blocks and cannot be larger than the file system. The latter
  * bounds every search, also in a directory whose pointers all lead to the same block. */
-static bool size_possible(const struct ext2 *fs, uint64_t size, bool directory)
-{
+static bool size_possible(const struct ext2 *fs, uint64_t size, bool directory) {
 	uint32_t width = fs->block_shift - 2;
 	uint64_t reach = EXT2_NDIR_BLOCKS + (1ULL << width) + (1ULL << 2 * width) + (1ULL << 3 * width);
-	if (directory)
-		return size >> fs->block_shift <= fs->blocks && size % fs->block_size == 0;
+	if (directory) return size >> fs->block_shift <= fs->blocks && size % fs->block_size == 0;
 	return size <= reach << fs->block_shift;
 }
 
 /* Reads inode `number` into `file` and its i_mode into `mode`. Returns 0, or -COCONUT_E_IO when there is no such
  * inode, it is not in use, or its size is impossible. */
-static int load_inode(const struct ext2 *fs, uint32_t number, struct ext2_file *file, uint32_t *mode)
-{
-	if (number == 0 || number > fs->inodes)
-		return -COCONUT_E_IO;
+static int load_inode(const struct ext2 *fs, uint32_t number, struct ext2_file *file, uint32_t *mode) {
+	if (number == 0 || number > fs->inodes) return -COCONUT_E_IO;
 	uint32_t group = (number - 1) / fs->inodes_per_group, slot = (number - 1) % fs->inodes_per_group;
-	if (group >= fs->groups)
-		return -COCONUT_E_IO;
+	if (group >= fs->groups) return -COCONUT_E_IO;
 
 	/* The inode need not lie in the table's first block, so the end of the table is compared, not its start. */
 	const uint8_t *descriptor = fs->image + fs->groups_offset + (uint64_t)group * GROUP_DESC_SIZE;
 	int64_t table = block_offset(fs, le32(descriptor + BG_INODE_TABLE));
 	uint64_t end = ((uint64_t)slot + 1) * fs->inode_size;
-	if (table <= 0 || end > ((uint64_t)fs->blocks << fs->block_shift) - (uint64_t)table)
-		return -COCONUT_E_IO;
+	if (table <= 0 || end > ((uint64_t)fs->blocks << fs->block_shift) - (uint64_t)table) return -COCONUT_E_IO;
 	const uint8_t *inode = fs->image + table + (uint64_t)slot * fs->inode_size;
 
 	*mode = le16(inode + I_MODE);
 	bool regular = (*mode & EXT2_S_IFMT) == EXT2_S_IFREG, directory = (*mode & EXT2_S_IFMT) == EXT2_S_IFDIR;
 	file->inode = number;
 	file->size = le32(inode + I_SIZE);
-	if (regular && fs->revision >= EXT2_DYNAMIC_REV)
-		file->size |= (uint64_t)le32(inode + I_DIR_ACL) << 32;
+	if (regular && fs->revision >= EXT2_DYNAMIC_REV) file->size |= (uint64_t)le32(inode + I_DIR_ACL) << 32;
 	for (int i = 0; i < EXT2_N_BLOCKS; i++)
 		file->blocks[i] = le32(inode + I_BLOCK + i * 4);
 	if (le16(inode + I_LINKS_COUNT) == 0 || ((regular || directory) && !size_possible(fs, file->size, directory)))
@@ -182,87 +160,69 @@ static int load_inode(const struct ext2 *fs, uint32_t number, struct ext2_file *
 
 /* Looks for a name in one block of a directory. Returns its inode number, 0 when it is not there, or -COCONUT_E_IO
  * when an entry does not fit. The blocks of a directory's hash index look like unused entries and are passed over. */
-static int64_t find_in_block(const uint8_t *block, uint32_t block_size, const char *name, size_t len)
-{
+static int64_t find_in_block(const uint8_t *block, uint32_t block_size, const char *name, size_t len) {
 	for (uint32_t at = 0, rec_len; at < block_size; at += rec_len) {
-		if (block_size - at < DIRENT_NAME)
-			return -COCONUT_E_IO;
+		if (block_size - at < DIRENT_NAME) return -COCONUT_E_IO;
 		const uint8_t *entry = block + at;
 		uint32_t name_len = entry[DIRENT_NAME_LEN];
 		rec_len = le16(entry + DIRENT_REC_LEN);
 		if (rec_len < DIRENT_NAME + name_len || rec_len % 4 != 0 || rec_len > block_size - at)
 			return -COCONUT_E_IO;
 		uint32_t inode = le32(entry + DIRENT_INODE);
-		if (inode == 0 || name_len != len)
-			continue;
-		if (memcmp(entry + DIRENT_NAME, name, len) == 0)
-			return inode;
+		if (inode == 0 || name_len != len) continue;
+		if (memcmp(entry + DIRENT_NAME, name, len) == 0) return inode;
 		preempt_point();
 	}
 	return 0;
 }
 
 /* Looks for a name in a directory. Returns its inode number, 0 when it is not there, or -COCONUT_E_IO. */
-static int64_t find_entry(const struct ext2 *fs, const struct ext2_file *directory, const char *name, size_t len)
-{
+static int64_t find_entry(const struct ext2 *fs, const struct ext2_file *directory, const char *name, size_t len) {
 	for (uint64_t index = 0; index < directory->size >> fs->block_shift; index++) {
 		int64_t at = ext2_block(fs, directory, index);
-		if (at <= 0)
-			return -COCONUT_E_IO;
+		if (at <= 0) return -COCONUT_E_IO;
 		int64_t inode = find_in_block(fs->image + at, fs->block_size, name, len);
-		if (inode != 0)
-			return inode;
+		if (inode != 0) return inode;
 		preempt_point();
 	}
 	return 0;
 }
 
 /* Returns whether these bytes are a path at all; which one is found out by walking it. */
-static bool path_valid(const char *path, size_t len)
-{
-	if (len == 0 || len > COCONUT_PATH_MAX || path[0] != '/')
-		return false;
+static bool path_valid(const char *path, size_t len) {
+	if (len == 0 || len > COCONUT_PATH_MAX || path[0] != '/') return false;
 	for (size_t i = 0; i < len; i++)
-		if (path[i] == '\0')
-			return false;
+		if (path[i] == '\0') return false;
 	return true;
 }
 
 /* Walks the path from the root: each turn loads one inode, and looks for the next name in it unless the path ends. */
-int ext2_lookup(const struct ext2 *fs, const char *path, size_t len, struct ext2_file *file)
-{
-	if (!path_valid(path, len))
-		return -COCONUT_E_INVAL;
+int ext2_lookup(const struct ext2 *fs, const char *path, size_t len, struct ext2_file *file) {
+	if (!path_valid(path, len)) return -COCONUT_E_INVAL;
 	/* The path itself bounds the walk, so links that lead in circles need no attention. */
 	int64_t inode = EXT2_ROOT_INO;
 	for (size_t at = 0;;) {
 		uint32_t mode;
 		int error = load_inode(fs, (uint32_t)inode, file, &mode);
-		if (error != 0)
-			return error;
+		if (error != 0) return error;
 		bool regular = (mode & EXT2_S_IFMT) == EXT2_S_IFREG;
-		if (at == len)
-			return regular ? 0 : -COCONUT_E_NOTFILE;
-		if ((mode & EXT2_S_IFMT) != EXT2_S_IFDIR)
-			return regular ? -COCONUT_E_NOENT : -COCONUT_E_NOTFILE;
+		if (at == len) return regular ? 0 : -COCONUT_E_NOTFILE;
+		if ((mode & EXT2_S_IFMT) != EXT2_S_IFDIR) return regular ? -COCONUT_E_NOENT : -COCONUT_E_NOTFILE;
 
 		while (at < len && path[at] == '/')
 			at++;
-		if (at == len)
-			return -COCONUT_E_NOTFILE;
+		if (at == len) return -COCONUT_E_NOTFILE;
 		size_t start = at;
 		while (at < len && path[at] != '/')
 			at++;
 		inode = find_entry(fs, file, path + start, at - start);
-		if (inode <= 0)
-			return inode < 0 ? (int)inode : -COCONUT_E_NOENT;
+		if (inode <= 0) return inode < 0 ? (int)inode : -COCONUT_E_NOENT;
 	}
 }
 
 /* Fills in the numbers of `fs` from the superblock at `super`. Returns whether they are ones that this file
  * understands; where they lead is not yet checked. */
-static bool read_superblock(struct ext2 *fs, const uint8_t *super)
-{
+static bool read_superblock(struct ext2 *fs, const uint8_t *super) {
 	uint32_t log_block_size = le32(super + S_LOG_BLOCK_SIZE);
 	fs->revision = le32(super + S_REV_LEVEL);
 	if (le16(super + S_MAGIC) != EXT2_SUPER_MAGIC || fs->revision > EXT2_DYNAMIC_REV
@@ -274,8 +234,7 @@ static bool read_superblock(struct ext2 *fs, const uint8_t *super)
 	fs->inodes = le32(super + S_INODES_COUNT);
 	fs->inodes_per_group = le32(super + S_INODES_PER_GROUP);
 	fs->inode_size = EXT2_GOOD_OLD_INODE_SIZE;
-	if (fs->revision == EXT2_GOOD_OLD_REV)
-		return true;
+	if (fs->revision == EXT2_GOOD_OLD_REV) return true;
 
 	/* An incompatible feature changes what the other fields mean: extents, a journal to be replayed, compression.
 	 * The compatible ones do not, and those that only forbid writing do not matter to a reader. */
@@ -286,15 +245,12 @@ static bool read_superblock(struct ext2 *fs, const uint8_t *super)
 }
 
 /* Checks what the superblock promises against the size of the image, once, so that lookups can rely on it. */
-int ext2_mount(struct ext2 *fs, const void *image, uint64_t size)
-{
-	if (size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE)
-		return -COCONUT_E_IO;
+int ext2_mount(struct ext2 *fs, const void *image, uint64_t size) {
+	if (size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE) return -COCONUT_E_IO;
 	fs->image = image;
 	fs->size = size;
 	const uint8_t *super = fs->image + SUPERBLOCK_OFFSET;
-	if (!read_superblock(fs, super))
-		return -COCONUT_E_IO;
+	if (!read_superblock(fs, super)) return -COCONUT_E_IO;
 
 	/* The superblock lies in block 1 when blocks are 1 KiB, in block 0 when they are larger. From the comparison
 	 * with `size` on, every block number below fs->blocks is one that can be read. */
@@ -311,7 +267,6 @@ int ext2_mount(struct ext2 *fs, const void *image, uint64_t size)
 	struct ext2_file root;
 	uint32_t mode;
 	int error = load_inode(fs, EXT2_ROOT_INO, &root, &mode);
-	if (error == 0 && (mode & EXT2_S_IFMT) != EXT2_S_IFDIR)
-		error = -COCONUT_E_IO;
+	if (error == 0 && (mode & EXT2_S_IFMT) != EXT2_S_IFDIR) error = -COCONUT_E_IO;
 	return error;
 }

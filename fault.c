@@ -30,8 +30,7 @@ static const char *const exception_names[32] = {
 };
 
 /* What a shard most likely did, for the exceptions that are no page fault. */
-static const char *likely_cause(const struct trap_frame *frame)
-{
+static const char *likely_cause(const struct trap_frame *frame) {
 	static const char *const causes[32] = {
 		[0] = "a division by zero, or a quotient that does not fit",
 		[1] = "the trap flag was set, or a debug instruction ran",
@@ -45,14 +44,12 @@ static const char *likely_cause(const struct trap_frame *frame)
 		[19] = "an unmasked floating-point exception",
 	};
 
-	if (frame->vector == 13 && frame->error)
-		return "a selector or an interrupt number that ring 3 may not use";
+	if (frame->vector == 13 && frame->error) return "a selector or an interrupt number that ring 3 may not use";
 	return causes[frame->vector] ? causes[frame->vector] : "unknown";
 }
 
 /* What a shard most likely did to get a page fault at `address`. */
-static const char *page_fault_cause(uint64_t address, uint64_t error)
-{
+static const char *page_fault_cause(uint64_t address, uint64_t error) {
 	return address < COCONUT_CODE_BASE ? "a NULL pointer, or a field or element of one"
 	     : address >= USER_LIMIT ? "the address belongs to the supervisor"
 	     : address >= COCONUT_STACK_TOP - 2 * PAGE_SIZE && address < COCONUT_STACK_TOP - PAGE_SIZE
@@ -63,13 +60,11 @@ static const char *page_fault_cause(uint64_t address, uint64_t error)
 	     : "nothing is mapped there: a stray pointer, or memory that was not asked for with MMAP";
 }
 
-static const char *access_word(uint64_t error)
-{
+static const char *access_word(uint64_t error) {
 	return error & PF_FETCH ? "instruction fetch from" : error & PF_WRITE ? "write to" : "read of";
 }
 
-static const char *violation_word(uint64_t error)
-{
+static const char *violation_word(uint64_t error) {
 	return error & PF_RESERVED ? "a reserved bit is set in its page-table entry"
 	     : error & PF_PROTECTION_KEY ? "its protection key forbids it"
 	     : error & PF_PRESENT ? "its page forbids it" : "it is not mapped";
@@ -77,8 +72,7 @@ static const char *violation_word(uint64_t error)
 
 /* Says what the current shard did, and ends it on a fresh kernel stack: the frame may lie on a stack that
  * belongs to all shards (IST). */
-void fault_kill(struct trap_frame *frame)
-{
+void fault_kill(struct trap_frame *frame) {
 	const char *name = current->profile->name;
 
 	if (frame->vector == VECTOR_PAGE_FAULT) {
@@ -96,8 +90,7 @@ void fault_kill(struct trap_frame *frame)
 }
 
 /* Prints a line of a backtrace: `address`, and as function+offset if it lies in one. */
-static void print_caller(uint64_t address)
-{
+static void print_caller(uint64_t address) {
 	uint64_t offset = address - IMAGE_BASE;
 	uint32_t behind = 0; /* the first function that begins behind the address */
 
@@ -111,10 +104,8 @@ static void print_caller(uint64_t address)
 }
 
 /* True when a frame pointer can be followed: into the boot stack or a mapped kernel stack. */
-static bool is_stack(uint64_t address)
-{
-	if (address & 7)
-		return false;
+static bool is_stack(uint64_t address) {
+	if (address & 7) return false;
 	if (address >= HHDM_BASE + PHYS_BOOT_STACK && address < HHDM_BASE + PHYS_BOOT_STACK + PAGE_SIZE - 8)
 		return true;
 	return kernel_cr3 && address >= STACKS_BASE && address < STACKS_BASE + STACK_SLOTS * (uint64_t)STACK_SLOT_SIZE - 8 &&
@@ -122,8 +113,7 @@ static bool is_stack(uint64_t address)
 }
 
 /* Prints who called whom, from the frame pointer up. */
-static void print_backtrace(uint64_t rip, uint64_t rbp)
-{
+static void print_backtrace(uint64_t rip, uint64_t rbp) {
 	print("Backtrace:\n");
 	print_caller(rip);
 	for (int i = 0; i < BACKTRACE_MAX && is_stack(rbp); i++) {
@@ -134,8 +124,7 @@ static void print_backtrace(uint64_t rip, uint64_t rbp)
 }
 
 /* Prints the entries that the processor walks for `address`, with their bits in words. */
-static void print_walk(uint64_t address)
-{
+static void print_walk(uint64_t address) {
 	static const char *const level_name[] = {"PT", "PD", "PDPT", "PML4"};
 	uint64_t previous = 0;
 
@@ -143,8 +132,7 @@ static void print_walk(uint64_t address)
 	for (int level = 3; level >= 0; level--) {
 		uint64_t entry = paging_entry(read_cr3() & PTE_ADDRESS, address, level);
 		if (!entry || entry == previous) {
-			if (!entry)
-				print("  %s: not present\n", level_name[level]);
+			if (!entry) print("  %s: not present\n", level_name[level]);
 			return;
 		}
 		print("  %s: 0x%lx%s%s%s%s\n", level_name[level], entry, entry & PTE_WRITE ? " writable" : " read-only",
@@ -154,8 +142,7 @@ static void print_walk(uint64_t address)
 	}
 }
 
-static void print_registers(const struct trap_frame *f)
-{
+static void print_registers(const struct trap_frame *f) {
 	print("rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
 	print("rsi %016lx rdi %016lx rbp %016lx rsp %016lx\n", f->rsi, f->rdi, f->rbp, f->rsp);
 	print("r8  %016lx r9  %016lx r10 %016lx r11 %016lx\n", f->r8, f->r9, f->r10, f->r11);
@@ -166,8 +153,7 @@ static void print_registers(const struct trap_frame *f)
 }
 
 /* What the kernel most likely did. */
-static const char *kernel_cause(const struct trap_frame *frame, uint64_t address)
-{
+static const char *kernel_cause(const struct trap_frame *frame, uint64_t address) {
 	bool user = address < USER_LIMIT, present = frame->error & PF_PRESENT;
 
 	return frame->vector == VECTOR_DOUBLE_FAULT ? "the kernel stack overflowed into its guard page, or the IDT, GDT or TSS is damaged"
@@ -181,20 +167,17 @@ static const char *kernel_cause(const struct trap_frame *frame, uint64_t address
 }
 
 /* Begins a panic: nothing else may hold the console back. A panic inside a panic gives up at once. */
-static void panic_begin(void)
-{
+static void panic_begin(void) {
 	static bool begun;
 
-	if (begun)
-		debug_exit(DEBUG_EXIT_PANIC);
+	if (begun) debug_exit(DEBUG_EXIT_PANIC);
 	begun = true;
 	quiet = false;
 	console_panic();
 }
 
 /* Ends the run because of an exception in ring 0, or one that is nobody's fault (machine check). */
-void fault_panic(struct trap_frame *frame)
-{
+void fault_panic(struct trap_frame *frame) {
 	uint64_t address = read_cr2();
 
 	panic_begin();
@@ -211,8 +194,7 @@ void fault_panic(struct trap_frame *frame)
 }
 
 /* Ends the run because the kernel found something that cannot be. */
-void panic(const char *template, ...)
-{
+void panic(const char *template, ...) {
 	char text[256];
 	va_list args;
 

@@ -45,16 +45,14 @@ static uint8_t *vram; /* the kernel's own view, for clearing */
 /* ---- Set-up ---- */
 
 /* Clears a range of video memory in pieces. */
-static void clear_vram(uint64_t offset, uint64_t size)
-{
+static void clear_vram(uint64_t offset, uint64_t size) {
 	for (uint64_t end = offset + size; offset < end; offset += CLEAR_STEP) {
 		memset(vram + offset, 0, end - offset < CLEAR_STEP ? end - offset : CLEAR_STEP);
 		preempt_point();
 	}
 }
 
-static const struct pci_device *find_vga(void)
-{
+static const struct pci_device *find_vga(void) {
 	const struct pci_device *device;
 
 	for (uint32_t i = 0; (device = device_at(i)); i++)
@@ -65,15 +63,13 @@ static const struct pci_device *find_vga(void)
 }
 
 /* Cuts the video memory of the first VGA device into one partition a gpu line of the manifest. */
-void gpu_init(const struct manifest *manifest)
-{
+void gpu_init(const struct manifest *manifest) {
 	const struct pci_device *vga = find_vga();
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < manifest->shard_count; i++)
 		count += manifest->shard[i].gpu;
-	if (!count)
-		return;
+	if (!count) return;
 	if (!vga || count > PARTITIONS) {
 		print("GPU: %s; the shards of the manifest's gpu lines cannot start\n",
 		      vga ? "more gpu lines than partitions" : "no VGA device with video memory");
@@ -95,8 +91,7 @@ void gpu_init(const struct manifest *manifest)
 /* ---- A shard's partition ---- */
 
 /* Returns the number of the partition that shard `id` of the manifest is to have. */
-static uint32_t partition_of(uint32_t id)
-{
+static uint32_t partition_of(uint32_t id) {
 	uint32_t number = 0;
 
 	for (uint32_t i = 0; i < id; i++)
@@ -104,32 +99,27 @@ static uint32_t partition_of(uint32_t id)
 	return number;
 }
 
-static struct partition *owned_by(const struct shard *shard)
-{
+static struct partition *owned_by(const struct shard *shard) {
 	for (uint32_t i = 0; i < partition_count; i++)
-		if (partitions[i].owner == shard)
-			return &partitions[i];
+		if (partitions[i].owner == shard) return &partitions[i];
 	return NULL;
 }
 
 /* Returns a random number: the processor's, or the time stamp counter where it has none. */
-static uint64_t random_number(void)
-{
+static uint64_t random_number(void) {
 	uint64_t value;
 	bool good;
 
 	if (cpuid(1, 0).ecx & CPUID_1_ECX_RDRAND)
 		for (int i = 0; i < RDRAND_TRIES; i++) {
 			__asm__ volatile("rdrand %0" : "=r"(value), "=@ccc"(good));
-			if (good)
-				return value;
+			if (good) return value;
 		}
 	return rdtsc() * 0x9E3779B97F4A7C15; /* Knuth's multiplicative hash: spreads the low bits upwards */
 }
 
 /* Returns a random page-aligned place for `size` bytes among the BAR addresses, away from [taken, taken + len). */
-static uint64_t random_place(uint64_t size, uint64_t taken, uint64_t len)
-{
+static uint64_t random_place(uint64_t size, uint64_t taken, uint64_t len) {
 	uint64_t places = (BAR_CEILING - BAR_FLOOR - size) / PAGE_SIZE;
 	uint64_t at;
 
@@ -139,12 +129,10 @@ static uint64_t random_place(uint64_t size, uint64_t taken, uint64_t len)
 	return at;
 }
 
-static int map_range(struct shard *shard, uint64_t address, uint64_t phys, uint64_t size, uint64_t rights)
-{
+static int map_range(struct shard *shard, uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
 	for (uint64_t done = 0; done < size; done += PAGE_SIZE) {
 		int error = space_map(shard, address + done, phys + done, rights | PTE_NX | PTE_PCD | PTE_PWT | PTE_BORROWED);
-		if (error)
-			return error;
+		if (error) return error;
 		preempt_point();
 	}
 	return 0;
@@ -152,15 +140,13 @@ static int map_range(struct shard *shard, uint64_t address, uint64_t phys, uint6
 
 /* Gives a shard of the manifest its partition and fills in its configuration page. Returns 0 or an error: then the
  * caller destroys the address space, and calls gpu_release. */
-int gpu_attach(struct shard *shard, struct gpu_config *config)
-{
+int gpu_attach(struct shard *shard, struct gpu_config *config) {
 	uint32_t number = partition_of(shard->id);
 	struct partition *part = &partitions[number];
 	uint64_t registers, address;
 	int error;
 
-	if (number >= partition_count)
-		return -COCONUT_E_NODEV;
+	if (number >= partition_count) return -COCONUT_E_NODEV;
 	ASSERT(!part->owner);
 	part->owner = shard;
 	part->owners++;
@@ -169,8 +155,7 @@ int gpu_attach(struct shard *shard, struct gpu_config *config)
 	address = random_place(part->size, 0, 0);
 	registers = random_place(register_size, address, part->size);
 	error = map_range(shard, address, vram_phys + part->offset, part->size, PTE_WRITE);
-	if (!error)
-		error = map_range(shard, registers, register_phys, register_size, 0);
+	if (!error) error = map_range(shard, registers, register_phys, register_size, 0);
 	*config = (struct gpu_config){
 		.magic = GPU_CONFIG_MAGIC,
 		.partition = number,
@@ -183,8 +168,7 @@ int gpu_attach(struct shard *shard, struct gpu_config *config)
 }
 
 /* Gives a GPU shard the capabilities for the partitions of the others, in order of their numbers. */
-void gpu_allow(uint32_t id)
-{
+void gpu_allow(uint32_t id) {
 	for (uint32_t i = 0; i < partition_count; i++)
 		if (i != partition_of(id))
 			cap_insert(&caps, id,
@@ -196,54 +180,44 @@ void gpu_allow(uint32_t id)
 
 /* Takes a dying shard's partition back: transfers out of it and into it end, then its memory is cleared. Its pages
  * are unmapped already. */
-void gpu_release(struct shard *shard)
-{
+void gpu_release(struct shard *shard) {
 	struct partition *part = owned_by(shard);
 
 	edu_abandon(shard);
-	if (!part)
-		return;
+	if (!part) return;
 	part->owner = NULL; /* from here on no copy to it begins; nobody else gets it before this shard's slot is free */
 	edu_revoke(vram_phys + part->offset, part->size);
-	if (!ABLATE(zeroing))
-		clear_vram(part->offset, part->size);
+	if (!ABLATE(zeroing)) clear_vram(part->offset, part->size);
 }
 
 /* ---- The calls ---- */
 
 /* GPU_UNVEIL: from now on DMA, from here and to here, stays inside the given range of the caller's partition. Copies of
  * others that are under way to the rest of it end. */
-int64_t sys_gpu_unveil(uint64_t offset, uint64_t size)
-{
+int64_t sys_gpu_unveil(uint64_t offset, uint64_t size) {
 	struct partition *part = owned_by(current);
 	uint64_t start = part ? vram_phys + part->offset : 0;
 
-	if (!part)
-		return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
-	if (part->veiled)
-		return refuse(COCONUT_E_EXISTS, 1, offset, "the shard has unveiled its range already");
+	if (!part) return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
+	if (part->veiled) return refuse(COCONUT_E_EXISTS, 1, offset, "the shard has unveiled its range already");
 	if (offset > part->size || size > part->size - offset)
 		return refuse(COCONUT_E_INVAL, 2, size, "the range is not wholly inside the partition");
 	part->veiled = true;
 	part->open = (struct extent){start + offset, size};
-	if (ABLATE(dma_narrow))
-		return 0;
+	if (ABLATE(dma_narrow)) return 0;
 	edu_revoke(start, offset);
 	edu_revoke(start + offset + size, part->size - offset - size);
 	return 0;
 }
 
 /* Returns whether a partition is open to DMA in all of a range of physical memory. */
-static bool is_open(const struct partition *part, uint64_t at, uint64_t len)
-{
+static bool is_open(const struct partition *part, uint64_t at, uint64_t len) {
 	return at >= part->open.start && at + len <= part->open.start + part->open.size;
 }
 
 /* Returns 0 when DMA may touch the range that begins in the given argument of GPU_DMA, or refuses the call. */
-static int64_t check_range(const struct partition *part, int argument, uint64_t offset, uint64_t len)
-{
-	if (ABLATE(dma_check))
-		return 0;
+static int64_t check_range(const struct partition *part, int argument, uint64_t offset, uint64_t len) {
+	if (ABLATE(dma_check)) return 0;
 	if (offset > part->size || len > part->size - offset)
 		return refuse(COCONUT_E_INVAL, argument, offset, "the range is not wholly inside the partition");
 	if (!is_open(part, vram_phys + part->offset + offset, len))
@@ -255,13 +229,11 @@ static int64_t check_range(const struct partition *part, int argument, uint64_t 
 
 /* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner, or is no
  * longer open. */
-static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len)
-{
+static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len) {
 	static bool said;
 	uint32_t owners = to->owners;
 
-	if (!said)
-		print("GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU\n");
+	if (!said) print("GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU\n");
 	said = true;
 	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
 		if (!to->owner || to->owners != owners || !(is_open(to, vram_phys + target, len) || ABLATE(dma_check)))
@@ -273,31 +245,24 @@ static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t
 }
 
 /* GPU_DMA: copies `len` bytes at `source` of the caller's partition to another one. Returns when they are there. */
-int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len)
-{
+int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
 	const struct capability *cap;
 	struct partition *from = owned_by(current), *to;
 	uint64_t target = target_and_len >> 32, len = (uint32_t)target_and_len;
 	int64_t error;
 
-	if (!from)
-		return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
+	if (!from) return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
 	cap = cap_use(1, handle, CAP_GPU_DMA, CAP_RIGHT_SEND, &error);
-	if (!cap && !ABLATE(dma_check))
-		return error;
+	if (!cap && !ABLATE(dma_check)) return error;
 	to = &partitions[cap ? cap->resource : handle % partition_count];
-	if (len == 0)
-		return refuse(COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");
+	if (len == 0) return refuse(COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");
 	if ((error = check_range(from, ARGUMENT_SOURCE, source, len)) || (error = check_range(to, ARGUMENT_TARGET, target, len)))
 		return error;
-	if (!to->owner)
-		return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
+	if (!to->owner) return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
 	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len, from->open,
 			 cap ? to->open : (struct extent){0, 0});
-	if (error == -COCONUT_E_NODEV)
-		error = copy_by_cpu(to, to->offset + target, from->offset + source, len);
-	if (!error)
-		return 0;
+	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len);
+	if (!error) return 0;
 	return refuse((int)-error, 1, handle,
 		      error == -COCONUT_E_CLOSED ? "the target's owner ended, or unveiled less, during the transfer"
 						 : "the engine could not make the transfer");

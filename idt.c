@@ -57,8 +57,7 @@ static uint64_t gdt[SEL_TSS / 8 + 2] = {
 static struct gate idt[256];
 
 /* Points a vector at its stub; `ist` 0 keeps the current kernel stack. */
-static void set_gate(uint32_t vector, uint64_t handler, uint32_t ist)
-{
+static void set_gate(uint32_t vector, uint64_t handler, uint32_t ist) {
 	idt[vector] = (struct gate){
 		.offset_low = (uint16_t)handler,
 		.selector = SEL_KERNEL_CODE,
@@ -68,8 +67,7 @@ static void set_gate(uint32_t vector, uint64_t handler, uint32_t ist)
 	};
 }
 
-static void load_tables(void)
-{
+static void load_tables(void) {
 	uint64_t base = (uint64_t)&tss;
 	struct table_register gdtr = {sizeof(gdt) - 1, (uint64_t)gdt};
 	struct table_register idtr = {sizeof(idt) - 1, (uint64_t)idt};
@@ -84,8 +82,7 @@ static void load_tables(void)
 
 /* Loads GDT, TSS and IDT. The stacks that the TSS names are mapped by paging_init: until then only faults on
  * the current stack can be reported. */
-void idt_init(void)
-{
+void idt_init(void) {
 	static const uint8_t stack_of[VECTOR_STUBS] = {[VECTOR_DOUBLE_FAULT] = IST_DOUBLE_FAULT, [VECTOR_NMI] = IST_NMI,
 		[VECTOR_MACHINE_CHECK] = IST_MACHINE_CHECK, [VECTOR_DEBUG] = IST_DEBUG};
 
@@ -99,8 +96,7 @@ void idt_init(void)
 }
 
 /* Called by isr_common with interrupts off. Returns to resume what was interrupted. */
-void interrupt_dispatch(struct trap_frame *frame)
-{
+void interrupt_dispatch(struct trap_frame *frame) {
 	bool from_shard = frame->cs & 3;
 
 	if (frame->vector == VECTOR_NMI)
@@ -110,10 +106,7 @@ void interrupt_dispatch(struct trap_frame *frame)
 			fault_kill(frame);
 		fault_panic(frame);
 	}
-	if (frame->vector == VECTOR_PIC)
-		timer_interrupt();
-	if (frame->vector >= VECTOR_MSI && frame->vector < VECTOR_STUBS)
-		apic_interrupt(frame->vector);
-	if (from_shard)
-		sched_preempt();
+	if (frame->vector == VECTOR_PIC) timer_interrupt();
+	if (frame->vector >= VECTOR_MSI && frame->vector < VECTOR_STUBS) apic_interrupt(frame->vector);
+	if (from_shard) sched_preempt();
 }

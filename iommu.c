@@ -118,32 +118,26 @@ static uint32_t fault_count, overflow_count;
 
 /* ---- Tables in memory ---- */
 
-static void set_entry(uint64_t *entry, uint64_t value)
-{
+static void set_entry(uint64_t *entry, uint64_t value) {
 	*(volatile uint64_t *)entry = value;
-	if (!(ecap & ECAP_COHERENT))
-		cache_flush(entry, sizeof(*entry));
+	if (!(ecap & ECAP_COHERENT)) cache_flush(entry, sizeof(*entry));
 }
 
 /* Returns a new table of zeros that the unit sees, or NULL. */
-static uint64_t *new_table(uint64_t *phys)
-{
-	if (frame_alloc(NULL, phys))
-		return NULL;
+static uint64_t *new_table(uint64_t *phys) {
+	if (frame_alloc(NULL, phys)) return NULL;
 	cache_flush(phys_to_virt(*phys), PAGE_SIZE);
 	return phys_to_virt(*phys);
 }
 
 /* Returns the last-level entry for a device address, or NULL: there is none and `create` is false, or no memory. */
-static uint64_t *second_level(uint64_t root, uint64_t iova, bool create)
-{
+static uint64_t *second_level(uint64_t root, uint64_t iova, bool create) {
 	uint64_t *table = phys_to_virt(root);
 
 	for (int level = levels - 1; level > 0; level--) {
 		uint64_t *entry = &table[iova >> (12 + 9 * level) & 511], phys;
 		if (!*entry) {
-			if (!create || !new_table(&phys))
-				return NULL;
+			if (!create || !new_table(&phys)) return NULL;
 			set_entry(entry, phys | SECOND_READ | SECOND_WRITE);
 		}
 		table = phys_to_virt(*entry & PTE_ADDRESS);
@@ -152,8 +146,7 @@ static uint64_t *second_level(uint64_t root, uint64_t iova, bool create)
 }
 
 /* Returns whether a domain can map these device addresses: translated ones, so not those that are interrupts. */
-static bool iova_range(uint64_t iova, uint64_t pages)
-{
+static bool iova_range(uint64_t iova, uint64_t pages) {
 	uint64_t bits = 12 + 9 * (uint64_t)levels, limit = 1UL << (bits < CAP_ADDRESS_BITS ? bits : CAP_ADDRESS_BITS);
 
 	return !(iova & PAGE_MASK) && iova < limit && pages <= (limit - iova) / PAGE_SIZE &&
@@ -162,16 +155,14 @@ static bool iova_range(uint64_t iova, uint64_t pages)
 
 /* ---- Invalidation ---- */
 
-static void queue_add(uint64_t low, uint64_t high)
-{
+static void queue_add(uint64_t low, uint64_t high) {
 	queue[2 * queue_tail] = low;
 	queue[2 * queue_tail + 1] = high;
 	queue_tail = (queue_tail + 1) % QUEUE_ENTRIES;
 }
 
 /* Has the unit carry out one descriptor, and waits until it has. */
-static void invalidate(uint64_t low, uint64_t high)
-{
+static void invalidate(uint64_t low, uint64_t high) {
 	queue_done = 0;
 	queue_add(low, high);
 	queue_add(QUEUE_WAIT, (uint64_t)&queue_done - IMAGE_BASE);
@@ -183,18 +174,15 @@ static void invalidate(uint64_t low, uint64_t high)
 }
 
 /* Has the unit forget translations of a domain, with DMA that used them at an end. */
-static void invalidate_translations(uint64_t kind, uint32_t domain, uint64_t iova)
-{
+static void invalidate_translations(uint64_t kind, uint32_t domain, uint64_t iova) {
 	invalidate(kind | ((cap & CAP_DRAIN) == CAP_DRAIN ? DROP_DRAIN : 0) | (domain + 1UL) << 16, iova);
 }
 
-static uint16_t source_id(const struct pci_device *device)
-{
+static uint16_t source_id(const struct pci_device *device) {
 	return (uint16_t)(device->bus << 8 | device->dev << 3 | device->fn);
 }
 
-static void invalidate_domain(uint32_t domain)
-{
+static void invalidate_domain(uint32_t domain) {
 	invalidate(DROP_CONTEXT | (domain + 1UL) << 16 | (uint64_t)source_id(domains[domain].device) << 32, 0);
 	invalidate_translations(DROP_DOMAIN, domain, 0);
 }
@@ -203,8 +191,7 @@ static void invalidate_domain(uint32_t domain)
 
 /* Returns whether the unit translates the DMA of a device, and knows it by its own number: it says so for all devices, or
  * names each (8.3.1); behind a bridge the bridge may speak for it. */
-static bool watched(const struct pci_device *device)
-{
+static bool watched(const struct pci_device *device) {
 	struct acpi_scope scope;
 	uint32_t len;
 	const uint8_t *table = device_dmar(&len);
@@ -218,19 +205,15 @@ static bool watched(const struct pci_device *device)
 
 /* Gives a device an empty domain of its own, named by `*domain`, and lets it be a bus master. Returns 0, or
  * -COCONUT_E_NODEV where no IOMMU watches it, -COCONUT_E_FULL, -COCONUT_E_NOMEM. */
-int iommu_attach(const struct pci_device *device, uint32_t *domain)
-{
+int iommu_attach(const struct pci_device *device, uint32_t *domain) {
 	uint64_t *context = context_table + 2 * (source_id(device) & 0xFF), root;
 	uint32_t slot = 0;
 
-	if (!translating || !watched(device))
-		return -COCONUT_E_NODEV;
+	if (!translating || !watched(device)) return -COCONUT_E_NODEV;
 	while (slot < DOMAINS && domains[slot].device)
 		slot++;
-	if (slot == DOMAINS)
-		return -COCONUT_E_FULL;
-	if (!new_table(&root))
-		return -COCONUT_E_NOMEM;
+	if (slot == DOMAINS) return -COCONUT_E_FULL;
+	if (!new_table(&root)) return -COCONUT_E_NOMEM;
 	ASSERT(!*context);
 	domains[slot] = (struct domain){.device = device, .root = root, .owner = -1};
 	set_entry(context + 1, (uint64_t)(levels - 2) | (slot + 1UL) << 8); /* AW, DID (9.3) */
@@ -244,12 +227,10 @@ int iommu_attach(const struct pci_device *device, uint32_t *domain)
 /* Maps `pages` pages at device address `iova`, where nothing is mapped, to `phys`. Returns 0, -COCONUT_E_INVAL for
  * addresses that no domain can map, -COCONUT_E_EXISTS, or -COCONUT_E_NOMEM; then none is mapped. Without any right
  * only the tables are made, which the domain keeps: mapping there cannot run out of memory any more. */
-int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write)
-{
+int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write) {
 	uint64_t rights = (read ? SECOND_READ : 0) | (write ? SECOND_WRITE : 0);
 
-	if (!iova_range(iova, pages))
-		return -COCONUT_E_INVAL;
+	if (!iova_range(iova, pages)) return -COCONUT_E_INVAL;
 	for (uint64_t at = 0; at < pages * PAGE_SIZE; at += PAGE_SIZE) {
 		uint64_t *entry = second_level(domains[domain].root, iova + at, true);
 		if (!entry || (*entry && !ABLATE(dma_unmap))) {
@@ -257,36 +238,28 @@ int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, boo
 			return entry ? -COCONUT_E_EXISTS : -COCONUT_E_NOMEM;
 		}
 		set_entry(entry, rights ? (phys + at) | rights : 0);
-		if (cap & CAP_CACHES_ABSENT)
-			invalidate_translations(DROP_PAGE, domain, iova + at);
+		if (cap & CAP_CACHES_ABSENT) invalidate_translations(DROP_PAGE, domain, iova + at);
 	}
 	return 0;
 }
 
 /* Unmaps `pages` pages. When it returns, the device reaches none of them any more. */
-void iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages)
-{
+void iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages) {
 	for (uint64_t end = iova + pages * PAGE_SIZE; iova < end && !ABLATE(dma_unmap); iova += PAGE_SIZE) {
 		uint64_t *entry = second_level(domains[domain].root, iova, false);
-		if (!entry || !*entry)
-			continue;
+		if (!entry || !*entry) continue;
 		set_entry(entry, 0);
-		if (!ABLATE(dma_invalidate))
-			invalidate_translations(DROP_PAGE, domain, iova);
+		if (!ABLATE(dma_invalidate)) invalidate_translations(DROP_PAGE, domain, iova);
 	}
 }
 
 /* Notes for which shard (its slot, -1 for none) the domain's device works, for the reports of faults. */
-void iommu_set_owner(uint32_t domain, int shard_id)
-{
-	domains[domain].owner = shard_id;
-}
+void iommu_set_owner(uint32_t domain, int shard_id) { domains[domain].owner = shard_id; }
 
 /* ---- Faults ---- */
 
 /* Takes a fault record apart (10.4.14). */
-static struct fault decode_fault(uint64_t low, uint64_t high)
-{
+static struct fault decode_fault(uint64_t low, uint64_t high) {
 	struct fault fault = {.source = (uint16_t)high, .reason = (uint8_t)(high >> 32), .read = high & RECORD_READ};
 
 	fault.address = fault.reason < FAULT_INTERRUPT ? low & ~PAGE_MASK : low >> 48;
@@ -294,22 +267,19 @@ static struct fault decode_fault(uint64_t low, uint64_t high)
 }
 
 /* Says in words why the unit refused (appendix A). */
-static const char *fault_reason(uint8_t reason)
-{
+static const char *fault_reason(uint8_t reason) {
 	static const char *const words[] = {
 		[1] = "no device of its bus has a domain", [2] = "the device has no domain",
 		[4] = "the address is wider than its domain", [5] = "its domain does not map that page for writing",
 		[6] = "its domain does not map that page for reading",
 	};
 
-	if (reason < ARRAY_LENGTH(words) && words[reason])
-		return words[reason];
+	if (reason < ARRAY_LENGTH(words) && words[reason]) return words[reason];
 	return reason < FAULT_INTERRUPT ? "the tables are damaged" : "that interrupt is not the device's";
 }
 
 /* Counts a fault against the domain that it happened in, and prints it unless too many were printed. */
-static void report_fault(struct fault fault)
-{
+static void report_fault(struct fault fault) {
 	const struct pci_device *device;
 	int owner = -1;
 
@@ -320,35 +290,29 @@ static void report_fault(struct fault fault)
 			domains[i].faulted = true;
 			owner = domains[i].owner;
 		}
-	if (fault_count++ >= FAULT_LINES && !verbose)
-		return;
+	if (fault_count++ >= FAULT_LINES && !verbose) return;
 	print("DMA fault: %02x:%02x.%u (%s)", fault.source >> 8, fault.source >> 3 & 31, fault.source & 7,
 	      device ? pci_class_name(device) : "unknown device");
-	if (owner >= 0)
-		print(", working for shard %d (%s),", owner, shards[owner].profile->name);
+	if (owner >= 0) print(", working for shard %d (%s),", owner, shards[owner].profile->name);
 	print(" may not %s 0x%lx: %s (VT-d reason 0x%x)\n",
 	      fault.reason >= FAULT_INTERRUPT ? "raise interrupt" : fault.read ? "read" : "write", fault.address,
 	      fault_reason(fault.reason), fault.reason);
-	if (fault_count == FAULT_LINES && !verbose)
-		print("DMA fault: any more are not shown without --verbose\n");
+	if (fault_count == FAULT_LINES && !verbose) print("DMA fault: any more are not shown without --verbose\n");
 }
 
 /* Takes all fault records; also the handler of the interrupt that announces them. The loss of some makes every domain
  * count as faulted: they may have been anybody's. */
-static void collect_faults(void *unused)
-{
+static void collect_faults(void *unused) {
 	(void)unused;
 	while (REG32(REG_FAULT_STATUS) & FAULT_PENDING)
 		for (uint32_t i = 0; i < CAP_FAULT_RECORDS; i++) {
 			uint32_t at = (uint32_t)CAP_FAULT_OFFSET + 16 * i;
 			uint64_t low = REG64(at), high = REG64(at + 8);
-			if (!(high & RECORD_VALID))
-				continue;
+			if (!(high & RECORD_VALID)) continue;
 			REG32(at + 12) = RECORD_CLEAR;
 			report_fault(decode_fault(low, high));
 		}
-	if (!(REG32(REG_FAULT_STATUS) & FAULT_OVERFLOW) || ABLATE(dma_overflow))
-		return;
+	if (!(REG32(REG_FAULT_STATUS) & FAULT_OVERFLOW) || ABLATE(dma_overflow)) return;
 	REG32(REG_FAULT_STATUS) = FAULT_OVERFLOW; /* until then the unit records nothing more */
 	for (uint32_t i = 0; i < DOMAINS; i++)
 		domains[i].faulted = true;
@@ -357,8 +321,7 @@ static void collect_faults(void *unused)
 }
 
 /* Returns whether the domain's device did something forbidden since the last time this was asked. */
-bool iommu_faulted(uint32_t domain)
-{
+bool iommu_faulted(uint32_t domain) {
 	bool faulted;
 
 	collect_faults(NULL); /* the record may be there before its interrupt */
@@ -368,8 +331,7 @@ bool iommu_faulted(uint32_t domain)
 }
 
 /* Prints what the run has seen, under verbose. */
-void iommu_report(void)
-{
+void iommu_report(void) {
 	if (translating)
 		print_verbose("IOMMU: %u DMA faults recorded, records lost %u times\n", fault_count, overflow_count);
 }
@@ -378,10 +340,8 @@ void iommu_report(void)
 
 /* Lets `device`, and no other, raise `vector`. Returns false where interrupts are not remapped; otherwise `*address` and
  * `*data` are the message that the device is to send. */
-bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data)
-{
-	if (!remapping)
-		return false;
+bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data) {
+	if (!remapping) return false;
 	set_entry(&interrupt_table[2 * vector + 1], ABLATE(interrupt_source) ? 0 : INTERRUPT_CHECK_SOURCE | source_id(device));
 	set_entry(&interrupt_table[2 * vector], ENTRY_PRESENT | (uint64_t)vector << 16 | (uint64_t)apic_id() << 40);
 	invalidate(DROP_INTERRUPTS, 0);
@@ -393,19 +353,15 @@ bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *addr
 /* ---- Set-up ---- */
 
 /* Finds the machine's unit and maps its registers. Returns NULL, or what is missing. */
-static const char *find_unit(void)
-{
+static const char *find_unit(void) {
 	struct acpi_dmar dmar;
 	struct acpi_drhd second;
 	uint32_t len;
 	const uint8_t *table = device_dmar(&len);
 
-	if (!table)
-		return "there is no DMAR table";
-	if (!acpi_dmar(table, len, &dmar) || !acpi_drhd(table, len, 0, &unit))
-		return "the DMAR table is damaged";
-	if (acpi_drhd(table, len, 1, &second))
-		return "there are several units, and this kernel drives one";
+	if (!table) return "there is no DMAR table";
+	if (!acpi_dmar(table, len, &dmar) || !acpi_drhd(table, len, 0, &unit)) return "the DMAR table is damaged";
+	if (acpi_drhd(table, len, 1, &second)) return "there are several units, and this kernel drives one";
 	registers = paging_map_device(unit.base, PAGE_SIZE);
 	cap = REG64(REG_CAP);
 	ecap = REG64(REG_ECAP) & (dmar.interrupt_remapping ? ~0UL : ~ECAP_INTERRUPTS);
@@ -417,19 +373,16 @@ static const char *find_unit(void)
 }
 
 /* Gives the unit a command. Returns whether it was carried out. */
-static bool command(uint32_t bit)
-{
+static bool command(uint32_t bit) {
 	REG32(REG_COMMAND) = (REG32(REG_STATUS) & STATUS_LASTING) | bit;
 	for (uint32_t i = 0; !(REG32(REG_STATUS) & bit); i++)
-		if (i == PATIENCE)
-			return false;
+		if (i == PATIENCE) return false;
 	return true;
 }
 
 /* Turns the unit on with empty tables: from now on every device is refused. Returns whether that worked. Faults are
  * announced by an interrupt that is not remapped, since it comes from the unit itself. */
-static bool turn_on(void)
-{
+static bool turn_on(void) {
 	uint64_t root, contexts, queue_phys, interrupts;
 
 	REG32(REG_COMMAND) = 0; /* whatever the firmware did with it */
@@ -439,8 +392,7 @@ static bool turn_on(void)
 	context_table = new_table(&contexts);
 	queue = new_table(&queue_phys);
 	interrupt_table = new_table(&interrupts);
-	if (!root_table || !context_table || !queue || !interrupt_table)
-		return false;
+	if (!root_table || !context_table || !queue || !interrupt_table) return false;
 	set_entry(root_table, contexts | ENTRY_PRESENT);
 	REG32(REG_FAULT_DATA) = (uint32_t)apic_handle(collect_faults, NULL);
 	REG64(REG_FAULT_ADDRESS) = MESSAGE_ADDRESS | (uint64_t)apic_id() << 12;
@@ -448,8 +400,7 @@ static bool turn_on(void)
 	REG64(REG_QUEUE_TAIL) = 0;
 	REG64(REG_QUEUE) = queue_phys;
 	REG64(REG_ROOT) = root;
-	if (!command(DO_QUEUE) || !command(DO_SET_ROOT))
-		return false;
+	if (!command(DO_QUEUE) || !command(DO_SET_ROOT)) return false;
 	invalidate(DROP_CONTEXTS, 0);
 	invalidate(DROP_TRANSLATIONS, 0);
 	invalidate(DROP_INTERRUPTS, 0);
@@ -459,16 +410,14 @@ static bool turn_on(void)
 }
 
 /* Takes every device its DMA, then turns the IOMMU on, where there is one. */
-void iommu_init(void)
-{
+void iommu_init(void) {
 	const struct pci_device *device;
 	const char *problem;
 
 	for (uint32_t i = 0; (device = device_at(i)); i++)
 		pci_command(&pci_ports, device, PCI_COMMAND_BUS_MASTER, 0);
 	problem = find_unit();
-	if (!problem && !turn_on())
-		problem = "it does not obey";
+	if (!problem && !turn_on()) problem = "it does not obey";
 	translating = !problem;
 	if (problem)
 		print("IOMMU: none that can be used: %s; devices get no DMA\n", problem);

@@ -328,14 +328,12 @@ LEAN int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3
 void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noreturn));
 LEAN int64_t refuse(int error, int argument, uint64_t value, const char *reason);
 /* True when [address, address + len) lies in the half of the address space that belongs to shards. */
-static inline bool user_range(uint64_t address, uint64_t len)
-{
+static inline bool user_range(uint64_t address, uint64_t len) {
 	return address < USER_LIMIT && len <= USER_LIMIT - address;
 }
 
 /* True when the range lies in the one page that is known to be good. */
-static inline bool in_page(uint64_t page, uint64_t address, uint64_t len)
-{
+static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
 	return len <= PAGE_SIZE && address - page <= PAGE_SIZE - len;
 }
 
@@ -369,16 +367,14 @@ LEAN void preempt_point(void);
 void context_switch(struct shard *from, struct shard *to);
 void context_switch_fpu(struct shard *from, struct shard *to);
 
-static inline void mark_running(struct shard *shard)
-{
+static inline void mark_running(struct shard *shard) {
 	shard->state = SHARD_RUNNING;
 	shard->usage.switches++;
 }
 
 /* Leaves the CPU from inside a system call: the FPU state is still in the registers, and the time until the shard is back
  * is not time that the call took. */
-static inline void leave_call(struct shard *next)
-{
+static inline void leave_call(struct shard *next) {
 	uint32_t now = (uint32_t)rdtsc();
 
 	current->usage.cycles += now - kernel_since;
@@ -512,13 +508,11 @@ void provoke_in_call(void);
 void provoke_in_copy(struct shard *owner);
 
 /* Copies like memcpy, where the call would cost more than the copying. */
-static inline void copy(void *to, const void *from, uint64_t len)
-{
+static inline void copy(void *to, const void *from, uint64_t len) {
 	uint64_t words = len / 8, rest = len % 8;
 
 	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
-	if (rest)
-		__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(rest) : : "memory");
+	if (rest) __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(rest) : : "memory");
 }
 
 /* ---- lib.c: what the compiler and the parsers expect of a C library ---------------------------------- */

@@ -9,8 +9,7 @@
 #include "kernel.h"
 
 /* Fills `len` bytes at `to`. Returns `to`. */
-void *memset(void *to, int byte, size_t len)
-{
+void *memset(void *to, int byte, size_t len) {
 	uint64_t pattern = 0x0101010101010101 * (uint8_t)byte;
 	size_t words = len / 8, rest = len % 8;
 	void *at = to;
@@ -21,26 +20,22 @@ void *memset(void *to, int byte, size_t len)
 }
 
 /* Copies `len` bytes between areas that do not overlap. Returns `to`. */
-void *memcpy(void *to, const void *from, size_t len)
-{
+void *memcpy(void *to, const void *from, size_t len) {
 	copy(to, from, len);
 	return to;
 }
 
 /* Compares byte by byte. Returns 0 when equal, else the sign of the first difference. */
-int memcmp(const void *a, const void *b, size_t len)
-{
+int memcmp(const void *a, const void *b, size_t len) {
 	const uint8_t *left = a, *right = b;
 
 	for (size_t i = 0; i < len; i++)
-		if (left[i] != right[i])
-			return left[i] < right[i] ? -1 : 1;
+		if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
 	return 0;
 }
 
 /* Returns the number of bytes before the NUL. */
-size_t strlen(const char *s)
-{
+size_t strlen(const char *s) {
 	size_t len = 0;
 
 	while (s[len])

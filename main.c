@@ -25,16 +25,14 @@ static uint32_t restarts[MAX_SHARDS];
 static uint64_t free_frames_at_start;
 
 /* Ends the run. On a machine without isa-debug-exit it powers off or, failing that, halts for ever. */
-void debug_exit(uint32_t code)
-{
+void debug_exit(uint32_t code) {
 	outl(DEBUG_EXIT_PORT, code);
 	power_off();
 	halt_for_ever();
 }
 
 /* Returns whether the space-separated `line` contains `word`. */
-static bool has_word(const char *line, const char *word)
-{
+static bool has_word(const char *line, const char *word) {
 	size_t len = strlen(word);
 
 	for (const char *at = line; *at; at++)
@@ -44,23 +42,20 @@ static bool has_word(const char *line, const char *word)
 }
 
 /* Returns the boot information, whoever started us, once it is certain that it is some. */
-static const struct bootinfo *take_bootinfo(const void *start)
-{
+static const struct bootinfo *take_bootinfo(const void *start) {
 	const struct bootinfo *info = pvh_bootinfo(start);
 
 	if (info->magic != BOOTINFO_MAGIC || info->version != BOOTINFO_VERSION)
 		panic("the boot information has magic 0x%x and version %u, expected 0x%x and %u: build loader and "
 		      "supervisor together", info->magic, info->version, BOOTINFO_MAGIC, BOOTINFO_VERSION);
-	if (!info->ramdisk_size)
-		panic("there is no ramdisk: pass one with -initrd");
+	if (!info->ramdisk_size) panic("there is no ramdisk: pass one with -initrd");
 	return info;
 }
 
 /* ---- The manifest ---- */
 
 /* Reads and parses the manifest. Returns whether there is one without errors. */
-static bool manifest_load(void)
-{
+static bool manifest_load(void) {
 	struct manifest_error error;
 	struct ext2_file file;
 	int64_t len;
@@ -80,16 +75,14 @@ static bool manifest_load(void)
 
 /* Returns the shard that runs now and whose end will let shard `id` start, which has not yet: the first one of the
  * chain of `after`s that has. */
-uint32_t manifest_awaited(uint32_t id)
-{
+uint32_t manifest_awaited(uint32_t id) {
 	while (lives[id] == LIFE_WAITING && manifest.shard[id].after >= 0)
 		id = (uint32_t)manifest.shard[id].after;
 	return id;
 }
 
 /* Starts a shard of the manifest. One that cannot start counts as killed, and its peers find its ends closed. */
-static void start_shard(uint32_t id)
-{
+static void start_shard(uint32_t id) {
 	const struct manifest_shard *spec = &manifest.shard[id];
 	struct profile *profile = profile_row(id, spec->name);
 	const char *problem = shard_create(id, spec, profile, NULL);
@@ -102,24 +95,20 @@ static void start_shard(uint32_t id)
 		return;
 	}
 	channels_open(id);
-	if (spec->gpu)
-		gpu_allow(id);
-	if (spec->spawn)
-		spawn_allow(id);
+	if (spec->gpu) gpu_allow(id);
+	if (spec->spawn) spawn_allow(id);
 }
 
 /* Frees the slots of shards that have ended, brings back those that are to be restarted, starts those that
  * waited for them. Returns true when all is over. Called by the supervisor's thread. */
-bool manifest_reap(void)
-{
+bool manifest_reap(void) {
 	bool all_over = true;
 
 	while (spawn_reap())
 		preempt_point();
 	for (uint32_t id = 0; id < manifest.shard_count; id++) {
 		struct shard *shard = &shards[id];
-		if (shard->state != SHARD_ENDED || shard->children)
-			continue;
+		if (shard->state != SHARD_ENDED || shard->children) continue;
 		if (shard_free(shard) == COCONUT_KILLED && restarts[id] < manifest.shard[id].restart) {
 			print("Shard %u (%s) restarts: %u of %u\n", id, manifest.shard[id].name, ++restarts[id],
 			      manifest.shard[id].restart);
@@ -131,8 +120,7 @@ bool manifest_reap(void)
 	/* A shard waits for an earlier one, so that one that cannot start lets those behind it start in the same pass. */
 	for (uint32_t id = 0; id < manifest.shard_count; id++) {
 		int16_t after = manifest.shard[id].after;
-		if (lives[id] == LIFE_WAITING && (after < 0 || lives[after] == LIFE_OVER))
-			start_shard(id);
+		if (lives[id] == LIFE_WAITING && (after < 0 || lives[after] == LIFE_OVER)) start_shard(id);
 		all_over &= lives[id] == LIFE_OVER;
 	}
 	return all_over;
@@ -141,8 +129,7 @@ bool manifest_reap(void)
 /* ---- Start and end ---- */
 
 /* Prints the profile and ends the run with the status that the shards have earned. */
-void supervisor_finish(void)
-{
+void supervisor_finish(void) {
 	bool good = profile_all_good() && manifest.shard_count;
 
 	quiet = false;
@@ -156,8 +143,7 @@ void supervisor_finish(void)
 }
 
 /* Continues supervisor_main on the supervisor's own stack. */
-static void supervisor_run(uint64_t argument)
-{
+static void supervisor_run(uint64_t argument) {
 	const struct bootinfo *info = (const struct bootinfo *)argument;
 
 	apic_init();
@@ -165,8 +151,7 @@ static void supervisor_run(uint64_t argument)
 	devices_init(info);
 	syscall_init();
 	fs_init(info);
-	if (PROVOKE)
-		provoke(false);
+	if (PROVOKE) provoke(false);
 	if (!manifest_load()) {
 		print("Nothing can be started.\n");
 		debug_exit(DEBUG_EXIT_FAILED);
@@ -182,11 +167,9 @@ static void supervisor_run(uint64_t argument)
 
 /* The first C function of the kernel. boot.asm calls it in the higher half, on the boot stack, with interrupts
  * off, the physical address of what the loader passed on, and the time stamp of its own first instruction. */
-void supervisor_main(uint64_t bootinfo_phys, uint64_t clock)
-{
+void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	serial_init();
-	if (PROVOKE)
-		provoke(true);
+	if (PROVOKE) provoke(true);
 	const struct bootinfo *info = take_bootinfo(phys_to_virt(bootinfo_phys));
 	if (info->command_line) {
 		verbose = has_word(phys_to_virt(info->command_line), "verbose");

@@ -29,8 +29,7 @@ struct parser {
 };
 
 /* Returns `good`. When it is false, records the mistake: the functions up to manifest_parse then return false too. */
-static bool must(struct parser *p, bool good, const char *reason, const char *word)
-{
+static bool must(struct parser *p, bool good, const char *reason, const char *word) {
 	if (!good) {
 		p->error->reason = reason;
 		p->error->word = word;
@@ -39,15 +38,13 @@ static bool must(struct parser *p, bool good, const char *reason, const char *wo
 }
 
 /* Returns whether two strings are equal. */
-static bool same(const char *a, const char *b)
-{
+static bool same(const char *a, const char *b) {
 	size_t len = strlen(a);
 	return len == strlen(b) && memcmp(a, b, len) == 0;
 }
 
 /* Returns the index of the first of `count` strings that equals `word`, or `count`. */
-static uint32_t index_of(const char *word, const char *const strings[], uint32_t count)
-{
+static uint32_t index_of(const char *word, const char *const strings[], uint32_t count) {
 	uint32_t i = 0;
 	while (i < count && !same(word, strings[i]))
 		i++;
@@ -60,8 +57,7 @@ static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 /* Takes the word at *line off the line and appends it to p->word. Between quotes a blank or a # is part of the word
  * and \" and \\ stand for their second character. What is left of a word is never longer than it was, so it is moved
  * to its own beginning. *line then is the first byte behind. Returns whether the word was right. */
-static bool take_word(struct parser *p, char **line)
-{
+static bool take_word(struct parser *p, char **line) {
 	char *from = *line, *to = *line;
 	bool quoted = false;
 	for (; *from != '\0' && (quoted || !is_blank(*from)); from++) {
@@ -84,24 +80,19 @@ static bool take_word(struct parser *p, char **line)
 }
 
 /* Splits a line, which ends with a NUL, into p->word, up to a comment. Returns whether all words were right. */
-static bool split_line(struct parser *p, char *line)
-{
+static bool split_line(struct parser *p, char *line) {
 	p->words = 0;
 	for (;;) {
 		while (is_blank(*line))
 			line++;
-		if (*line == '\0' || *line == '#')
-			return true;
-		if (p->words == MAX_WORDS)
-			return must(p, false, "the line has too many words", line);
-		if (!take_word(p, &line))
-			return false;
+		if (*line == '\0' || *line == '#') return true;
+		if (p->words == MAX_WORDS) return must(p, false, "the line has too many words", line);
+		if (!take_word(p, &line)) return false;
 	}
 }
 
 /* Reads the decimal number at *s, at most `max`, and moves *s behind it. Returns whether there was one. */
-static bool read_number(const char **s, uint32_t max, uint32_t *number)
-{
+static bool read_number(const char **s, uint32_t max, uint32_t *number) {
 	const char *start = *s;
 	uint64_t value = 0; /* stays below 10 * max + 10, so it cannot wrap */
 	for (; **s >= '0' && **s <= '9' && value <= max; (*s)++)
@@ -111,43 +102,36 @@ static bool read_number(const char **s, uint32_t max, uint32_t *number)
 }
 
 /* Reads a value that is nothing but a number from `min` to `max`. */
-static bool parse_number(struct parser *p, const char *value, uint32_t min, uint32_t max, uint32_t *number)
-{
+static bool parse_number(struct parser *p, const char *value, uint32_t min, uint32_t max, uint32_t *number) {
 	const char *end = value;
 	return must(p, read_number(&end, max, number) && *end == '\0' && *number >= min,
 		    "this is no number, or one out of range", value);
 }
 
 /* Returns the index of the shard of that name among those declared so far, or -1. */
-static int find_shard(const struct manifest *m, const char *name)
-{
+static int find_shard(const struct manifest *m, const char *name) {
 	for (uint32_t i = 0; i < m->shard_count; i++)
-		if (same(m->shard[i].name, name))
-			return (int)i;
+		if (same(m->shard[i].name, name)) return (int)i;
 	return -1;
 }
 
 /* Finds the declared shard that `name` means. */
-static bool refer_to_shard(struct parser *p, const char *name, int *index)
-{
+static bool refer_to_shard(struct parser *p, const char *name, int *index) {
 	*index = find_shard(p->m, name);
 	return must(p, *index >= 0, "no earlier line declares a shard of this name", name);
 }
 
 /* Finds the two different shards that the words after the statement's name mean. */
-static bool refer_to_two_shards(struct parser *p, uint8_t shard[2])
-{
+static bool refer_to_two_shards(struct parser *p, uint8_t shard[2]) {
 	for (int i = 0, index; i < 2; i++) {
-		if (!refer_to_shard(p, p->word[1 + i], &index))
-			return false;
+		if (!refer_to_shard(p, p->word[1 + i], &index)) return false;
 		shard[i] = (uint8_t)index;
 	}
 	return must(p, shard[0] != shard[1], "the two shards have to be different", p->word[2]);
 }
 
 /* Returns whether a shard may have this name: one that needs no quotes, in the manifest or on the console. */
-static bool name_valid(const char *name)
-{
+static bool name_valid(const char *name) {
 	size_t len = 0;
 	for (char c; (c = name[len]) != '\0'; len++)
 		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9')
@@ -158,8 +142,8 @@ static bool name_valid(const char *name)
 
 /* Sets the option `name` of a shard. `seen` has a bit for each option that the line had before. Fails when there is no
  * such option, when it is there again, and when it cannot have that value. */
-static bool set_option(struct parser *p, struct manifest_shard *shard, const char *name, const char *value, uint32_t *seen)
-{
+static bool set_option(struct parser *p, struct manifest_shard *shard, const char *name, const char *value,
+	uint32_t *seen) {
 	static const char *const names[] = {"priority", "frames", "restart", "after", "spawn", "args"};
 	static const char *const priorities[] = {"critical", "high", "normal", "low"}; /* in the order of PRIORITY_... */
 	uint32_t option = index_of(name, names, 6);
@@ -177,8 +161,7 @@ static bool set_option(struct parser *p, struct manifest_shard *shard, const cha
 	case 2:
 		return parse_number(p, value, 0, MANIFEST_RESTART_MAX, &shard->restart);
 	case 3:
-		if (!refer_to_shard(p, value, &after))
-			return false;
+		if (!refer_to_shard(p, value, &after)) return false;
 		shard->after = (int16_t)after;
 		return true;
 	case 4:
@@ -191,8 +174,7 @@ static bool set_option(struct parser *p, struct manifest_shard *shard, const cha
 }
 
 /* shard NAME PATH and options, in any order, each at most once. */
-static bool parse_shard(struct parser *p)
-{
+static bool parse_shard(struct parser *p) {
 	struct manifest *m = p->m;
 	const char *name = p->word[1], *path = p->word[2]; /* parse_line has counted the words */
 	if (!must(p, name_valid(name), "a name has 1 to 23 letters, digits, points, hyphens or underscores", name)
@@ -210,11 +192,9 @@ static bool parse_shard(struct parser *p)
 		char *value = p->word[i];
 		while (*value != '\0' && *value != '=')
 			value++;
-		if (!must(p, *value == '=', "an option is written name=value", p->word[i]))
-			return false;
+		if (!must(p, *value == '=', "an option is written name=value", p->word[i])) return false;
 		*value++ = '\0'; /* from here on p->word[i] is the name alone */
-		if (!set_option(p, shard, p->word[i], value, &seen))
-			return false;
+		if (!set_option(p, shard, p->word[i], value, &seen)) return false;
 	}
 	/* Counted only now, so that `after` cannot name the shard itself. */
 	m->shard_count++;
@@ -222,14 +202,12 @@ static bool parse_shard(struct parser *p)
 }
 
 /* Returns whether a shard has an end of the channel. */
-static bool has_end(const struct manifest_channel *channel, uint8_t shard)
-{
+static bool has_end(const struct manifest_channel *channel, uint8_t shard) {
 	return channel->shard[0] == shard || channel->shard[1] == shard;
 }
 
 /* channel SHARD_A SHARD_B. Two shards can have several channels. */
-static bool parse_channel(struct parser *p)
-{
+static bool parse_channel(struct parser *p) {
 	struct manifest *m = p->m;
 	struct manifest_channel channel;
 	if (!refer_to_two_shards(p, channel.shard)
@@ -249,8 +227,7 @@ static bool parse_channel(struct parser *p)
 }
 
 /* gpu SHARD. */
-static bool parse_gpu(struct parser *p)
-{
+static bool parse_gpu(struct parser *p) {
 	int index;
 	if (!refer_to_shard(p, p->word[1], &index)
 	    || !must(p, !p->m->shard[index].gpu, "an earlier line gives this shard a partition", p->word[1]))
@@ -260,8 +237,7 @@ static bool parse_gpu(struct parser *p)
 }
 
 /* Reads layers=A-B,C-D: both ranges inclusive, the second right behind the first. */
-static bool parse_layers(struct parser *p, const char *word, struct manifest_pipeline *pipeline)
-{
+static bool parse_layers(struct parser *p, const char *word, struct manifest_pipeline *pipeline) {
 	static const char key[] = "layers=", after_range[2] = {',', '\0'};
 	uint32_t *first = pipeline->first, *last = pipeline->last;
 	bool good = strlen(word) > strlen(key) && memcmp(word, key, strlen(key)) == 0;
@@ -278,12 +254,10 @@ static bool parse_layers(struct parser *p, const char *word, struct manifest_pip
 
 /* pipeline SHARD_A SHARD_B layers=A-B,C-D. A shard has one configuration page and is part of one pipeline only, so
  * MANIFEST_PIPELINES, half the number of shards, cannot be exceeded. */
-static bool parse_pipeline(struct parser *p)
-{
+static bool parse_pipeline(struct parser *p) {
 	struct manifest *m = p->m;
 	struct manifest_pipeline pipeline = {0};
-	if (!refer_to_two_shards(p, pipeline.shard) || !parse_layers(p, p->word[3], &pipeline))
-		return false;
+	if (!refer_to_two_shards(p, pipeline.shard) || !parse_layers(p, p->word[3], &pipeline)) return false;
 	for (int stage = 0; stage < 2; stage++) {
 		struct manifest_shard *shard = &m->shard[pipeline.shard[stage]];
 		if (!must(p, shard->pipeline < 0, "an earlier line makes this shard part of a pipeline", p->word[1 + stage]))
@@ -299,8 +273,7 @@ static bool parse_pipeline(struct parser *p)
 }
 
 /* Parses one line, which ends with a NUL and holds no other control byte than tabs. */
-static bool parse_line(struct parser *p, char *line)
-{
+static bool parse_line(struct parser *p, char *line) {
 	static const struct {
 		const char *name;
 		uint32_t min, max; /* words, the name itself included */
@@ -311,10 +284,8 @@ static bool parse_line(struct parser *p, char *line)
 		{"gpu", 2, 2, parse_gpu},
 		{"pipeline", 4, 4, parse_pipeline},
 	};
-	if (!split_line(p, line))
-		return false;
-	if (p->words == 0)
-		return true;
+	if (!split_line(p, line)) return false;
+	if (p->words == 0) return true;
 	for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++)
 		if (same(p->word[0], statements[i].name))
 			return must(p, p->words >= statements[i].min, "the line ends too early", p->word[p->words - 1])
@@ -325,8 +296,7 @@ static bool parse_line(struct parser *p, char *line)
 }
 
 /* Looks at every byte twice: once for the end of the line and control bytes, once for words. */
-int manifest_parse(char *text, size_t len, struct manifest *m, struct manifest_error *error)
-{
+int manifest_parse(char *text, size_t len, struct manifest *m, struct manifest_error *error) {
 	struct parser p = {.m = m, .error = error};
 	memset(m, 0, sizeof(*m));
 	memset(error, 0, sizeof(*error));
@@ -335,8 +305,7 @@ int manifest_parse(char *text, size_t len, struct manifest *m, struct manifest_e
 		bool control = false;
 		for (end = start; end < len && text[end] != '\n'; end++) {
 			/* Editors of other systems end a line with CR LF. */
-			if (text[end] == '\r' && (end + 1 == len || text[end + 1] == '\n'))
-				text[end] = ' ';
+			if (text[end] == '\r' && (end + 1 == len || text[end + 1] == '\n')) text[end] = ' ';
 			control |= ((unsigned char)text[end] < ' ' && text[end] != '\t') || text[end] == 0x7F;
 		}
 		text[end] = '\0';

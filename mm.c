@@ -18,16 +18,14 @@
 /* ---- The map itself: plain C over plain arrays, tested on the host ---- */
 
 /* Returns how many words frame_map_init needs for `frames` frames (a multiple of 64). */
-size_t frame_map_words(uint64_t frames)
-{
+size_t frame_map_words(uint64_t frames) {
 	uint64_t words = frames / BITS;
 
 	return 2 * words + (words + BITS - 1) / BITS;
 }
 
 /* Makes a map of `frames` frames, a multiple of 64, none of them free, in frame_map_words(frames) words. */
-void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames)
-{
+void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames) {
 	memset(words, 0, frame_map_words(frames) * sizeof(*words));
 	*map = (struct frame_map){
 		.free = words,
@@ -39,20 +37,17 @@ void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames)
 }
 
 /* Marks one frame free. It must not be free already. */
-inline void frame_map_give(struct frame_map *map, uint64_t frame)
-{
+inline void frame_map_give(struct frame_map *map, uint64_t frame) {
 	uint64_t word = frame / BITS;
 
 	map->free[word] |= 1UL << frame % BITS;
 	map->summary[word / BITS] |= 1UL << word % BITS;
-	if (map->hint > word / BITS)
-		map->hint = word / BITS;
+	if (map->hint > word / BITS) map->hint = word / BITS;
 	map->free_count++;
 }
 
 /* Returns how many bits are set: adds neighbours in pairs, fours and eights, then the eight bytes at once. */
-static uint64_t count_bits(uint64_t word)
-{
+static uint64_t count_bits(uint64_t word) {
 	word -= word >> 1 & 0x5555555555555555;
 	word = (word & 0x3333333333333333) + (word >> 2 & 0x3333333333333333);
 	word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0F;
@@ -60,8 +55,7 @@ static uint64_t count_bits(uint64_t word)
 }
 
 /* Makes `count` frames from `frame` on free or not free, as far as the map reaches, a word of 64 at a time. */
-static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, bool free)
-{
+static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, bool free) {
 	uint64_t end = count < map->frames - frame ? frame + count : map->frames;
 
 	while (frame < end) {
@@ -76,34 +70,27 @@ static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, boo
 			map->summary[word / BITS] |= 1UL << word % BITS;
 		else
 			map->summary[word / BITS] &= ~(1UL << word % BITS);
-		if (after && map->hint > word / BITS)
-			map->hint = word / BITS;
+		if (after && map->hint > word / BITS) map->hint = word / BITS;
 		frame += here;
 	}
 }
 
 /* Marks `count` frames from `frame` on free, as far as the map reaches. Those that are free stay so. */
-void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count)
-{
-	if (frame < map->frames)
-		set_range(map, frame, count, true);
+void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count) {
+	if (frame < map->frames) set_range(map, frame, count, true);
 }
 
 /* Takes `count` frames from `frame` on out of use, free or not, as far as the map reaches. */
-void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count)
-{
-	if (frame < map->frames)
-		set_range(map, frame, count, false);
+void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count) {
+	if (frame < map->frames) set_range(map, frame, count, false);
 }
 
 /* Takes the lowest free frame. Returns its number, or -1 when there is none; `*clean` says whether it is known
  * to contain zeros. It counts as clean from now on, because whoever frees it sees to that. */
-inline int64_t frame_map_take(struct frame_map *map, bool *clean)
-{
+inline int64_t frame_map_take(struct frame_map *map, bool *clean) {
 	while (map->hint < map->summary_words && !map->summary[map->hint])
 		map->hint++;
-	if (map->hint == map->summary_words)
-		return -1;
+	if (map->hint == map->summary_words) return -1;
 
 	uint64_t word = map->hint * BITS + __builtin_ctzl(map->summary[map->hint]);
 	uint64_t free = map->free[word], clean_bits = map->clean[word], bit = free & -free;
@@ -111,8 +98,7 @@ inline int64_t frame_map_take(struct frame_map *map, bool *clean)
 	*clean = clean_bits & bit;
 	map->clean[word] = clean_bits | bit;
 	map->free[word] = free ^ bit;
-	if (free == bit)
-		map->summary[map->hint] &= ~(1UL << word % BITS);
+	if (free == bit) map->summary[map->hint] &= ~(1UL << word % BITS);
 	map->free_count--;
 	return (int64_t)(word * BITS + __builtin_ctzl(bit));
 }
@@ -121,22 +107,17 @@ inline int64_t frame_map_take(struct frame_map *map, bool *clean)
 
 static struct frame_map frame_map;
 
-static inline void clear_page(uint64_t phys)
-{
+static inline void clear_page(uint64_t phys) {
 	void *at = phys_to_virt(phys);
 	uint64_t words = PAGE_SIZE / 8;
 
 	__asm__ volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(0UL) : "memory");
 }
 
-static const struct boot_region *regions_of(const struct bootinfo *info)
-{
-	return phys_to_virt(info->regions);
-}
+static const struct boot_region *regions_of(const struct bootinfo *info) { return phys_to_virt(info->regions); }
 
 /* Finds room for the map: usable, above PHYS_FRAMES, inside what the trampoline maps, not in the ramdisk. */
-static uint64_t place_for_map(const struct bootinfo *info, uint64_t bytes)
-{
+static uint64_t place_for_map(const struct bootinfo *info, uint64_t bytes) {
 	uint64_t ramdisk_end = (info->ramdisk + info->ramdisk_size + PAGE_MASK) & ~PAGE_MASK;
 
 	for (uint64_t i = 0; i < info->region_count; i++) {
@@ -144,19 +125,15 @@ static uint64_t place_for_map(const struct bootinfo *info, uint64_t bytes)
 		uint64_t start = region->base < PHYS_FRAMES ? PHYS_FRAMES : region->base;
 		uint64_t end = region->base + region->size;
 
-		if (region->kind != BOOT_MEM_USABLE)
-			continue;
-		if (start < ramdisk_end && start + bytes > info->ramdisk)
-			start = ramdisk_end;
-		if (start + bytes <= end && start + bytes <= PHYS_TRAMPOLINE_TOP)
-			return start;
+		if (region->kind != BOOT_MEM_USABLE) continue;
+		if (start < ramdisk_end && start + bytes > info->ramdisk) start = ramdisk_end;
+		if (start + bytes <= end && start + bytes <= PHYS_TRAMPOLINE_TOP) return start;
 	}
 	panic("no room below 1 GiB for the frame map of %lu KiB: give the machine more memory", bytes / 1024);
 }
 
 /* Takes over the usable memory that the loader reports. */
-void mm_init(const struct bootinfo *info)
-{
+void mm_init(const struct bootinfo *info) {
 	uint64_t frames = 0;
 
 	for (uint64_t i = 0; i < info->region_count; i++) {
@@ -184,29 +161,24 @@ void mm_init(const struct bootinfo *info)
 
 /* Hands out one frame of zeros and charges it to `owner` (NULL: the supervisor). Returns 0 and its physical
  * address in `*phys`, or -COCONUT_E_QUOTA or -COCONUT_E_NOMEM. */
-int frame_alloc(struct shard *owner, uint64_t *phys)
-{
+int frame_alloc(struct shard *owner, uint64_t *phys) {
 	bool clean;
 
 	if (owner && owner->payer->family_frames >= owner->payer->frame_quota && !ABLATE(quota))
 		return -COCONUT_E_QUOTA;
 	int64_t frame = frame_map_take(&frame_map, &clean);
-	if (frame < 0)
-		return -COCONUT_E_NOMEM;
+	if (frame < 0) return -COCONUT_E_NOMEM;
 	*phys = (uint64_t)frame * PAGE_SIZE;
-	if (!clean)
-		clear_page(*phys);
+	if (!clean) clear_page(*phys);
 	if (owner) {
 		owner->payer->family_frames++;
-		if (++owner->frames > owner->frames_peak)
-			owner->frames_peak = owner->frames;
+		if (++owner->frames > owner->frames_peak) owner->frames_peak = owner->frames;
 	}
 	return 0;
 }
 
 /* Hands out one frame of whatever contents, to the supervisor, which will fill it. Returns 0 or -COCONUT_E_NOMEM. */
-int frame_alloc_raw(uint64_t *phys)
-{
+int frame_alloc_raw(uint64_t *phys) {
 	bool clean;
 	int64_t frame = frame_map_take(&frame_map, &clean);
 
@@ -215,8 +187,7 @@ int frame_alloc_raw(uint64_t *phys)
 }
 
 /* Takes back a frame that contains zeros, which the caller vouches for. */
-void frame_free_clean(struct shard *owner, uint64_t phys)
-{
+void frame_free_clean(struct shard *owner, uint64_t phys) {
 	if (owner) {
 		owner->payer->family_frames--;
 		owner->frames--;
@@ -225,15 +196,10 @@ void frame_free_clean(struct shard *owner, uint64_t phys)
 }
 
 /* Clears a frame and takes it back, so that nothing of its owner outlives it. */
-void frame_free(struct shard *owner, uint64_t phys)
-{
-	if (!ABLATE(zeroing))
-		clear_page(phys);
+void frame_free(struct shard *owner, uint64_t phys) {
+	if (!ABLATE(zeroing)) clear_page(phys);
 	frame_free_clean(owner, phys);
 }
 
 /* Returns the number of free frames. */
-uint64_t mm_free_frames(void)
-{
-	return frame_map.free_count;
-}
+uint64_t mm_free_frames(void) { return frame_map.free_count; }

@@ -27,49 +27,34 @@ uint64_t kernel_cr3;
 static uint64_t mmio_next = MMIO_BASE;
 
 /* The index into the table of the given level (0: PT, 3: PML4). */
-static inline uint32_t index_of(uint64_t address, int level)
-{
-	return address >> (12 + 9 * level) & (ENTRIES - 1);
-}
+static inline uint32_t index_of(uint64_t address, int level) { return address >> (12 + 9 * level) & (ENTRIES - 1); }
 
-static inline uint64_t *table_of(uint64_t entry)
-{
-	return phys_to_virt(entry & PTE_ADDRESS);
-}
+static inline uint64_t *table_of(uint64_t entry) { return phys_to_virt(entry & PTE_ADDRESS); }
 
-static inline uint64_t count_of(uint64_t entry)
-{
-	return entry >> COUNT_SHIFT & COUNT_MASK;
-}
+static inline uint64_t count_of(uint64_t entry) { return entry >> COUNT_SHIFT & COUNT_MASK; }
 
 /* Builds a leaf entry. Returns 0, which no caller accepts, for a page that would be writable and executable. */
-uint64_t pte_make(uint64_t phys, uint64_t rights)
-{
-	if (ABLATE(nx))
-		return phys | (rights & ~PTE_NX) | PTE_PRESENT;
-	if (rights & PTE_WRITE && !(rights & PTE_NX))
-		return 0;
+uint64_t pte_make(uint64_t phys, uint64_t rights) {
+	if (ABLATE(nx)) return phys | (rights & ~PTE_NX) | PTE_PRESENT;
+	if (rights & PTE_WRITE && !(rights & PTE_NX)) return 0;
 	return phys | rights | PTE_PRESENT;
 }
 
 /* ---- The supervisor's half ---- */
 
 /* Returns the table below `*entry`, made when there is none. Boot only: running out of memory is fatal. */
-static uint64_t *kernel_table(uint64_t *entry)
-{
+static uint64_t *kernel_table(uint64_t *entry) {
 	uint64_t phys;
 
 	if (!(*entry & PTE_PRESENT)) {
-		if (frame_alloc(NULL, &phys))
-			panic("no memory for page tables: give the machine more memory");
+		if (frame_alloc(NULL, &phys)) panic("no memory for page tables: give the machine more memory");
 		*entry = phys | PTE_PRESENT | PTE_WRITE;
 	}
 	return table_of(*entry);
 }
 
 /* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. */
-static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights)
-{
+static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
 	while (size) {
 		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[index_of(address, 3)]);
 		uint64_t *pd = kernel_table(&pdpt[index_of(address, 2)]);
@@ -88,8 +73,7 @@ static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t 
 }
 
 /* Maps RAM [base, end) into the HHDM: writable, but the supervisor's text and rodata read-only there too. */
-static void map_hhdm(uint64_t base, uint64_t end)
-{
+static void map_hhdm(uint64_t base, uint64_t end) {
 	uint64_t sealed_end = (uint64_t)image_data - IMAGE_BASE;
 	const uint64_t border[] = {PHYS_IMAGE, sealed_end, end};
 	const uint64_t rights[] = {PTE_WRITE | PTE_NX, PTE_NX, PTE_WRITE | PTE_NX};
@@ -104,8 +88,7 @@ static void map_hhdm(uint64_t base, uint64_t end)
 }
 
 /* Maps all RAM, joining neighbours so that large pages fit across the firmware's small regions. */
-static void map_ram(const struct bootinfo *info)
-{
+static void map_ram(const struct bootinfo *info) {
 	const struct boot_region *region = phys_to_virt(info->regions);
 	uint64_t base = 0, end = 0;
 
@@ -119,28 +102,22 @@ static void map_ram(const struct bootinfo *info)
 	map_hhdm(base, end);
 }
 
-static void map_image(char *from, char *to, uint64_t rights)
-{
+static void map_image(char *from, char *to, uint64_t rights) {
 	kernel_map((uint64_t)from, (uint64_t)from - IMAGE_BASE, (uint64_t)(to - from), rights);
 }
 
 /* Returns the address one past the top of a kernel stack. */
-uint64_t stack_slot_top(uint32_t slot)
-{
-	return STACKS_BASE + (slot + 1) * (uint64_t)STACK_SLOT_SIZE;
-}
+uint64_t stack_slot_top(uint32_t slot) { return STACKS_BASE + (slot + 1) * (uint64_t)STACK_SLOT_SIZE; }
 
 /* Maps the stacks. The lower half of each slot stays unmapped: running over the end of a stack is a page
  * fault there, which becomes a double fault, which has a stack of its own. */
-static void map_stacks(void)
-{
+static void map_stacks(void) {
 	uint64_t mapped = ABLATE(guard) ? STACK_SLOT_SIZE : STACK_SIZE;
 
 	for (uint32_t slot = 0; slot < STACK_SLOTS; slot++) {
 		for (uint64_t offset = mapped; offset; offset -= PAGE_SIZE) {
 			uint64_t phys;
-			if (frame_alloc_raw(&phys))
-				panic("no memory for kernel stacks: give the machine more memory");
+			if (frame_alloc_raw(&phys)) panic("no memory for kernel stacks: give the machine more memory");
 			kernel_map(stack_slot_top(slot) - offset, phys, PAGE_SIZE, PTE_WRITE | PTE_NX);
 		}
 	}
@@ -148,10 +125,8 @@ static void map_stacks(void)
 
 /* Replaces the trampoline's tables by ones in which every page has the rights it needs, and leaves the one to
  * one mapping behind. */
-void paging_init(const struct bootinfo *info)
-{
-	if (frame_alloc(NULL, &kernel_cr3))
-		panic("no memory for page tables: give the machine more memory");
+void paging_init(const struct bootinfo *info) {
+	if (frame_alloc(NULL, &kernel_cr3)) panic("no memory for page tables: give the machine more memory");
 	map_ram(info);
 	map_image(image_text, image_rodata, 0);
 	map_image(image_rodata, image_data, PTE_NX);
@@ -164,8 +139,7 @@ void paging_init(const struct bootinfo *info)
 }
 
 /* Maps device registers uncached and returns their address. `phys` and `size` need no alignment. */
-void *paging_map_device(uint64_t phys, uint64_t size)
-{
+void *paging_map_device(uint64_t phys, uint64_t size) {
 	uint64_t offset = phys & PAGE_MASK;
 	uint64_t bytes = (offset + size + PAGE_MASK) & ~PAGE_MASK;
 	uint64_t align = bytes < LARGE_PAGE_SIZE ? PAGE_SIZE : LARGE_PAGE_SIZE; /* so that large pages fit */
@@ -177,8 +151,7 @@ void *paging_map_device(uint64_t phys, uint64_t size)
 }
 
 /* Makes firmware tables readable that may lie outside the reported RAM, and returns their address. */
-const void *paging_map_table(uint64_t phys, uint64_t size)
-{
+const void *paging_map_table(uint64_t phys, uint64_t size) {
 	uint64_t end = (phys + size + PAGE_MASK) & ~PAGE_MASK;
 
 	for (uint64_t page = phys & ~PAGE_MASK; page < end; page += PAGE_SIZE)
@@ -189,13 +162,11 @@ const void *paging_map_table(uint64_t phys, uint64_t size)
 
 /* Returns the entry of the given level for `address` in the tables at `cr3`: 3 the PML4's, 0 the leaf. A large
  * page is the leaf at every level below its own; 0 when the walk ends before. */
-uint64_t paging_entry(uint64_t cr3, uint64_t address, int level)
-{
+uint64_t paging_entry(uint64_t cr3, uint64_t address, int level) {
 	uint64_t entry = cr3 | PTE_PRESENT;
 
 	for (int at = LEVEL_PML4; at >= level; at--) {
-		if (!(entry & PTE_PRESENT) || entry & PTE_LARGE)
-			break;
+		if (!(entry & PTE_PRESENT) || entry & PTE_LARGE) break;
 		entry = table_of(entry)[index_of(address, at)];
 	}
 	return entry & PTE_PRESENT ? entry : 0;
@@ -204,13 +175,11 @@ uint64_t paging_entry(uint64_t cr3, uint64_t address, int level)
 /* ---- The shards' half ---- */
 
 /* Gives a shard an address space: an empty lower half, the supervisor's upper half. Returns 0 or an error. */
-int space_create(struct shard *shard)
-{
+int space_create(struct shard *shard) {
 	uint64_t phys;
 	int error = frame_alloc(shard, &phys);
 
-	if (error)
-		return error;
+	if (error) return error;
 	table_of(phys)[PML4_HHDM] = table_of(kernel_cr3)[PML4_HHDM];
 	table_of(phys)[PML4_IMAGE] = table_of(kernel_cr3)[PML4_IMAGE];
 	shard->cr3 = phys;
@@ -218,15 +187,12 @@ int space_create(struct shard *shard)
 }
 
 /* Returns where the leaf of `address` stands; NULL when there is no table for it. The shard remembers the last table. */
-static inline uint64_t *leaf_of(struct shard *shard, uint64_t address)
-{
+static inline uint64_t *leaf_of(struct shard *shard, uint64_t address) {
 	if (shard->walk_region != address / LARGE_PAGE_SIZE) {
 		uint64_t entry = table_of(shard->cr3)[0];
-		if (entry)
-			entry = table_of(entry)[index_of(address, 2)];
+		if (entry) entry = table_of(entry)[index_of(address, 2)];
 		uint64_t *directory = entry ? &table_of(entry)[index_of(address, 1)] : NULL;
-		if (!directory || !*directory)
-			return NULL;
+		if (!directory || !*directory) return NULL;
 		shard->walk_region = address / LARGE_PAGE_SIZE;
 		shard->walk_entry = directory;
 		shard->walk_table = table_of(*directory);
@@ -235,30 +201,26 @@ static inline uint64_t *leaf_of(struct shard *shard, uint64_t address)
 }
 
 /* Frees those of the tables on the way to `address` that are empty, from the bottom up. */
-static void prune(struct shard *shard, uint64_t address)
-{
+static void prune(struct shard *shard, uint64_t address) {
 	uint64_t *path[LEVEL_PML4 + 1], *table = table_of(shard->cr3);
 	int level = LEVEL_PML4;
 
 	shard->walk_region = NO_REGION;
 	for (; level > LEVEL_PT; level--) {
 		path[level] = &table[index_of(address, level)];
-		if (!*path[level])
-			break;
+		if (!*path[level]) break;
 		table = table_of(*path[level]);
 	}
 	for (level++; level <= LEVEL_PML4 && !count_of(*path[level]); level++) {
 		frame_free_clean(shard, *path[level] & PTE_ADDRESS);
 		*path[level] = 0;
-		if (level < LEVEL_PML4)
-			*path[level + 1] -= COUNT_ONE;
+		if (level < LEVEL_PML4) *path[level + 1] -= COUNT_ONE;
 	}
 }
 
 /* Makes the tables on the way to `address` that are missing. Returns 0 or an error, and has then made none. */
 __attribute__((noinline))
-static int walk_create(struct shard *shard, uint64_t address)
-{
+static int walk_create(struct shard *shard, uint64_t address) {
 	uint64_t *table = table_of(shard->cr3), *above = NULL;
 
 	for (int level = LEVEL_PML4; level > LEVEL_PT; level--) {
@@ -271,8 +233,7 @@ static int walk_create(struct shard *shard, uint64_t address)
 				return error;
 			}
 			*entry = phys | PTE_PRESENT | PTE_WRITE | PTE_USER;
-			if (above)
-				*above += COUNT_ONE;
+			if (above) *above += COUNT_ONE;
 		}
 		above = entry;
 		table = table_of(*entry);
@@ -282,42 +243,35 @@ static int walk_create(struct shard *shard, uint64_t address)
 
 /* Maps one page of a shard; `rights` are PTE bits beside P and U. Returns 0, -COCONUT_E_EXISTS when something is
  * mapped there, or what frame_alloc says when a table is needed. */
-int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights)
-{
+int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights) {
 	uint64_t leaf = pte_make(phys, rights | PTE_USER), *place = leaf_of(shard, address);
 
 	ASSERT(leaf && address < USER_LIMIT && !(address & PAGE_MASK));
 	if (!place) {
 		int error = walk_create(shard, address);
-		if (error)
-			return error;
+		if (error) return error;
 		place = leaf_of(shard, address);
 	}
-	if (*place)
-		return -COCONUT_E_EXISTS;
+	if (*place) return -COCONUT_E_EXISTS;
 	*place = leaf;
 	*shard->walk_entry += COUNT_ONE;
 	return 0;
 }
 
 /* Maps one fresh page of zeros and returns the kernel's view of it, or NULL with the error in `*error`. */
-void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error)
-{
+void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error) {
 	uint64_t phys;
 
 	*error = frame_alloc(shard, &phys);
-	if (*error)
-		return NULL;
+	if (*error) return NULL;
 	*error = space_map(shard, address, phys, rights);
-	if (!*error)
-		return phys_to_virt(phys);
+	if (!*error) return phys_to_virt(phys);
 	frame_free_clean(shard, phys);
 	return NULL;
 }
 
 /* Unmaps one page that is mapped, and frees its frame unless it is borrowed (a file's, a BAR's). */
-void space_unmap(struct shard *shard, uint64_t address)
-{
+void space_unmap(struct shard *shard, uint64_t address) {
 	uint64_t *place = leaf_of(shard, address), leaf = *place;
 
 	ASSERT(leaf & PTE_PRESENT);
@@ -326,44 +280,36 @@ void space_unmap(struct shard *shard, uint64_t address)
 	shard->readable_page = shard->writable_page = STACK_PAGE;
 	shard->writable_view = shard->stack_view;
 	shard->receive_max = 0;
-	if (!ABLATE(invlpg))
-		invlpg(address);
-	if (!(leaf & PTE_BORROWED))
-		frame_free(shard, leaf & PTE_ADDRESS);
-	if (!count_of(*shard->walk_entry))
-		prune(shard, address);
+	if (!ABLATE(invlpg)) invlpg(address);
+	if (!(leaf & PTE_BORROWED)) frame_free(shard, leaf & PTE_ADDRESS);
+	if (!count_of(*shard->walk_entry)) prune(shard, address);
 }
 
 /* Returns the leaf entry of a page of the shard, 0 when nothing is mapped there. `address` < USER_LIMIT. */
-uint64_t space_lookup(struct shard *shard, uint64_t address)
-{
+uint64_t space_lookup(struct shard *shard, uint64_t address) {
 	const uint64_t *place = leaf_of(shard, address);
 
 	return place ? *place : 0;
 }
 
 /* Returns how many of `pages` pages from `address` on are mapped without a hole. */
-uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages)
-{
+uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
 	uint64_t done = 0, *place;
 
 	for (; done < pages && (place = leaf_of(shard, address)) && *place; done++, address += PAGE_SIZE)
-		if (address % LOOK_STEP == 0)
-			preempt_point();
+		if (address % LOOK_STEP == 0) preempt_point();
 	return done;
 }
 
 /* Empties the table below `entry` and frees it. Stops as soon as the entry's count says that nothing is
  * left. Recursion is as deep as there are levels: three calls. */
-static void free_table(struct shard *shard, uint64_t entry, int level)
-{
+static void free_table(struct shard *shard, uint64_t entry, int level) {
 	uint64_t *table = table_of(entry);
 	uint64_t left = count_of(entry);
 
 	for (uint32_t i = 0; left; i++) {
 		uint64_t child = table[i];
-		if (!child)
-			continue;
+		if (!child) continue;
 		table[i] = 0;
 		left--;
 		if (level > LEVEL_PT)
@@ -377,16 +323,13 @@ static void free_table(struct shard *shard, uint64_t entry, int level)
 
 /* Frees a shard's address space and every frame it owned, in pieces: interrupts are let in after each frame.
  * The shard may be the current one; it goes on in the supervisor's address space. */
-void space_destroy(struct shard *shard)
-{
+void space_destroy(struct shard *shard) {
 	uint64_t *pml4 = table_of(shard->cr3);
 	uint64_t lower = pml4[0], phys = shard->cr3;
 
 	shard->cr3 = kernel_cr3;
-	if (shard == current)
-		write_cr3(kernel_cr3);
-	if (lower)
-		free_table(shard, lower, LEVEL_PML4 - 1);
+	if (shard == current) write_cr3(kernel_cr3);
+	if (lower) free_table(shard, lower, LEVEL_PML4 - 1);
 	pml4[0] = pml4[PML4_HHDM] = pml4[PML4_IMAGE] = 0;
 	frame_free_clean(shard, phys);
 }

@@ -48,20 +48,17 @@
 #define CLASS_BRIDGE        0x06
 
 /* Reads the word at `offset` of a function's configuration space. */
-static uint32_t config_read(const struct pci_access *access, const struct pci_device *d, uint16_t offset)
-{
+static uint32_t config_read(const struct pci_access *access, const struct pci_device *d, uint16_t offset) {
 	return access->read(access->ctx, d->bus, d->dev, d->fn, offset);
 }
 
 /* Writes the word at `offset` of a function's configuration space. */
-static void config_write(const struct pci_access *access, const struct pci_device *d, uint16_t offset, uint32_t value)
-{
+static void config_write(const struct pci_access *access, const struct pci_device *d, uint16_t offset, uint32_t value) {
 	access->write(access->ctx, d->bus, d->dev, d->fn, offset, value);
 }
 
 /* The one place that writes the command register. */
-uint16_t pci_command(const struct pci_access *access, const struct pci_device *device, uint16_t clear, uint16_t set)
-{
+uint16_t pci_command(const struct pci_access *access, const struct pci_device *device, uint16_t clear, uint16_t set) {
 	uint16_t old = (uint16_t)config_read(access, device, PCI_COMMAND);
 	/* Zeros in the upper half leave the status register alone. */
 	config_write(access, device, PCI_COMMAND, (uint16_t)((old & ~clear) | set));
@@ -70,8 +67,7 @@ uint16_t pci_command(const struct pci_access *access, const struct pci_device *d
 
 /* Notes the capabilities of a function. Each begins with its identifier and the offset of the next one; an offset below
  * 0x40 ends the list. */
-static void list_capabilities(const struct pci_access *access, struct pci_device *d)
-{
+static void list_capabilities(const struct pci_access *access, struct pci_device *d) {
 	uint8_t at = 0;
 	if (config_read(access, d, PCI_COMMAND) & PCI_STATUS_CAPABILITIES)
 		at = (uint8_t)config_read(access, d, PCI_CAPABILITIES_FIRST);
@@ -79,15 +75,13 @@ static void list_capabilities(const struct pci_access *access, struct pci_device
 		at &= 0xFC; /* the lower two bits are reserved */
 		uint32_t word = config_read(access, d, at);
 		d->capabilities[i] = (uint8_t)word;
-		if ((uint8_t)word == PCI_CAP_MSI)
-			d->msi = at;
+		if ((uint8_t)word == PCI_CAP_MSI) d->msi = at;
 		at = (uint8_t)(word >> 8);
 	}
 }
 
 /* The capability has an address of 32 or 64 bits, which moves what lies behind it (6.8.1). */
-void pci_msi_enable(const struct pci_access *access, const struct pci_device *device, uint32_t address, uint16_t data)
-{
+void pci_msi_enable(const struct pci_access *access, const struct pci_device *device, uint32_t address, uint16_t data) {
 	uint16_t at = device->msi;
 	uint32_t control = config_read(access, device, at);
 	config_write(access, device, at, control & ~(MSI_ENABLE | MSI_MESSAGES));
@@ -95,15 +89,13 @@ void pci_msi_enable(const struct pci_access *access, const struct pci_device *de
 	if ((control & MSI_WIDE) != 0)
 		config_write(access, device, (at += 4) + 4, 0); /* the upper half */
 	config_write(access, device, at + 8, data);
-	if ((control & MSI_MASKS) != 0)
-		config_write(access, device, at + 12, 0);
+	if ((control & MSI_MASKS) != 0) config_write(access, device, at + 12, 0);
 	config_write(access, device, device->msi, (control & ~MSI_MESSAGES) | MSI_ENABLE);
 }
 
 /* Returns which bits of a base address register can be set and cleared, and gives it back its value. A bit that is 1
  * for good is none of the address, so writing ones alone would not tell. */
-static uint32_t probe(const struct pci_access *access, const struct pci_device *d, uint16_t offset, uint32_t value)
-{
+static uint32_t probe(const struct pci_access *access, const struct pci_device *d, uint16_t offset, uint32_t value) {
 	config_write(access, d, offset, 0xFFFFFFFF);
 	uint32_t ones = config_read(access, d, offset);
 	config_write(access, d, offset, 0);
@@ -113,8 +105,7 @@ static uint32_t probe(const struct pci_access *access, const struct pci_device *
 }
 
 /* Sizes base address `index` of a device that decodes nothing at the moment. Returns the index of the next one. */
-static int size_bar(const struct pci_access *access, struct pci_device *d, int index)
-{
+static int size_bar(const struct pci_access *access, struct pci_device *d, int index) {
 	struct pci_bar *bar = &d->bars[index];
 	uint16_t offset = (uint16_t)(PCI_BAR + index * 4);
 	uint32_t value = config_read(access, d, offset);
@@ -132,14 +123,12 @@ static int size_bar(const struct pci_access *access, struct pci_device *d, int i
 	/* The lowest address bit that can be set is the size: those below it are the device's own. */
 	bar->size = mask & (~mask + 1);
 	bool broken = bar->wide && index + 1 == PCI_BARS; /* its upper half would lie behind the last register */
-	if (bar->size == 0 || broken)
-		*bar = (struct pci_bar){0};
+	if (bar->size == 0 || broken) *bar = (struct pci_bar){0};
 	return index + (bar->wide ? 2 : 1);
 }
 
 /* Fills in a device whose place and vendor are known. */
-static void describe(const struct pci_access *access, struct pci_device *d)
-{
+static void describe(const struct pci_access *access, struct pci_device *d) {
 	uint32_t class = config_read(access, d, PCI_CLASS);
 	d->class = (uint8_t)(class >> 24);
 	d->subclass = (uint8_t)(class >> 16);
@@ -148,8 +137,7 @@ static void describe(const struct pci_access *access, struct pci_device *d)
 
 	/* Bridges have fewer registers of this kind, nothing here uses them, and one that stops decoding takes what
 	 * lies behind it (on a PC, the serial port) from the bus. */
-	if (d->header != HEADER_DEVICE || d->class == CLASS_BRIDGE)
-		return;
+	if (d->header != HEADER_DEVICE || d->class == CLASS_BRIDGE) return;
 	uint16_t command = pci_command(access, d, PCI_COMMAND_IO | PCI_COMMAND_MEMORY, 0);
 	for (int index = 0; index < PCI_BARS;)
 		index = size_bar(access, d, index);
@@ -166,19 +154,16 @@ struct scan {
 
 /* Looks at one function, stores it if there is room, and notes the bus behind it if it is a bridge. Returns its header
  * type with HEADER_MULTIFUNCTION, or -1 when there is no such function. */
-static int scan_function(struct scan *scan, uint8_t bus, uint8_t dev, uint8_t fn)
-{
+static int scan_function(struct scan *scan, uint8_t bus, uint8_t dev, uint8_t fn) {
 	struct pci_device d = {.bus = bus, .dev = dev, .fn = fn};
 	uint32_t id = config_read(scan->access, &d, PCI_VENDOR);
 	d.vendor = (uint16_t)id;
 	d.device = (uint16_t)(id >> 16);
-	if (d.vendor == VENDOR_NONE)
-		return -1;
+	if (d.vendor == VENDOR_NONE) return -1;
 	int header = (uint8_t)(config_read(scan->access, &d, PCI_HEADER_TYPE) >> 16);
 	if ((header & ~HEADER_MULTIFUNCTION) == HEADER_BRIDGE) {
 		uint8_t secondary = (uint8_t)(config_read(scan->access, &d, PCI_BRIDGE_BUSES) >> 8);
-		if (scan->bus[secondary] == BUS_UNKNOWN)
-			scan->bus[secondary] = BUS_REACHED;
+		if (scan->bus[secondary] == BUS_UNKNOWN) scan->bus[secondary] = BUS_REACHED;
 	}
 	if (scan->found++ < scan->max) {
 		describe(scan->access, &d);
@@ -188,21 +173,18 @@ static int scan_function(struct scan *scan, uint8_t bus, uint8_t dev, uint8_t fn
 }
 
 /* Scans the 32 slots of one bus. */
-static void scan_bus(struct scan *scan, uint8_t bus)
-{
+static void scan_bus(struct scan *scan, uint8_t bus) {
 	for (uint8_t dev = 0; dev < SLOTS; dev++) {
 		int header = scan_function(scan, bus, dev, 0);
 		/* A slot without function 0 is empty, and one without the flag answers for all eight. */
-		if (header < 0 || (header & HEADER_MULTIFUNCTION) == 0)
-			continue;
+		if (header < 0 || (header & HEADER_MULTIFUNCTION) == 0) continue;
 		for (uint8_t fn = 1; fn < FUNCTIONS; fn++)
 			scan_function(scan, bus, dev, fn);
 	}
 }
 
 /* Empty slots cost one read each, so a machine with one bus and a few devices is scanned in some hundred reads. */
-uint32_t pci_scan(const struct pci_access *access, struct pci_device *devices, uint32_t max)
-{
+uint32_t pci_scan(const struct pci_access *access, struct pci_device *devices, uint32_t max) {
 	struct scan scan = {.access = access, .devices = devices, .max = max, .bus = {BUS_REACHED}};
 	for (uint32_t bus = 0; bus < BUSES; bus++)
 		if (scan.bus[bus] == BUS_REACHED) {
@@ -214,8 +196,7 @@ uint32_t pci_scan(const struct pci_access *access, struct pci_device *devices, u
 }
 
 /* The table has what QEMU can offer and what a reader is likely to meet on a desk. */
-const char *pci_class_name(const struct pci_device *device)
-{
+const char *pci_class_name(const struct pci_device *device) {
 	/* PCI Code and ID Assignment, chapter 1; the entry for a subclass comes before the one for its class. */
 	enum { ANY = 0x100 }; /* no 8-bit subclass */
 	static const struct {
@@ -242,8 +223,7 @@ const char *pci_class_name(const struct pci_device *device)
 }
 
 /* Those that QEMU's devices and common cards have (PCI Code and ID Assignment, chapter 2). */
-const char *pci_capability_name(uint8_t id)
-{
+const char *pci_capability_name(uint8_t id) {
 	static const char *const names[] = {
 		[0x01] = "power management", [PCI_CAP_MSI] = "MSI", [0x09] = "vendor's own", [0x0D] = "subsystem",
 		[0x10] = "PCI Express", [0x11] = "MSI-X", [0x12] = "SATA", [0x13] = "advanced features",

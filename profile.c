@@ -13,8 +13,7 @@
 static struct profile rows[MAX_SHARDS + SPAWNED_ROWS];
 
 /* Returns the row of shard number `id`, named `name`. */
-struct profile *profile_row(uint32_t id, const char *name)
-{
+struct profile *profile_row(uint32_t id, const char *name) {
 	struct profile *row = &rows[id];
 
 	if (!row->used) {
@@ -25,15 +24,13 @@ struct profile *profile_row(uint32_t id, const char *name)
 }
 
 /* Returns the row that all spawned shards of one program share, named after the last part of its path. */
-struct profile *profile_row_for_program(const char *path)
-{
+struct profile *profile_row_for_program(const char *path) {
 	char name[MANIFEST_NAME_MAX + 1] = {0};
 	const char *last = path;
 	uint32_t id = MAX_SHARDS;
 
 	for (; *path; path++)
-		if (*path == '/' && path[1])
-			last = path + 1;
+		if (*path == '/' && path[1]) last = path + 1;
 	for (size_t i = 0; i < MANIFEST_NAME_MAX && last[i]; i++)
 		name[i] = last[i] > ' ' && last[i] < 0x7F ? last[i] : '?';
 	while (id < MAX_SHARDS + SPAWNED_ROWS - 1 && rows[id].used && memcmp(rows[id].name, name, sizeof(name)))
@@ -42,8 +39,7 @@ struct profile *profile_row_for_program(const char *path)
 }
 
 /* Adds what a life has used to the row of its shard. */
-void profile_add(const struct shard *shard)
-{
+void profile_add(const struct shard *shard) {
 	struct profile *sum = shard->profile;
 
 	sum->syscalls += shard->usage.syscalls;
@@ -52,8 +48,7 @@ void profile_add(const struct shard *shard)
 }
 
 /* Prints the summary. The shape is a contract with scripts/coconut-prof.py. */
-void profile_print(void)
-{
+void profile_print(void) {
 	print("--- Shard Profiling Summary ---\n");
 	print("ID  Syscalls  Cycles/Syscall  Switches  Wall (ms)  Name\n");
 	for (uint32_t id = 0; id < ARRAY_LENGTH(rows); id++) {
@@ -67,10 +62,8 @@ void profile_print(void)
 
 /* True when the last life of every shard of the manifest ended with code 0. How a spawned shard ended is for its
  * parent to judge. */
-bool profile_all_good(void)
-{
+bool profile_all_good(void) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++)
-		if (rows[id].used && rows[id].exit_code)
-			return false;
+		if (rows[id].used && rows[id].exit_code) return false;
 	return true;
 }

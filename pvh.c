@@ -34,8 +34,7 @@ static struct boot_region regions[PVH_REGIONS];
 static struct bootinfo bootinfo;
 
 /* Adds the whole pages of one region. Only RAM is of interest. */
-static void add_region(const struct pvh_region *region)
-{
+static void add_region(const struct pvh_region *region) {
 	uint64_t base = (region->base + PAGE_MASK) & ~PAGE_MASK;
 	uint64_t end = (region->base + region->size) & ~PAGE_MASK;
 
@@ -50,12 +49,10 @@ static void add_region(const struct pvh_region *region)
 
 /* Returns what the supervisor was started with, if that is our loader's bootinfo. If it is the start-info of QEMU's
  * -kernel, returns a bootinfo that says the same. The ramdisk is the first module (-initrd). */
-const struct bootinfo *pvh_bootinfo(const void *start)
-{
+const struct bootinfo *pvh_bootinfo(const void *start) {
 	const struct pvh_start_info *info = start;
 
-	if (info->magic != PVH_MAGIC)
-		return start;
+	if (info->magic != PVH_MAGIC) return start;
 	const struct pvh_module *module = phys_to_virt(info->modules);
 	const struct pvh_region *region = phys_to_virt(info->regions);
 	bootinfo = (struct bootinfo){

@@ -38,8 +38,7 @@ uint32_t kernel_since, ready_mask;
 static struct queue ready[PRIORITIES];
 static uint64_t next_deadlock_search;
 
-static void enqueue(struct shard *shard)
-{
+static void enqueue(struct shard *shard) {
 	struct queue *queue = &ready[shard->priority];
 
 	if (queue->head)
@@ -51,52 +50,42 @@ static void enqueue(struct shard *shard)
 }
 
 /* Takes the next to run out of its queue: the supervisor's thread when it has work or nobody else can. */
-static struct shard *pick(void)
-{
+static struct shard *pick(void) {
 	uint32_t priority = (uint32_t)__builtin_ctz(ready_mask | READY_QUEUE(PRIORITIES)) - 1;
 
 	if (priority >= PRIORITIES) /* the bit of the supervisor's thread, or that of a queue behind the last */
 		return &supervisor_thread;
 	struct shard *shard = ready[priority].head;
 	ready[priority].head = shard->next;
-	if (!shard->next)
-		ready_mask ^= READY_QUEUE(priority);
+	if (!shard->next) ready_mask ^= READY_QUEUE(priority);
 	shard->next = NULL;
 	return shard;
 }
 
 /* Gives a shard its priority. It stands in no queue. */
-void sched_set_priority(struct shard *shard, uint8_t priority)
-{
+void sched_set_priority(struct shard *shard, uint8_t priority) {
 	shard->priority = priority;
 	shard->rivals = READY_QUEUE(priority + 1) - 1;
 }
 
 /* True when somebody else should run before the current shard goes on: the supervisor's thread, or a ready shard of
  * its priority or of a higher one, which has a lower number; `rivals` has the bits of all of these. */
-static inline bool others_first(void)
-{
-	return ready_mask & current->rivals;
-}
+static inline bool others_first(void) { return ready_mask & current->rivals; }
 
 /* Makes a shard ready to run. It preempts the current one at the next return to ring 3 if it comes first. */
-void sched_ready(struct shard *shard)
-{
+void sched_ready(struct shard *shard) {
 	shard->state = SHARD_READY;
 	enqueue(shard);
-	if (shard->priority < current->priority)
-		need_resched = true;
+	if (shard->priority < current->priority) need_resched = true;
 }
 
 /* Lets others of the same or a higher priority run. Called inside a system call. */
-void sched_yield(void)
-{
+void sched_yield(void) {
 	struct shard *self = current, *next;
 	struct queue *queue = &ready[self->priority];
 
 	need_resched = self->killed; /* has syscall_dispatch attend to it at the end of the call */
-	if (!others_first())
-		return;
+	if (!others_first()) return;
 	self->state = SHARD_READY;
 	if (!(ready_mask & self->rivals >> 1)) { /* the usual case of enqueue and pick: nobody is more urgent */
 		next = queue->head;
@@ -109,13 +98,11 @@ void sched_yield(void)
 		next = pick();
 	}
 	leave_call(next);
-	if (current->killed)
-		need_resched = true;
+	if (current->killed) need_resched = true;
 }
 
 /* Called on the way back to ring 3 after an interrupt, when isr_common has saved the FPU. */
-void sched_preempt(void)
-{
+void sched_preempt(void) {
 	struct shard *self = current;
 
 	if (need_resched && others_first()) {
@@ -127,15 +114,13 @@ void sched_preempt(void)
 		context_switch(self, next);
 	}
 	need_resched = false;
-	if (self->killed)
-		handle_sys_exit(COCONUT_KILLED);
+	if (self->killed) handle_sys_exit(COCONUT_KILLED);
 }
 
 /* Takes the current shard off the CPU, at the tail of a list of waiters, until it is woken. `kind` and `object`
  * say what it waits for, `handle` through which capability. Returns what it was woken with; does not return to
  * a shard that was killed meanwhile. */
-int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle)
-{
+int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle) {
 	struct shard *self = current;
 
 	self->wait_list = list;
@@ -147,14 +132,12 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, ui
 	self->wait_handle = (uint8_t)handle;
 	self->state = SHARD_BLOCKED;
 	leave_call(pick());
-	if (self->killed)
-		handle_sys_exit(COCONUT_KILLED);
+	if (self->killed) handle_sys_exit(COCONUT_KILLED);
 	return self->wait_result;
 }
 
 /* Ends the wait of one blocked shard, which finds `result`. */
-void sched_wake(struct shard *shard, int64_t result)
-{
+void sched_wake(struct shard *shard, int64_t result) {
 	struct shard **link = shard->wait_list;
 
 	ASSERT(shard->state == SHARD_BLOCKED);
@@ -167,44 +150,36 @@ void sched_wake(struct shard *shard, int64_t result)
 }
 
 /* Wakes all waiters of a list, first come first. */
-void sched_wake_all(struct shard **list, int64_t result)
-{
+void sched_wake_all(struct shard **list, int64_t result) {
 	while (*list)
 		sched_wake(*list, result);
 }
 
 /* Asks the supervisor's thread to look after the shards that have ended. */
-void sched_supervise(void)
-{
+void sched_supervise(void) {
 	ready_mask |= READY_SUPERVISOR;
 	need_resched = true;
 }
 
 /* Moves a shard to a priority at least as high as `priority`, wherever it is. */
-void sched_raise(struct shard *shard, uint8_t priority)
-{
+void sched_raise(struct shard *shard, uint8_t priority) {
 	struct shard **link = &ready[shard->priority].head, *last = NULL;
 
-	if (priority >= shard->priority)
-		return;
+	if (priority >= shard->priority) return;
 	if (shard->state == SHARD_READY) {
 		for (; *link != shard; link = &(*link)->next)
 			last = *link;
 		*link = shard->next;
-		if (!shard->next)
-			ready[shard->priority].tail = last;
+		if (!shard->next) ready[shard->priority].tail = last;
 		shard->next = NULL;
-		if (!ready[shard->priority].head)
-			ready_mask &= ~READY_QUEUE(shard->priority);
+		if (!ready[shard->priority].head) ready_mask &= ~READY_QUEUE(shard->priority);
 	}
 	sched_set_priority(shard, priority);
-	if (shard->state == SHARD_READY)
-		enqueue(shard);
+	if (shard->state == SHARD_READY) enqueue(shard);
 }
 
 /* Leaves the CPU for good: the supervisor's thread finds the shard ended and frees its slot. */
-void sched_exit(void)
-{
+void sched_exit(void) {
 	struct shard *self = current;
 
 	self->state = SHARD_ENDED;
@@ -214,24 +189,19 @@ void sched_exit(void)
 }
 
 /* Lets interrupts in, and other shards when their time has come. Long work calls it between its pieces. */
-void preempt_point(void)
-{
+void preempt_point(void) {
 	interrupt_window();
-	if (need_resched && current != &supervisor_thread)
-		sched_yield();
+	if (need_resched && current != &supervisor_thread) sched_yield();
 }
 
 /* Called at every tick: wakes the supervisor's thread for the periodic search. */
-void sched_tick(void)
-{
+void sched_tick(void) {
 	need_resched = true;
-	if (timer_ms() >= next_deadlock_search)
-		ready_mask |= READY_SUPERVISOR;
+	if (timer_ms() >= next_deadlock_search) ready_mask |= READY_SUPERVISOR;
 }
 
 /* Lets one shard run until the supervisor's thread is wanted again. */
-static void run_a_shard(void)
-{
+static void run_a_shard(void) {
 	need_resched = false;
 	kernel_since = (uint32_t)rdtsc();
 	struct shard *next = pick();
@@ -240,18 +210,15 @@ static void run_a_shard(void)
 }
 
 /* The supervisor's own thread. */
-void sched_loop(void)
-{
+void sched_loop(void) {
 	for (;;) {
 		ready_mask &= ~READY_SUPERVISOR;
-		if (manifest_reap())
-			supervisor_finish();
+		if (manifest_reap()) supervisor_finish();
 		bool idle = !ready_mask;
 		if (idle || timer_ms() >= next_deadlock_search) {
 			next_deadlock_search = timer_ms() + DEADLOCK_SEARCH_MS;
 			edu_watch();
-			if (channel_deadlocks())
-				continue;
+			if (channel_deadlocks()) continue;
 		}
 		if (ready_mask)
 			run_a_shard();

@@ -24,8 +24,7 @@
 #define DIVISOR_115200 1
 
 /* Sets 115200 baud, 8 data bits, no parity, one stop bit. */
-void serial_init(void)
-{
+void serial_init(void) {
 	outb(COM1 + UART_IER, 0);
 	outb(COM1 + UART_LCR, LCR_DLAB);
 	outb(COM1 + UART_DATA, DIVISOR_115200);
@@ -37,8 +36,7 @@ void serial_init(void)
 
 /* Sends `len` bytes, each after waiting until the UART can take it. A port without a UART reads as all ones, which ends
  * the wait. */
-void serial_write(const char *text, size_t len)
-{
+void serial_write(const char *text, size_t len) {
 	for (size_t i = 0; i < len; i++) {
 		while (!(inb(COM1 + UART_LSR) & LSR_THR_EMPTY))
 			;
@@ -52,16 +50,13 @@ struct sink {
 	size_t size, len;
 };
 
-static void sink_put(struct sink *sink, char c)
-{
-	if (sink->len + 1 < sink->size)
-		sink->out[sink->len] = c;
+static void sink_put(struct sink *sink, char c) {
+	if (sink->len + 1 < sink->size) sink->out[sink->len] = c;
 	sink->len++;
 }
 
 /* Writes `text`, padded with spaces to `width`, which is negative to align left. */
-static void sink_text(struct sink *sink, const char *text, size_t len, int width)
-{
+static void sink_text(struct sink *sink, const char *text, size_t len, int width) {
 	int pad = (width < 0 ? -width : width) - (int)len;
 
 	for (; width > 0 && pad > 0; pad--)
@@ -73,8 +68,7 @@ static void sink_text(struct sink *sink, const char *text, size_t len, int width
 }
 
 /* Writes `value` in `base`, at least `width` wide, filled with zeros when `zeros`. */
-static void sink_number(struct sink *sink, uint64_t value, unsigned base, bool negative, int width, bool zeros)
-{
+static void sink_number(struct sink *sink, uint64_t value, unsigned base, bool negative, int width, bool zeros) {
 	char digits[24];
 	size_t at = sizeof(digits);
 	int least = zeros ? width - negative : 1;
@@ -83,15 +77,13 @@ static void sink_number(struct sink *sink, uint64_t value, unsigned base, bool n
 		digits[--at] = "0123456789abcdef"[value % base];
 		value /= base;
 	} while (value || (int)(sizeof(digits) - at) < least);
-	if (negative)
-		digits[--at] = '-';
+	if (negative) digits[--at] = '-';
 	sink_text(sink, digits + at, sizeof(digits) - at, zeros ? 0 : width);
 }
 
 /* Formats into `out` (at most `size` bytes, NUL included) and returns the length of the full text. Knows
  * %s %c %d %u %x %%, the prefix l, a width, and the flags - (left) and 0. */
-size_t format(char *out, size_t size, const char *template, va_list args)
-{
+size_t format(char *out, size_t size, const char *template, va_list args) {
 	struct sink sink = {out, size, 0};
 
 	for (const char *p = template; *p; p++) {
@@ -118,7 +110,6 @@ size_t format(char *out, size_t size, const char *template, va_list args)
 			sink_put(&sink, *p == 'c' ? (char)va_arg(args, int) : *p);
 		}
 	}
-	if (size)
-		out[sink.len < size ? sink.len : size - 1] = 0;
+	if (size) out[sink.len < size ? sink.len : size - 1] = 0;
 	return sink.len;
 }

@@ -25,16 +25,13 @@
 struct shard shards[MAX_SHARDS];
 
 /* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns NULL, or what is wrong with it. */
-static const char *load_code(struct shard *shard, const struct manifest_shard *spec)
-{
+static const char *load_code(struct shard *shard, const struct manifest_shard *spec) {
 	uint64_t limit = spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
 	struct ext2_file file;
 	int error;
 
-	if (fs_find(spec->path, strlen(spec->path), &file))
-		return "no such program in the ramdisk";
-	if (file.size == 0)
-		return "the program is empty";
+	if (fs_find(spec->path, strlen(spec->path), &file)) return "no such program in the ramdisk";
+	if (file.size == 0) return "the program is empty";
 	if (file.size > limit - COCONUT_CODE_BASE)
 		return spec->pipeline >= 0 ? "the program reaches into its configuration page"
 					   : "the program reaches into the heap";
@@ -42,30 +39,25 @@ static const char *load_code(struct shard *shard, const struct manifest_shard *s
 		if (spec->gpu && COCONUT_CODE_BASE + offset == GPU_CONFIG_VADDR)
 			continue; /* the hole for the configuration page */
 		void *page = map_page(shard, COCONUT_CODE_BASE + offset, 0, &error);
-		if (!page)
-			return "not enough frames for its code";
-		if (fs_load(&file, offset, page, PAGE_SIZE) < 0)
-			return "its file is damaged";
+		if (!page) return "not enough frames for its code";
+		if (fs_load(&file, offset, page, PAGE_SIZE) < 0) return "its file is damaged";
 		preempt_point();
 	}
 	return NULL;
 }
 
 /* Fills in the configuration page of a pipeline stage. */
-static const char *map_pipeline_config(struct shard *shard, const struct manifest_shard *spec)
-{
+static const char *map_pipeline_config(struct shard *shard, const struct manifest_shard *spec) {
 	const struct manifest_pipeline *pipeline;
 	struct pipeline_config *config;
 	uint32_t stage;
 	int error;
 
-	if (spec->pipeline < 0)
-		return NULL;
+	if (spec->pipeline < 0) return NULL;
 	pipeline = &manifest.pipeline[spec->pipeline];
 	stage = pipeline->shard[1] == shard->id;
 	config = map_page(shard, PIPELINE_CONFIG_VADDR, PTE_NX, &error);
-	if (!config)
-		return "not enough frames for its configuration page";
+	if (!config) return "not enough frames for its configuration page";
 	*config = (struct pipeline_config){
 		.magic = PIPELINE_CONFIG_MAGIC,
 		.stage = stage,
@@ -78,26 +70,21 @@ static const char *map_pipeline_config(struct shard *shard, const struct manifes
 }
 
 /* Gives a GPU shard its partition and its configuration page. */
-static const char *map_gpu(struct shard *shard, const struct manifest_shard *spec)
-{
+static const char *map_gpu(struct shard *shard, const struct manifest_shard *spec) {
 	struct gpu_config *config;
 	int error;
 
-	if (!spec->gpu)
-		return NULL;
+	if (!spec->gpu) return NULL;
 	config = map_page(shard, GPU_CONFIG_VADDR, PTE_NX, &error);
-	if (!config)
-		return "not enough frames for its configuration page";
+	if (!config) return "not enough frames for its configuration page";
 	error = gpu_attach(shard, config);
-	if (error == -COCONUT_E_NODEV)
-		return "there is no GPU partition for it";
+	if (error == -COCONUT_E_NODEV) return "there is no GPU partition for it";
 	return error ? "not enough frames to map its partition" : NULL;
 }
 
 /* Prepares the kernel stack so that the first switch to the shard enters it through interrupt_return, with
  * every register defined. */
-static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args)
-{
+static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args) {
 	struct trap_frame *frame = (struct trap_frame *)shard->stack_top - 1;
 	struct switch_frame *saved = (struct switch_frame *)frame - 1;
 
@@ -117,15 +104,13 @@ static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args)
 }
 
 /* Maps the stack page, with the args string at its top. */
-static const char *map_stack(struct shard *shard, const struct manifest_shard *spec)
-{
+static const char *map_stack(struct shard *shard, const struct manifest_shard *spec) {
 	uint64_t len = strlen(spec->args) + 1;
 	uint64_t rsp = COCONUT_STACK_TOP, args = 0;
 	int error;
 	char *page = map_page(shard, STACK_PAGE, PTE_WRITE | PTE_NX, &error);
 
-	if (!page)
-		return "not enough frames for its stack";
+	if (!page) return "not enough frames for its stack";
 	shard->writable_view = shard->stack_view = (uint8_t *)page;
 	if (len > 1) {
 		memcpy(page + PAGE_SIZE - len, spec->args, len);
@@ -136,12 +121,10 @@ static const char *map_stack(struct shard *shard, const struct manifest_shard *s
 	return NULL;
 }
 
-static const char *build(struct shard *shard, const struct manifest_shard *spec)
-{
+static const char *build(struct shard *shard, const struct manifest_shard *spec) {
 	const char *problem;
 
-	if (space_create(shard))
-		return "not enough frames for its page tables";
+	if (space_create(shard)) return "not enough frames for its page tables";
 	if ((problem = load_code(shard, spec)) || (problem = map_pipeline_config(shard, spec)) ||
 	    (problem = map_gpu(shard, spec)) || (problem = map_stack(shard, spec))) {
 		space_destroy(shard);
@@ -152,8 +135,8 @@ static const char *build(struct shard *shard, const struct manifest_shard *spec)
 
 /* Builds a shard in the free slot `id` and makes it ready. `parent` is the shard that spawns it, NULL for one of
  * the manifest. Returns NULL, or what is wrong; nothing is left behind then. */
-const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile, struct shard *parent)
-{
+const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile,
+	struct shard *parent) {
 	struct shard *shard = &shards[id];
 
 	ASSERT(shard->state == SHARD_FREE);
@@ -180,18 +163,15 @@ const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct 
 		shard->state = SHARD_FREE;
 		return problem;
 	}
-	if (parent)
-		parent->children++;
+	if (parent) parent->children++;
 	print_verbose("Shard %u (%s) started: %s, %u frames\n", id, spec->name, spec->path, shard->frames);
 	sched_ready(shard);
 	return NULL;
 }
 
 /* Says how a shard ended. One that was spawned is its parent's business, unless the user wants to see everything. */
-static void print_end(const struct shard *shard, uint64_t wall_ms)
-{
-	if (shard->parent && !verbose)
-		return;
+static void print_end(const struct shard *shard, uint64_t wall_ms) {
+	if (shard->parent && !verbose) return;
 	print("Shard %u (%s) ended: ", shard->id, shard->profile->name);
 	if (shard->exit_code == COCONUT_KILLED)
 		print("killed");
@@ -201,8 +181,7 @@ static void print_end(const struct shard *shard, uint64_t wall_ms)
 }
 
 /* Nobody outlives the shard that spawned it. */
-static void kill_children(const struct shard *parent)
-{
+static void kill_children(const struct shard *parent) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
 		if (shards[id].parent == parent && shards[id].state != SHARD_FREE)
 			shard_kill(&shards[id], parent->priority);
@@ -211,8 +190,7 @@ static void kill_children(const struct shard *parent)
 }
 
 /* Ends the current shard with `code`: by its own EXIT, or on its behalf after a fault or a KILL. */
-void handle_sys_exit(uint64_t code)
-{
+void handle_sys_exit(uint64_t code) {
 	struct shard *self = current;
 	uint64_t wall_ms = timer_ms() - self->started_ms;
 
@@ -240,48 +218,38 @@ void handle_sys_exit(uint64_t code)
 /* Ends another shard with all that it has spawned: it runs handle_sys_exit itself as soon as it is scheduled, at
  * a priority at least as high as `priority`, so that nobody can keep it from dying who could not keep its killer
  * from running. */
-void shard_kill(struct shard *shard, uint8_t priority)
-{
-	if (shard->state < SHARD_READY || shard->state == SHARD_ENDED || shard->dying)
-		return;
+void shard_kill(struct shard *shard, uint8_t priority) {
+	if (shard->state < SHARD_READY || shard->state == SHARD_ENDED || shard->dying) return;
 	shard->killed = true;
 	sched_raise(shard, priority);
-	if (shard->state == SHARD_BLOCKED)
-		sched_wake(shard, 0);
+	if (shard->state == SHARD_BLOCKED) sched_wake(shard, 0);
 }
 
 /* Frees the slot of a shard that has ended. Returns its exit code. Revoking lets others run, who may take the slot. */
-uint64_t shard_free(struct shard *shard)
-{
+uint64_t shard_free(struct shard *shard) {
 	uint64_t code = shard->exit_code;
 
 	ASSERT(shard->state == SHARD_ENDED && shard->children == 0);
-	if (shard->parent && --shard->parent->children == 0)
-		sched_wake_all(&shard->parent->waiters, 0);
+	if (shard->parent && --shard->parent->children == 0) sched_wake_all(&shard->parent->waiters, 0);
 	shard->state = SHARD_FREE;
-	if (shard->parent_cap != CAP_NONE)
-		cap_revoke_index(shard->parent_cap);
+	if (shard->parent_cap != CAP_NONE) cap_revoke_index(shard->parent_cap);
 	return code;
 }
 
 /* ---- MMAP and MUNMAP ---- */
 
 /* Checks that all pages lie in the small or in the large heap. Returns 0 or the refusal. */
-static inline int64_t check_heap(uint64_t address, uint64_t pages)
-{
+static inline int64_t check_heap(uint64_t address, uint64_t pages) {
 	uint64_t end = address >= COCONUT_LARGE_BASE ? USER_LIMIT : HEAP_END;
 
-	if (address & PAGE_MASK)
-		return refuse(COCONUT_E_INVAL, 1, address, "the address is not page aligned");
-	if (pages == 0)
-		return refuse(COCONUT_E_INVAL, 2, pages, "there is nothing to do for no pages");
+	if (address & PAGE_MASK) return refuse(COCONUT_E_INVAL, 1, address, "the address is not page aligned");
+	if (pages == 0) return refuse(COCONUT_E_INVAL, 2, pages, "there is nothing to do for no pages");
 	if (address < COCONUT_HEAP_BASE || address >= end || pages > (end - address) / PAGE_SIZE)
 		return refuse(COCONUT_E_INVAL, 1, address, "the range is not wholly inside a heap");
 	return 0;
 }
 
-LEAN static __attribute__((noinline)) void unmap_pages(uint64_t address, uint64_t pages)
-{
+LEAN static __attribute__((noinline)) void unmap_pages(uint64_t address, uint64_t pages) {
 	for (; pages; pages--, address += PAGE_SIZE) {
 		space_unmap(current, address);
 		preempt_point();
@@ -289,12 +257,10 @@ LEAN static __attribute__((noinline)) void unmap_pages(uint64_t address, uint64_
 }
 
 /* MMAP: maps `pages` pages of zeros at `address`. Either all of them or none. */
-int64_t sys_mmap(uint64_t address, uint64_t pages)
-{
+int64_t sys_mmap(uint64_t address, uint64_t pages) {
 	int64_t bad = check_heap(address, pages);
 
-	if (bad)
-		return bad;
+	if (bad) return bad;
 	if (pages > current->payer->frame_quota - current->payer->family_frames && !ABLATE(quota))
 		return refuse(COCONUT_E_QUOTA, 2, pages, "the shard's quota of frames does not allow it");
 	if (pages > mm_free_frames())
@@ -307,22 +273,18 @@ int64_t sys_mmap(uint64_t address, uint64_t pages)
 				      error == -COCONUT_E_EXISTS ? "that page is mapped already"
 								 : "no frame is left for that page");
 		}
-		if (++done == pages)
-			return 0;
+		if (++done == pages) return 0;
 		preempt_point();
 	}
 }
 
 /* MUNMAP: unmaps `pages` pages of the heap or of a file mapping, all of which must be mapped. */
-int64_t sys_munmap(uint64_t address, uint64_t pages)
-{
+int64_t sys_munmap(uint64_t address, uint64_t pages) {
 	int64_t bad = check_heap(address, pages);
 
-	if (bad)
-		return bad;
+	if (bad) return bad;
 	uint64_t mapped = space_mapped(current, address, pages);
-	if (mapped < pages)
-		return refuse(COCONUT_E_INVAL, 1, address + mapped * PAGE_SIZE, "that page is not mapped");
+	if (mapped < pages) return refuse(COCONUT_E_INVAL, 1, address + mapped * PAGE_SIZE, "that page is not mapped");
 	unmap_pages(address, pages);
 	return 0;
 }

@@ -13,16 +13,14 @@
 #include "kernel.h"
 
 /* Gives shard `id` of the manifest the right to create others. */
-void spawn_allow(uint32_t id)
-{
+void spawn_allow(uint32_t id) {
 	cap_insert(&caps, id,
 		   (struct capability){.type = CAP_SHARD, .rights = CAP_RIGHT_CREATE | CAP_RIGHT_GRANT, .resource = (uint16_t)id},
 		   false);
 }
 
 /* The capability `index` for shard `id` is removed: if SPAWN had returned it, nobody will wait for the shard any more. */
-void spawn_cap_gone(uint32_t id, uint32_t index)
-{
+void spawn_cap_gone(uint32_t id, uint32_t index) {
 	if (shards[id].state != SHARD_FREE && shards[id].parent_cap == index) {
 		shards[id].parent_cap = CAP_NONE;
 		sched_supervise();
@@ -30,8 +28,7 @@ void spawn_cap_gone(uint32_t id, uint32_t index)
 }
 
 /* Frees one slot of a spawned shard that has ended and that nobody can wait for. Returns whether there was one. */
-bool spawn_reap(void)
-{
+bool spawn_reap(void) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
 		struct shard *shard = &shards[id];
 		if (shard->state == SHARD_ENDED && shard->parent && shard->parent_cap == CAP_NONE && !shard->children) {
@@ -42,28 +39,23 @@ bool spawn_reap(void)
 	return false;
 }
 
-static bool may_create(void)
-{
+static bool may_create(void) {
 	for (uint64_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++) {
 		const struct capability *cap = cap_find(&caps, current->id, handle);
-		if (cap && cap->type == CAP_SHARD && cap->rights & CAP_RIGHT_CREATE)
-			return true;
+		if (cap && cap->type == CAP_SHARD && cap->rights & CAP_RIGHT_CREATE) return true;
 	}
 	return false;
 }
 
 /* Returns a slot that no line of the manifest owns, or -1. */
-static int free_slot(void)
-{
+static int free_slot(void) {
 	for (uint32_t id = manifest.shard_count; id < MAX_SHARDS; id++)
-		if (shards[id].state == SHARD_FREE)
-			return (int)id;
+		if (shards[id].state == SHARD_FREE) return (int)id;
 	return -1;
 }
 
 /* Starts a program in slot `id`. Returns the handle of its capability, or an error with nothing left behind. */
-static int64_t launch(uint32_t id, const char *path, const char *args)
-{
+static int64_t launch(uint32_t id, const char *path, const char *args) {
 	struct manifest_shard spec = {.path = path, .args = args, .priority = current->priority, .after = -1, .pipeline = -1};
 	struct capability cap = {.type = CAP_SHARD,
 				 .rights = CAP_RIGHT_WAIT | CAP_RIGHT_KILL | CAP_RIGHT_GRANT,
@@ -71,8 +63,7 @@ static int64_t launch(uint32_t id, const char *path, const char *args)
 	struct profile *profile = profile_row_for_program(path);
 	int handle = cap_insert(&caps, current->id, cap, false);
 
-	if (handle < 0)
-		return refuse(-handle, 0, 0, "no capability slot is free for the new shard");
+	if (handle < 0) return refuse(-handle, 0, 0, "no capability slot is free for the new shard");
 	spec.name = profile->name;
 	const char *problem = shard_create(id, &spec, profile, current);
 	if (problem) {
@@ -84,8 +75,7 @@ static int64_t launch(uint32_t id, const char *path, const char *args)
 }
 
 /* SPAWN: starts the program at `path`. Returns the handle of its SHARD capability. */
-int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len)
-{
+int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len) {
 	char path_copy[COCONUT_PATH_MAX + 1], args_copy[COCONUT_ARGS_MAX];
 	struct ext2_file file;
 	int slot, error;
@@ -95,38 +85,31 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 		return refuse(COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
 	if (args_len >= COCONUT_ARGS_MAX)
 		return refuse(COCONUT_E_INVAL, 4, args_len, "the args are longer than 1,023 bytes");
-	if ((bad = user_path(path, path_len, path_copy)))
-		return bad;
+	if ((bad = user_path(path, path_len, path_copy))) return bad;
 	if (args_len && !user_readable(args, args_len))
 		return refuse(COCONUT_E_FAULT, 3, args, "the args are not wholly mapped");
-	if (args_len)
-		copy_from_user(args_copy, args, args_len);
+	if (args_len) copy_from_user(args_copy, args, args_len);
 	args_copy[args_len] = 0;
 	error = fs_find(path_copy, path_len, &file);
-	if (error)
-		return refuse(-error, 1, path, "no regular file has this path");
+	if (error) return refuse(-error, 1, path, "no regular file has this path");
 	slot = free_slot();
-	if (slot < 0)
-		return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
+	if (slot < 0) return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
 	return launch((uint32_t)slot, path_copy, args_copy);
 }
 
 /* Returns the shard that `handle` names with the given right, or NULL with the refusal in `*error`. */
-static struct shard *shard_of(uint64_t handle, uint8_t right, int64_t *error)
-{
+static struct shard *shard_of(uint64_t handle, uint8_t right, int64_t *error) {
 	const struct capability *cap = cap_use(1, handle, CAP_SHARD, right, error);
 
 	return cap ? &shards[cap->resource] : NULL;
 }
 
 /* WAIT: waits until a shard has ended and frees its slot. Returns its exit code. */
-int64_t sys_wait(uint64_t handle)
-{
+int64_t sys_wait(uint64_t handle) {
 	int64_t error;
 	struct shard *shard = shard_of(handle, CAP_RIGHT_WAIT, &error);
 
-	if (!shard)
-		return error;
+	if (!shard) return error;
 	while (shard->state != SHARD_ENDED || shard->children) {
 		error = sched_wait(&shard->waiters, WAIT_SHARD, shard->id, handle);
 		const struct capability *cap = cap_find(&caps, current->id, handle);
@@ -138,15 +121,12 @@ int64_t sys_wait(uint64_t handle)
 }
 
 /* KILL: ends another shard. */
-int64_t sys_kill(uint64_t handle)
-{
+int64_t sys_kill(uint64_t handle) {
 	int64_t error;
 	struct shard *shard = shard_of(handle, CAP_RIGHT_KILL, &error);
 
-	if (!shard)
-		return error;
-	if (shard == current)
-		return refuse(COCONUT_E_INVAL, 1, handle, "a shard ends itself by EXIT");
+	if (!shard) return error;
+	if (shard == current) return refuse(COCONUT_E_INVAL, 1, handle, "a shard ends itself by EXIT");
 	shard_kill(shard, current->priority);
 	return 0;
 }

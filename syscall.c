@@ -35,8 +35,7 @@
 void syscall_entry(void);
 
 /* GPU_PLEDGE: gives up every call that `mask` does not name, for good. */
-static int64_t sys_pledge(uint64_t mask)
-{
+static int64_t sys_pledge(uint64_t mask) {
 	uint64_t left = CALLS_ALWAYS;
 
 	if (mask & ~(uint64_t)(PLEDGE_SERIAL | PLEDGE_CHANNEL | PLEDGE_GPU_DMA))
@@ -44,19 +43,16 @@ static int64_t sys_pledge(uint64_t mask)
 	left |= mask & PLEDGE_SERIAL ? BIT(SERIAL_WRITE) : 0;
 	left |= mask & PLEDGE_CHANNEL ? CALLS_CHANNEL : 0;
 	left |= mask & PLEDGE_GPU_DMA ? BIT(GPU_DMA) : 0;
-	if (!ABLATE(pledge))
-		current->allowed &= left;
+	if (!ABLATE(pledge)) current->allowed &= left;
 	return 0;
 }
 
-static int64_t sys_serial_write(uint64_t buf, uint64_t len)
-{
+static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 	char piece[64]; /* the console is fed in pieces, so that interrupts never wait for a long write */
 
 	if (len == 0 || len > COCONUT_WRITE_MAX)
 		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 4,096 bytes");
-	if (!user_readable(buf, len))
-		return refuse(COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
+	if (!user_readable(buf, len)) return refuse(COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
 	for (uint64_t done = 0; done < len;) {
 		uint64_t part = len - done < sizeof(piece) ? len - done : sizeof(piece);
 		/* Whoever is in the middle of a line gets a few turns to end it. */
@@ -70,15 +66,12 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len)
 	return (int64_t)len;
 }
 
-static int64_t sys_time(void)
-{
-	if (PROVOKE)
-		provoke_in_call();
+static int64_t sys_time(void) {
+	if (PROVOKE) provoke_in_call();
 	return (int64_t)timer_ms();
 }
 
-static int64_t sys_yield(void)
-{
+static int64_t sys_yield(void) {
 	sched_yield();
 	return 0;
 }
@@ -106,8 +99,7 @@ static const char *const call_names[SYS_LIMIT] = {CALLS(NAME_OF)};
 const uint64_t calls_all = 0 CALLS(OR_BIT_OF);
 
 /* Programs the MSRs of SYSCALL and SYSRET. */
-void syscall_init(void)
-{
+void syscall_init(void) {
 	uint64_t user_base = SEL_USER_DATA - 8;
 
 	wrmsr(MSR_STAR, user_base << STAR_USER_SHIFT | (uint64_t)SEL_KERNEL_CODE << STAR_KERNEL_SHIFT);
@@ -116,8 +108,7 @@ void syscall_init(void)
 }
 
 /* Prints the refusal that the current shard has just met. Returns -error. */
-static __attribute__((noinline)) int64_t print_refusal(int error)
-{
+static __attribute__((noinline)) int64_t print_refusal(int error) {
 	static const char *const error_names[] = {
 		"",         "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE",    "E_RIGHTS",
 		"E_CLOSED", "E_BUSY",  "E_TOOSMALL", "E_NOMEM", "E_QUOTA",  "E_FULL",    "E_EXISTS",
@@ -128,8 +119,7 @@ static __attribute__((noinline)) int64_t print_refusal(int error)
 	const char *name = refusal->call < SYS_LIMIT ? call_names[refusal->call] : NULL;
 
 	print("Shard %u (%s): %s refused: ", self->id, self->profile->name, name ? name : "unknown call");
-	if (refusal->argument)
-		print("argument %d = 0x%lx, ", refusal->argument, refusal->value);
+	if (refusal->argument) print("argument %d = 0x%lx, ", refusal->argument, refusal->value);
 	print("%s (%s)\n", refusal->reason, error_names[error]);
 	self->refusals_left--;
 	return -error;
@@ -137,8 +127,7 @@ static __attribute__((noinline)) int64_t print_refusal(int error)
 
 /* Remembers and, for the first few of a shard, prints why a call of the current shard is refused. `argument`
  * counts from 1; 0 when no single argument is to blame. Returns -error. */
-int64_t refuse(int error, int argument, uint64_t value, const char *reason)
-{
+int64_t refuse(int error, int argument, uint64_t value, const char *reason) {
 	struct shard *self = current;
 
 	self->refusal = (struct refusal){self->call, argument, value, reason};
@@ -146,26 +135,22 @@ int64_t refuse(int error, int argument, uint64_t value, const char *reason)
 }
 
 /* Refuses a call that does not exist or that the shard has pledged not to make. */
-static __attribute__((noinline)) int64_t deny(uint64_t number)
-{
+static __attribute__((noinline)) int64_t deny(uint64_t number) {
 	if (number >= SYS_LIMIT || !handlers[number])
 		return refuse(COCONUT_E_NOSYS, 0, number, "no call has the number in rax");
 	return refuse(COCONUT_E_PLEDGE, 0, number, "the shard has pledged not to");
 }
 
 /* Does what has come up during a call: others are to run first, or the shard has been killed. Returns `result`. */
-static __attribute__((noinline)) int64_t attend(int64_t result)
-{
+static __attribute__((noinline)) int64_t attend(int64_t result) {
 	preempt_point();
-	if (current->killed)
-		handle_sys_exit(COCONUT_KILLED);
+	if (current->killed) handle_sys_exit(COCONUT_KILLED);
 	return result;
 }
 
 /* Called by syscall_entry, which has set kernel_since: the arguments, then the number. Returns what the shard finds in
  * rax. */
-int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number)
-{
+int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number) {
 	struct shard *self = current;
 	int64_t result;
 
@@ -175,15 +160,13 @@ int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uin
 		result = handlers[number](a0, a1, a2, a3, a4);
 	else
 		result = deny(number);
-	if (need_resched)
-		result = attend(result);
+	if (need_resched) result = attend(result);
 	current->usage.cycles += (uint32_t)rdtsc() - kernel_since;
 	return result;
 }
 
 /* Called by syscall_entry when the return address would fault on its way back. */
-void syscall_bad_return(const struct syscall_frame *frame)
-{
+void syscall_bad_return(const struct syscall_frame *frame) {
 	print("Shard %u (%s) killed: system call from a non-canonical address, return to 0x%lx refused\n", current->id,
 	      current->profile->name, frame->rip);
 	handle_sys_exit(COCONUT_KILLED);
@@ -192,33 +175,26 @@ void syscall_bad_return(const struct syscall_frame *frame)
 /* ---- User memory ---- */
 
 /* Returns the entry of the last page of the range when every page of it is mapped with all the given bits, else 0. */
-static __attribute__((noinline)) uint64_t user_mapped(uint64_t address, uint64_t len, uint64_t bits)
-{
+static __attribute__((noinline)) uint64_t user_mapped(uint64_t address, uint64_t len, uint64_t bits) {
 	uint64_t entry = 0;
 
-	if (!user_range(address, len))
-		return 0;
+	if (!user_range(address, len)) return 0;
 	for (uint64_t page = address & ~PAGE_MASK; page < address + len; page += PAGE_SIZE) {
 		entry = space_lookup(current, page);
-		if ((entry & bits) != bits)
-			return 0;
-		if (page % CHECK_STEP == 0)
-			preempt_point();
+		if ((entry & bits) != bits) return 0;
+		if (page % CHECK_STEP == 0) preempt_point();
 	}
 	return entry;
 }
 
 /* The rest of user_readable and of user_writable: looks the pages up, and remembers the last one. */
-static __attribute__((noinline)) bool look_up_readable(uint64_t address, uint64_t len)
-{
-	if (!user_mapped(address, len, PTE_PRESENT | PTE_USER))
-		return false;
+static __attribute__((noinline)) bool look_up_readable(uint64_t address, uint64_t len) {
+	if (!user_mapped(address, len, PTE_PRESENT | PTE_USER)) return false;
 	current->readable_page = (address + len - 1) & ~PAGE_MASK;
 	return true;
 }
 
-static __attribute__((noinline)) bool look_up_writable(uint64_t address, uint64_t len)
-{
+static __attribute__((noinline)) bool look_up_writable(uint64_t address, uint64_t len) {
 	uint64_t entry = user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE);
 
 	if (entry && !(entry & PTE_BORROWED)) { /* the kernel may have no view of another page */
@@ -229,40 +205,34 @@ static __attribute__((noinline)) bool look_up_writable(uint64_t address, uint64_
 }
 
 /* True when the current shard may read all `len` bytes at `address`, at least one. */
-bool user_readable(uint64_t address, uint64_t len)
-{
+bool user_readable(uint64_t address, uint64_t len) {
 	return ABLATE(user_check) || in_page(current->readable_page, address, len) || look_up_readable(address, len);
 }
 
 /* True when the current shard may write all `len` bytes at `address`, at least one. */
-bool user_writable(uint64_t address, uint64_t len)
-{
+bool user_writable(uint64_t address, uint64_t len) {
 	return ABLATE(user_check) || in_page(current->writable_page, address, len) || look_up_writable(address, len);
 }
 
 /* Copies the path of a call, its first two arguments, with a NUL behind it. Returns 0 or the refusal. */
-int64_t user_path(uint64_t path, uint64_t len, char *copy)
-{
+int64_t user_path(uint64_t path, uint64_t len, char *copy) {
 	if (len == 0 || len > COCONUT_PATH_MAX)
 		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 255 bytes");
-	if (!user_readable(path, len))
-		return refuse(COCONUT_E_FAULT, 1, path, "the path is not wholly mapped");
+	if (!user_readable(path, len)) return refuse(COCONUT_E_FAULT, 1, path, "the path is not wholly mapped");
 	copy_from_user(copy, path, len);
 	copy[len] = 0;
 	return 0;
 }
 
 /* Copies from the current shard; user_readable has said yes. */
-void copy_from_user(void *to, uint64_t from, uint64_t len)
-{
+void copy_from_user(void *to, uint64_t from, uint64_t len) {
 	user_access_begin();
 	copy(to, (const void *)from, len);
 	user_access_end();
 }
 
 /* Copies to the current shard; user_writable has said yes. */
-void copy_to_user(uint64_t to, const void *from, uint64_t len)
-{
+void copy_to_user(uint64_t to, const void *from, uint64_t len) {
 	user_access_begin();
 	copy((void *)to, from, len);
 	user_access_end();

@@ -37,8 +37,7 @@ static uint32_t pm_last;
 static uint64_t pm_sum;
 
 /* Moves the 16 legacy lines to VECTOR_PIC and lets only the timer through. */
-static void pic_init(void)
-{
+static void pic_init(void) {
 	outb(PIC1_COMMAND, PIC_ICW1_INIT_ICW4);
 	outb(PIC2_COMMAND, PIC_ICW1_INIT_ICW4);
 	outb(PIC1_DATA, VECTOR_PIC);
@@ -52,8 +51,7 @@ static void pic_init(void)
 }
 
 /* Starts the tick. The first interrupt is taken when interrupts are first let in. */
-void timer_init(void)
-{
+void timer_init(void) {
 	uint16_t divisor = PIT_HZ / TICK_HZ;
 
 	pic_init();
@@ -64,8 +62,7 @@ void timer_init(void)
 
 /* Takes the time from the ACPI timer at `port` from now on; `wide` when it has 32 bits rather than 24. The sum begins
  * with what the ticks say, so that the time does not go back. */
-void timer_use_acpi(uint16_t port, bool wide)
-{
+void timer_use_acpi(uint16_t port, bool wide) {
 	pm_port = port;
 	pm_mask = wide ? UINT32_MAX : PM_TIMER_NARROW;
 	pm_last = inl(port) & pm_mask;
@@ -73,8 +70,7 @@ void timer_use_acpi(uint16_t port, bool wide)
 }
 
 /* Folds the ACPI timer into the sum. Must happen at least every four seconds. */
-static void pm_update(void)
-{
+static void pm_update(void) {
 	uint32_t now = inl(pm_port) & pm_mask;
 
 	pm_sum += (now - pm_last) & pm_mask;
@@ -82,21 +78,17 @@ static void pm_update(void)
 }
 
 /* The tick: keeps the time, gives waiting console text its turn, lets the scheduler act. */
-void timer_interrupt(void)
-{
+void timer_interrupt(void) {
 	outb(PIC1_COMMAND, PIC_EOI);
 	ticks++;
-	if (pm_port)
-		pm_update();
+	if (pm_port) pm_update();
 	console_poll();
 	sched_tick();
 }
 
 /* Returns milliseconds since boot. */
-uint64_t timer_ms(void)
-{
-	if (!pm_port)
-		return ticks * 1000 / TICK_HZ;
+uint64_t timer_ms(void) {
+	if (!pm_port) return ticks * 1000 / TICK_HZ;
 	pm_update();
 	return pm_sum * 1000 / PM_TIMER_HZ;
 }

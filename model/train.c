@@ -83,8 +83,7 @@ struct trainer {
 /* ---------------------------------------------------------------- memory and randomness */
 
 /* Returns zeroed room for count numbers, aligned to a vector; ends the program when there is none. */
-static real *room(size_t count)
-{
+static real *room(size_t count) {
     size_t bytes = (count * sizeof(real) + 63) / 64 * 64;
     real *block = aligned_alloc(64, bytes);
     if (!block) {
@@ -96,8 +95,7 @@ static real *room(size_t count)
 }
 
 /* llama2.c's xorshift*: the next 32 random bits. */
-static uint32_t random_bits(uint64_t *rng)
-{
+static uint32_t random_bits(uint64_t *rng) {
     *rng ^= *rng >> 12;
     *rng ^= *rng << 25;
     *rng ^= *rng >> 27;
@@ -105,14 +103,12 @@ static uint32_t random_bits(uint64_t *rng)
 }
 
 /* The next random number in [0, 1). */
-static float random_unit(uint64_t *rng)
-{
+static float random_unit(uint64_t *rng) {
     return (random_bits(rng) >> 8) / 16777216.0f;
 }
 
 /* The next random number of the normal distribution N(0, 1), by Box and Muller. */
-static double random_normal(uint64_t *rng)
-{
+static double random_normal(uint64_t *rng) {
     double radius = sqrt(-2.0 * log(1.0 - (double)random_unit(rng)));
     return radius * cos(6.283185307179586 * (double)random_unit(rng));
 }
@@ -123,8 +119,7 @@ typedef real vec __attribute__((vector_size(64), aligned(sizeof(real)), may_alia
 
 /* c[rows x STRIP] += a[rows x k] * b[k x STRIP]; rows is a constant at each call, so that the sums live in registers. */
 static inline __attribute__((always_inline)) void kernel(int rows, int k, const real *a, size_t a_row, size_t a_col,
-                                                         const real *b, size_t b_row, real *c, size_t c_row)
-{
+                                                         const real *b, size_t b_row, real *c, size_t c_row) {
     vec sum[ROWS][2];
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < 2; j++)
@@ -146,8 +141,7 @@ static inline __attribute__((always_inline)) void kernel(int rows, int k, const 
 /* c[m x cols] += a[m x k] * b[k x cols]. Element (r, i) of a is a[r * a_row + i * a_col], so a may be transposed;
  * b and c have contiguous rows. cols must be a multiple of STRIP. */
 static void multiply_add(int m, int cols, int k, const real *a, size_t a_row, size_t a_col, const real *b, size_t b_row,
-                         real *c, size_t c_row)
-{
+                         real *c, size_t c_row) {
     for (int k0 = 0; k0 < k; k0 += K_BLOCK) {
         const int length = k - k0 < K_BLOCK ? k - k0 : K_BLOCK;
         for (int j = 0; j < cols; j += STRIP) {
@@ -162,16 +156,14 @@ static void multiply_add(int m, int cols, int k, const real *a, size_t a_row, si
 }
 
 /* to[col][row] = from[row][col] for a rows x cols matrix whose rows lie from_row numbers apart, to_row in the result. */
-static void transpose(const real *from, int rows, int cols, size_t from_row, real *to, size_t to_row)
-{
+static void transpose(const real *from, int rows, int cols, size_t from_row, real *to, size_t to_row) {
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c++)
             to[c * to_row + r] = from[r * from_row + c];
 }
 
 /* out[n x outs] = x[n x ins] * w^T, with w as llama2.c stores it: (outs, ins). */
-static void linear(struct trainer *t, const real *x, const real *w, int ins, int outs, real *out)
-{
+static void linear(struct trainer *t, const real *x, const real *w, int ins, int outs, real *out) {
     transpose(w, outs, ins, ins, t->transposed, outs);
     memset(out, 0, sizeof(real) * t->n * outs);
     multiply_add(t->n, outs, ins, x, ins, 1, t->transposed, outs, out, outs);
@@ -179,8 +171,7 @@ static void linear(struct trainer *t, const real *x, const real *w, int ins, int
 
 /* Backward of linear: dx += dout * w and dw += dout^T * x. */
 static void linear_back(struct trainer *t, const real *x, const real *w, const real *dout, int ins, int outs, real *dx,
-                        real *dw)
-{
+                        real *dw) {
     multiply_add(t->n, ins, outs, dout, outs, 1, w, ins, dx, ins);
     multiply_add(outs, ins, t->n, dout, 1, outs, x, ins, dw, ins);
 }
@@ -188,8 +179,7 @@ static void linear_back(struct trainer *t, const real *x, const real *w, const r
 /* ---------------------------------------------------------------- setting up */
 
 /* Points w's fields into block and returns how many numbers they take. The order is the checkpoint's. */
-static size_t lay_out(struct weights *w, const struct shape *s, real *block)
-{
+static size_t lay_out(struct weights *w, const struct shape *s, real *block) {
     const size_t layers = s->layers, dim = s->dim, hidden = s->hidden, kv = (size_t)dim * s->kv_heads / s->heads;
     real **fields[] = {&w->embedding, &w->norm_attention, &w->wq, &w->wk, &w->wv, &w->wo,
                        &w->norm_ffn, &w->w1, &w->w2, &w->w3, &w->norm_final};
@@ -205,8 +195,7 @@ static size_t lay_out(struct weights *w, const struct shape *s, real *block)
 }
 
 /* Fills the RoPE tables: entry (position, pair) is the angle position / 10000^(2 pair / head_size). */
-static void fill_rope(struct trainer *t)
-{
+static void fill_rope(struct trainer *t) {
     const int head_size = t->shape.dim / t->shape.heads, half = head_size / 2;
     t->cosines = room((size_t)t->shape.seq * half);
     t->sines = room((size_t)t->shape.seq * half);
@@ -219,8 +208,7 @@ static void fill_rope(struct trainer *t)
 }
 
 /* Returns a trainer with room for everything and all parameters zero. */
-static struct trainer *new_trainer(struct shape s)
-{
+static struct trainer *new_trainer(struct shape s) {
     struct trainer *t = calloc(1, sizeof *t);
     if (!t)
         exit(1);
@@ -250,8 +238,7 @@ static struct trainer *new_trainer(struct shape s)
 
 /* Gives every parameter its first value: N(0, 0.02), norms 1, and the matrices that write into the residual stream
  * divided by sqrt(2 layers), so that the stream does not grow with depth. */
-static void randomize(struct trainer *t, uint64_t seed)
-{
+static void randomize(struct trainer *t, uint64_t seed) {
     const struct shape *s = &t->shape;
     const double small = 0.02 / sqrt(2.0 * s->layers);
     for (size_t i = 0; i < t->parameters; i++)
@@ -269,8 +256,7 @@ static void randomize(struct trainer *t, uint64_t seed)
 /* ---------------------------------------------------------------- forward */
 
 /* out = x / rms(x) * weight, a row at a time. */
-static void rms_norm(int n, int dim, const real *x, const real *weight, real *out)
-{
+static void rms_norm(int n, int dim, const real *x, const real *weight, real *out) {
     for (int r = 0; r < n; r++, x += dim, out += dim) {
         real squares = 0;
         for (int i = 0; i < dim; i++)
@@ -282,8 +268,7 @@ static void rms_norm(int n, int dim, const real *x, const real *weight, real *ou
 }
 
 /* Turns each pair of features by its token's angle; direction -1 turns back, which is the backward pass. */
-static void rotate(const struct trainer *t, real *x, int width, int direction)
-{
+static void rotate(const struct trainer *t, real *x, int width, int direction) {
     const int half = t->shape.dim / t->shape.heads / 2;
     for (int r = 0; r < t->n; r++, x += width) {
         const real *cosine = t->cosines + t->positions[r] * half, *sine = t->sines + t->positions[r] * half;
@@ -296,15 +281,13 @@ static void rotate(const struct trainer *t, real *x, int width, int direction)
 }
 
 /* Rounds a story's length up to whole strips. */
-static int strips(int length)
-{
+static int strips(int length) {
     return (length + STRIP - 1) / STRIP * STRIP;
 }
 
 /* t->scores = softmax over the past of q k^T / sqrt(head_size), for one head of one story: (length, padded), zero for
  * the future and for the padding. q and k point at the head's first feature. */
-static void attention_scores(struct trainer *t, const real *q, const real *k, int length)
-{
+static void attention_scores(struct trainer *t, const real *q, const real *k, int length) {
     const int dim = t->shape.dim, head_size = dim / t->shape.heads, kv_dim = head_size * t->shape.kv_heads;
     const int padded = strips(length);
     memset(t->head, 0, sizeof(real) * head_size * padded);
@@ -327,8 +310,7 @@ static void attention_scores(struct trainer *t, const real *q, const real *k, in
 }
 
 /* mixed = for each token and head, the average of the values of its story's past, weighted by the scores. */
-static void attention(struct trainer *t, struct layer_state *s)
-{
+static void attention(struct trainer *t, struct layer_state *s) {
     const int dim = t->shape.dim, heads = t->shape.heads, head_size = dim / heads, group = heads / t->shape.kv_heads;
     const size_t kv_dim = (size_t)head_size * t->shape.kv_heads;
     memset(s->mixed, 0, sizeof(real) * t->n * dim);
@@ -344,8 +326,7 @@ static void attention(struct trainer *t, struct layer_state *s)
 }
 
 /* One layer: in -> the next layer's in (out). Leaves in t->state[l] all that layer_back needs. */
-static void layer_forward(struct trainer *t, int l, real *out)
-{
+static void layer_forward(struct trainer *t, int l, real *out) {
     const int dim = t->shape.dim, hidden = t->shape.hidden, kv = dim * t->shape.kv_heads / t->shape.heads, n = t->n;
     const size_t square = (size_t)dim * dim, narrow = (size_t)dim * kv, wide = (size_t)dim * hidden;
     struct layer_state *s = &t->state[l];
@@ -370,8 +351,7 @@ static void layer_forward(struct trainer *t, int l, real *out)
 }
 
 /* Turns each row of logits into probabilities and returns the batch's mean loss, in nats a token. */
-static double softmax_loss(struct trainer *t)
-{
+static double softmax_loss(struct trainer *t) {
     const int vocab = t->shape.vocab;
     double loss = 0;
     for (int r = 0; r < t->n; r++) {
@@ -390,8 +370,7 @@ static double softmax_loss(struct trainer *t)
 }
 
 /* Runs the batch through the model; leaves the logits of every token. */
-static void forward(struct trainer *t)
-{
+static void forward(struct trainer *t) {
     const int dim = t->shape.dim, layers = t->shape.layers;
     for (int r = 0; r < t->n; r++)
         memcpy(t->state[0].in + (size_t)r * dim, t->w.embedding + (size_t)t->tokens[r] * dim, sizeof(real) * dim);
@@ -404,8 +383,8 @@ static void forward(struct trainer *t)
 /* ---------------------------------------------------------------- backward */
 
 /* Backward of rms_norm: adds to dx and dweight what dout asks for. */
-static void rms_norm_back(int n, int dim, const real *x, const real *weight, const real *dout, real *dx, real *dweight)
-{
+static void rms_norm_back(int n, int dim, const real *x, const real *weight, const real *dout, real *dx,
+	real *dweight) {
     for (int r = 0; r < n; r++, x += dim, dout += dim, dx += dim) {
         real squares = 0, dot = 0;
         for (int i = 0; i < dim; i++) {
@@ -423,8 +402,7 @@ static void rms_norm_back(int n, int dim, const real *x, const real *weight, con
 /* Backward of one head of one story: from dmixed to dq, dk, dv, which it adds to. The scores are computed again, which
  * is cheaper than keeping them. The pointers point at the head's first feature. */
 static void head_back(struct trainer *t, const real *q, const real *k, const real *v, const real *dmixed, real *dq,
-                      real *dk, real *dv, int length)
-{
+                      real *dk, real *dv, int length) {
     const int dim = t->shape.dim, head_size = dim / t->shape.heads, kv_dim = head_size * t->shape.kv_heads;
     const int padded = strips(length);
     const real scale = 1 / sqrt((real)head_size);
@@ -447,8 +425,7 @@ static void head_back(struct trainer *t, const real *q, const real *k, const rea
 }
 
 /* Backward of attention, for all stories and heads: fills t->dq, t->dk, t->dv from t->dmixed. */
-static void attention_back(struct trainer *t, struct layer_state *s)
-{
+static void attention_back(struct trainer *t, struct layer_state *s) {
     const int dim = t->shape.dim, heads = t->shape.heads, head_size = dim / heads, group = heads / t->shape.kv_heads;
     const size_t kv_dim = (size_t)head_size * t->shape.kv_heads;
     memset(t->dq, 0, sizeof(real) * t->n * dim);
@@ -467,8 +444,7 @@ static void attention_back(struct trainer *t, struct layer_state *s)
 }
 
 /* Backward of the layer's second half: t->dx holds d(out) and becomes d(mid). */
-static void ffn_back(struct trainer *t, int l)
-{
+static void ffn_back(struct trainer *t, int l) {
     const int dim = t->shape.dim, hidden = t->shape.hidden, n = t->n;
     const size_t wide = (size_t)dim * hidden;
     struct layer_state *s = &t->state[l];
@@ -487,8 +463,7 @@ static void ffn_back(struct trainer *t, int l)
 }
 
 /* Backward of one layer: t->dx holds d(out) and becomes d(in). */
-static void layer_back(struct trainer *t, int l)
-{
+static void layer_back(struct trainer *t, int l) {
     const int dim = t->shape.dim, kv = dim * t->shape.kv_heads / t->shape.heads, n = t->n;
     const size_t square = (size_t)dim * dim, narrow = (size_t)dim * kv;
     struct layer_state *s = &t->state[l];
@@ -505,8 +480,7 @@ static void layer_back(struct trainer *t, int l)
 
 /* Computes all gradients of the batch's weighted mean loss. Call after forward() and softmax_loss(), whose probabilities become
  * d(logits) in place. */
-static void backward(struct trainer *t)
-{
+static void backward(struct trainer *t) {
     const int dim = t->shape.dim, vocab = t->shape.vocab, n = t->n;
     memset(t->grads, 0, sizeof(real) * t->parameters);
     real whole = 0;
@@ -535,8 +509,7 @@ static const double FINAL_SHARE = 0.02, BETA1 = 0.9, BETA2 = 0.99, DECAY = 0.01,
 enum { WARM_UP = 200 };
 
 /* The learning rate of this step: a straight line up, then half a cosine down to FINAL_SHARE of the peak. */
-static double learning_rate(double peak, int step, int steps)
-{
+static double learning_rate(double peak, int step, int steps) {
     if (step < WARM_UP)
         return peak * (step + 1) / WARM_UP;
     const double progress = (double)(step - WARM_UP) / (steps - WARM_UP);
@@ -544,8 +517,7 @@ static double learning_rate(double peak, int step, int steps)
 }
 
 /* One AdamW step; gradients longer than CLIP altogether are scaled down to it first. */
-static void update(struct trainer *t, int step, double rate)
-{
+static void update(struct trainer *t, int step, double rate) {
     double squares = 0;
     for (size_t i = 0; i < t->parameters; i++)
         squares += (double)t->grads[i] * t->grads[i];
@@ -573,8 +545,7 @@ struct corpus {
 };
 
 /* Reads a file of u16 tokens written by `tokenizer.py encode`; every story must fit seq and vocab. */
-static struct corpus read_corpus(const char *path, const struct shape *s)
-{
+static struct corpus read_corpus(const char *path, const struct shape *s) {
     FILE *file = fopen(path, "rb");
     if (!file) {
         perror(path);
@@ -607,8 +578,7 @@ static struct corpus read_corpus(const char *path, const struct shape *s)
 }
 
 /* Begins a new pass through the corpus in a new order (Fisher and Yates). */
-static void shuffle(struct corpus *c, uint64_t *rng)
-{
+static void shuffle(struct corpus *c, uint64_t *rng) {
     for (int i = c->stories - 1; i > 0; i--) {
         const int other = random_bits(rng) % (i + 1), kept = c->order[i];
         c->order[i] = c->order[other];
@@ -619,16 +589,14 @@ static void shuffle(struct corpus *c, uint64_t *rng)
 
 /* The weight of a target: REPEATED for a word that is rare in the corpus and has stood in this story before, 1 for all
  * others. Such words are the names and things that a story must keep straight, and only looking back finds them. */
-static real weigh(struct corpus *c, int story, int token)
-{
+static real weigh(struct corpus *c, int story, int token) {
     const int repeated = c->last_story[token] == story && c->shares[token] < RARE;
     c->last_story[token] = story;
     return repeated ? REPEATED : 1;
 }
 
 /* Fills the batch with the next whole stories, as many as fit; rng is NULL for a set that is read in file order. */
-static void next_batch(struct trainer *t, struct corpus *c, uint64_t *rng)
-{
+static void next_batch(struct trainer *t, struct corpus *c, uint64_t *rng) {
     t->n = t->stories = 0;
     while (t->stories < MAX_STORIES) {
         if (c->next == c->stories) {
@@ -654,8 +622,7 @@ static void next_batch(struct trainer *t, struct corpus *c, uint64_t *rng)
 }
 
 /* The mean loss over a whole corpus, in nats a token. */
-static double evaluate(struct trainer *t, struct corpus *c)
-{
+static double evaluate(struct trainer *t, struct corpus *c) {
     double loss = 0, tokens = 0;
     for (c->next = 0; c->next < c->stories;) {
         next_batch(t, c, NULL);
@@ -669,8 +636,7 @@ static double evaluate(struct trainer *t, struct corpus *c)
 /* ---------------------------------------------------------------- checkpoint */
 
 /* Writes numbers as float32; ends the program on an error. */
-static void write_floats(FILE *file, const real *numbers, size_t count)
-{
+static void write_floats(FILE *file, const real *numbers, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const float number = numbers[i];
         if (fwrite(&number, sizeof number, 1, file) != 1) {
@@ -681,8 +647,7 @@ static void write_floats(FILE *file, const real *numbers, size_t count)
 }
 
 /* Writes the checkpoint described at the top of this file. */
-static void write_checkpoint(const struct trainer *t, const char *path)
-{
+static void write_checkpoint(const struct trainer *t, const char *path) {
     FILE *file = fopen(path, "wb");
     if (!file || fwrite(&t->shape, sizeof t->shape, 1, file) != 1) {
         perror(path);
@@ -699,8 +664,7 @@ static void write_checkpoint(const struct trainer *t, const char *path)
 }
 
 /* Returns a trainer holding a checkpoint's weights; only shapes that this program trains are accepted. */
-static struct trainer *read_checkpoint(const char *path)
-{
+static struct trainer *read_checkpoint(const char *path) {
     struct shape s;
     FILE *file = fopen(path, "rb");
     if (!file || fread(&s, sizeof s, 1, file) != 1) {
@@ -728,8 +692,7 @@ static struct trainer *read_checkpoint(const char *path)
 
 /* Trains for `steps` steps from fixed seeds, and from the checkpoint `from` unless it is NULL; writes the checkpoint now and
  * then, and at the end: same machine and compiler, same bytes. */
-static int train(const char *tokens, const char *held_out, const char *out, int steps, double rate, const char *from)
-{
+static int train(const char *tokens, const char *held_out, const char *out, int steps, double rate, const char *from) {
     struct trainer *t = from ? read_checkpoint(from) : new_trainer(STORY_SHAPE);
     struct corpus learned = read_corpus(tokens, &t->shape), held = read_corpus(held_out, &t->shape);
     uint64_t rng = 20250101;
@@ -763,8 +726,7 @@ static int train(const char *tokens, const char *held_out, const char *out, int 
 }
 
 /* The tokenizer's strings: names[i] is token i, as decoded text. */
-static char **read_tokenizer(const char *path, int vocab)
-{
+static char **read_tokenizer(const char *path, int vocab) {
     int32_t longest, length;
     float score;
     char **names = calloc(vocab, sizeof *names);
@@ -790,16 +752,14 @@ struct choice {
 };
 
 /* Orders choices by falling probability, for qsort. */
-static int by_probability(const void *a, const void *b)
-{
+static int by_probability(const void *a, const void *b) {
     const float x = ((const struct choice *)a)->probability, y = ((const struct choice *)b)->probability;
     return (x < y) - (x > y);
 }
 
 /* Draws a token from the logits as llama2.c's sampler does: temperature, softmax, then either plain sampling or the
  * smallest set of tokens whose probabilities add up to topp. Temperature 0 takes the likeliest. */
-static int sample_token(real *logits, int vocab, float temperature, float topp, uint64_t *rng)
-{
+static int sample_token(real *logits, int vocab, float temperature, float topp, uint64_t *rng) {
     static struct choice choices[1 << 16];
     int best = 0, kept = 0;
     for (int i = 1; i < vocab; i++)
@@ -835,8 +795,7 @@ static int sample_token(real *logits, int vocab, float temperature, float topp, 
 
 /* Prints one story to stdout: a line "== seed N, ended" (or "cut" when seq tokens did not suffice), then the text.
  * The whole past is computed anew for every token: slow, but it is the very code that was trained. */
-static void sample_story(struct trainer *t, char **names, float temperature, float topp, uint64_t seed)
-{
+static void sample_story(struct trainer *t, char **names, float temperature, float topp, uint64_t seed) {
     static char text[1 << 16];
     uint64_t rng = seed;
     int ended = 0;
@@ -861,16 +820,14 @@ static void sample_story(struct trainer *t, char **names, float temperature, flo
 }
 
 /* The loss of the batch, for the gradient check. */
-static double loss_of(struct trainer *t)
-{
+static double loss_of(struct trainer *t) {
     forward(t);
     return softmax_loss(t);
 }
 
 /* Compares the backward pass with central differences at parameters spread over the whole block. Returns 0 when the
  * worst relative error is small. Build with -DREAL=double: float differences are too coarse to prove anything. */
-static int gradcheck(void)
-{
+static int gradcheck(void) {
     struct trainer *t = new_trainer(TINY_SHAPE);
     uint64_t rng = 7;
     double worst = 0;
@@ -903,8 +860,7 @@ static int gradcheck(void)
     return worst < 1e-4 ? 0 : 1;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if ((argc == 7 || argc == 8) && strcmp(argv[1], "train") == 0)
         return train(argv[2], argv[3], argv[4], atoi(argv[5]), atof(argv[6]), argc == 8 ? argv[7] : NULL);
     if (argc == 8 && strcmp(argv[1], "sample") == 0) {

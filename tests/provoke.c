@@ -13,8 +13,7 @@
 static const uint64_t sealed = 1; /* lies in rodata */
 static uint8_t return_instruction[] = {0xC3};
 
-static __attribute__((noinline)) uint64_t overflow_stack(uint64_t depth)
-{
+static __attribute__((noinline)) uint64_t overflow_stack(uint64_t depth) {
 	volatile uint8_t room[256];
 
 	room[0] = (uint8_t)depth;
@@ -39,8 +38,7 @@ static struct {
 } engines[2];
 
 /* Finds the two engines. Called before anybody counts frames: mapping their registers may take some. */
-static void find_engines(void)
-{
+static void find_engines(void) {
 	const struct pci_device *device;
 
 	for (uint32_t i = 0, found = 0; (device = device_at(i)) && found < 2; i++)
@@ -51,14 +49,12 @@ static void find_engines(void)
 	ASSERT(engines[1].device);
 }
 
-static volatile uint64_t *engine_register(uint32_t engine, uint32_t offset)
-{
+static volatile uint64_t *engine_register(uint32_t engine, uint32_t offset) {
 	return (volatile uint64_t *)(engines[engine].registers + offset);
 }
 
 /* Has an engine begin to move 64 bytes between its buffer and a device address. */
-static void begin(uint32_t engine, uint64_t source, uint64_t target)
-{
+static void begin(uint32_t engine, uint64_t source, uint64_t target) {
 	iommu_faulted(engine); /* forgets what was before */
 	iommu_set_owner(engine, current->id);
 	*engine_register(engine, EDU_SOURCE) = source;
@@ -68,22 +64,17 @@ static void begin(uint32_t engine, uint64_t source, uint64_t target)
 }
 
 /* Waits until an engine has ended, with interrupts off. */
-static void await_end(uint32_t engine)
-{
+static void await_end(uint32_t engine) {
 	while (*engine_register(engine, EDU_COMMAND) & COMMAND_START)
 		;
 }
 
 /* Returns how the transfer of an engine has ended. */
-static int64_t result(uint32_t engine)
-{
-	return iommu_faulted(engine) ? -COCONUT_E_IO : 0;
-}
+static int64_t result(uint32_t engine) { return iommu_faulted(engine) ? -COCONUT_E_IO : 0; }
 
 /* Sends a DMA engine to places that are not mapped for it, and prints what became of each transfer. The frame is that of
  * the first page in the heap of the shard behind the caller. */
-static void stray_dma(void)
-{
+static void stray_dma(void) {
 	static uint8_t secret[64] = "the supervisor's own", prey[64];
 	uint64_t secret_phys = (uint64_t)secret - IMAGE_BASE, prey_phys = (uint64_t)prey - IMAGE_BASE;
 	uint64_t frame = space_lookup(current + 1, COCONUT_HEAP_BASE) & PTE_ADDRESS;
@@ -115,8 +106,7 @@ static void stray_dma(void)
 }
 
 /* Sends two engines astray at once, with interrupts off until both have ended: one record has to hold two faults. */
-static void overflow_faults(void)
-{
+static void overflow_faults(void) {
 	begin(0, 0x100000, EDU_BUFFER);
 	begin(1, 0x200000, EDU_BUFFER);
 	await_end(0);
@@ -128,14 +118,10 @@ static void overflow_faults(void)
 	print("Provoked: a read after them: %ld\n", result(0));
 }
 
-static void count_interrupt(void *count)
-{
-	++*(uint32_t *)count;
-}
+static void count_interrupt(void *count) { ++*(uint32_t *)count; }
 
 /* Has two engines in turn raise the interrupt that belongs to the second one, and prints how often it arrived. */
-static void forge_interrupt(void)
-{
+static void forge_interrupt(void) {
 	static uint32_t count; /* of interrupts */
 	uint32_t address, data, seen[2];
 
@@ -152,8 +138,7 @@ static void forge_interrupt(void)
 }
 
 /* Kills a shard while an engine writes for `owner`: that one, or the one behind it. Once. */
-void provoke_in_copy(struct shard *owner)
-{
+void provoke_in_copy(struct shard *owner) {
 	static bool done;
 
 	if (!done && (PROVOKE == PROVOKE_dma_kill || PROVOKE == PROVOKE_dma_kill_target)) {
@@ -166,10 +151,8 @@ void provoke_in_copy(struct shard *owner)
 
 /* Commits the mistakes that need no shard. Called twice: at the very start of the kernel and when everything is
  * initialised; `early` tells which. */
-void provoke(bool early)
-{
-	if (early != (PROVOKE == PROVOKE_early_panic))
-		return;
+void provoke(bool early) {
+	if (early != (PROVOKE == PROVOKE_early_panic)) return;
 	switch (PROVOKE) {
 	case PROVOKE_early_panic:
 		panic("provoked before memory and traps were set up");
@@ -209,8 +192,7 @@ void provoke(bool early)
 }
 
 /* Commits the mistakes that need a shard. Called inside TIME. */
-void provoke_in_call(void)
-{
+void provoke_in_call(void) {
 	switch (PROVOKE) {
 	case PROVOKE_smap:
 		(void)*(volatile uint8_t *)COCONUT_CODE_BASE;

@@ -54,10 +54,8 @@ struct trace_ring {
 
 _Static_assert(MANIFEST_NAME_MAX + 1 == sizeof(((struct trace_event *)0)->value), "an event holds a name");
 
-static void record(enum trace_kind kind, uint64_t detail, uint64_t a, uint64_t b, uint64_t c)
-{
-	if (!trace_ring.magic)
-		return;
+static void record(enum trace_kind kind, uint64_t detail, uint64_t a, uint64_t b, uint64_t c) {
+	if (!trace_ring.magic) return;
 	uint64_t number = trace_ring.written++;
 	struct trace_event *page = phys_to_virt(trace_ring.page[number / PER_PAGE % TRACE]);
 
@@ -86,8 +84,7 @@ WRAPPED(shard_create);
 WRAPPED(sched_exit);
 
 /* As soon as frames can be reached for good, the ring is made. */
-void __wrap_paging_init(const struct bootinfo *info)
-{
+void __wrap_paging_init(const struct bootinfo *info) {
 	__real_paging_init(info);
 	for (uint64_t i = 0; i < TRACE; i++)
 		if (frame_alloc(NULL, &trace_ring.page[i]))
@@ -100,8 +97,7 @@ void __wrap_paging_init(const struct bootinfo *info)
 
 /* ---- Calls and interrupts ---- */
 
-int64_t __wrap_syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number)
-{
+int64_t __wrap_syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number) {
 	record(TRACE_CALL, number < SYS_LIMIT ? number : SYS_LIMIT, a0, a1, a2);
 	int64_t result = __real_syscall_dispatch(a0, a1, a2, a3, a4, number);
 	record(TRACE_RETURN, number < SYS_LIMIT ? number : SYS_LIMIT, (uint64_t)result, 0, 0);
@@ -109,46 +105,39 @@ int64_t __wrap_syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t 
 }
 
 /* An exception is recorded as a fault, when it is known whose it is. */
-void __wrap_interrupt_dispatch(struct trap_frame *frame)
-{
+void __wrap_interrupt_dispatch(struct trap_frame *frame) {
 	if (frame->vector >= VECTOR_PIC)
 		record(TRACE_INTERRUPT, frame->vector, frame->rip, frame->cs & 3, frame->vector == VECTOR_PIC ? timer_ms() : 0);
 	__real_interrupt_dispatch(frame);
-	if (!(frame->cs & 3))
-		record(TRACE_RESUME, 0, 0, 0, 0);
+	if (!(frame->cs & 3)) record(TRACE_RESUME, 0, 0, 0, 0);
 }
 
 /* The last that an interrupt of a shard does: others may run before the shard goes on. */
-void __wrap_sched_preempt(void)
-{
+void __wrap_sched_preempt(void) {
 	record(TRACE_RESUME, 0, 0, 0, 0);
 	__real_sched_preempt();
 }
 
-void __wrap_fault_kill(struct trap_frame *frame)
-{
+void __wrap_fault_kill(struct trap_frame *frame) {
 	record(TRACE_FAULT, frame->vector, frame->rip, frame->error, read_cr2());
 	__real_fault_kill(frame);
 }
 
-void __wrap_fault_panic(struct trap_frame *frame)
-{
+void __wrap_fault_panic(struct trap_frame *frame) {
 	record(TRACE_FAULT, frame->vector, frame->rip, frame->error, read_cr2());
 	__real_fault_panic(frame);
 }
 
 /* ---- Switches ---- */
 
-void __wrap_context_switch(struct shard *from, struct shard *to)
-{
+void __wrap_context_switch(struct shard *from, struct shard *to) {
 	record(TRACE_SWITCH, to->id, from->state, from->wait, from->wait_object);
 	__real_context_switch(from, to);
 }
 
 /* The fast path of CALL copies from shard to shard, with none of the functions below. Its message is seen here: only that path
  * ends a wait for a message with a length, and it switches at once. */
-void __wrap_context_switch_fpu(struct shard *from, struct shard *to)
-{
+void __wrap_context_switch_fpu(struct shard *from, struct shard *to) {
 	static bool left_to_receive[MAX_SHARDS + 1];
 	bool receives = from->state == SHARD_BLOCKED && from->wait == WAIT_RECV;
 
@@ -163,15 +152,13 @@ void __wrap_context_switch_fpu(struct shard *from, struct shard *to)
 
 /* ---- Messages: what a channel call copies from and to its shard is the message ---- */
 
-void __wrap_copy_from_user(void *to, uint64_t from, uint64_t len)
-{
+void __wrap_copy_from_user(void *to, uint64_t from, uint64_t len) {
 	__real_copy_from_user(to, from, len);
 	if (current->call == SYS_CHANNEL_SEND || current->call == SYS_CHANNEL_CALL)
 		record(TRACE_SEND, 0, (uint64_t)to, len, 0);
 }
 
-void __wrap_copy_to_user(uint64_t to, const void *from, uint64_t len)
-{
+void __wrap_copy_to_user(uint64_t to, const void *from, uint64_t len) {
 	__real_copy_to_user(to, from, len);
 	if (current->call == SYS_CHANNEL_RECV || current->call == SYS_CHANNEL_CALL)
 		record(TRACE_RECEIVE, 0, (uint64_t)from, len, 0);
@@ -179,8 +166,8 @@ void __wrap_copy_to_user(uint64_t to, const void *from, uint64_t len)
 
 /* ---- DMA ---- */
 
-int64_t __wrap_edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable)
-{
+int64_t __wrap_edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable,
+	struct extent writable) {
 	record(TRACE_COPY, 0, source, target, len);
 	int64_t result = __real_edu_copy(source, target, len, readable, writable);
 	record(TRACE_COPIED, 0, (uint64_t)result, 0, 0);
@@ -188,38 +175,33 @@ int64_t __wrap_edu_copy(uint64_t source, uint64_t target, uint64_t len, struct e
 }
 
 /* Mapping without rights only makes tables. */
-int __wrap_iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write)
-{
+int __wrap_iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write) {
 	int error = __real_iommu_map(domain, iova, phys, pages, read, write);
 
-	if (!error && (read || write))
-		record(TRACE_MAP, domain, iova, phys, pages << 2 | (uint64_t)write << 1 | read);
+	if (!error && (read || write)) record(TRACE_MAP, domain, iova, phys, pages << 2 | (uint64_t)write << 1 | read);
 	return error;
 }
 
-void __wrap_iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages)
-{
+void __wrap_iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages) {
 	__real_iommu_unmap(domain, iova, pages);
 	record(TRACE_UNMAP, domain, iova, pages, 0);
 }
 
 /* ---- Lives ---- */
 
-const char *__wrap_shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile, struct shard *parent)
-{
+const char *__wrap_shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile,
+	struct shard *parent) {
 	const char *problem = __real_shard_create(id, spec, profile, parent);
 	uint64_t name[3];
 
-	if (problem)
-		return problem;
+	if (problem) return problem;
 	memcpy(name, profile->name, sizeof(name));
 	memcpy(trace_ring.name[id], name, sizeof(name));
 	record(TRACE_START, id, name[0], name[1], name[2]);
 	return NULL;
 }
 
-void __wrap_sched_exit(void)
-{
+void __wrap_sched_exit(void) {
 	record(TRACE_END, 0, current->exit_code, 0, 0);
 	__real_sched_exit();
 }

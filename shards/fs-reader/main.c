@@ -10,8 +10,7 @@
 #include "shardlib.h"
 
 /* Prints what is left of the open file; its last line is ended if the file does not end it. Returns 0, or an error. */
-static int64_t print_content(uint64_t fd)
-{
+static int64_t print_content(uint64_t fd) {
 	char buf[512];
 	char last = '\n';
 	int64_t n;
@@ -20,14 +19,12 @@ static int64_t print_content(uint64_t fd)
 		coconut_serial_write(buf, (size_t)n);
 		last = buf[n - 1];
 	}
-	if (last != '\n')
-		coconut_puts("\n");
+	if (last != '\n') coconut_puts("\n");
 	return n;
 }
 
 /* Returns the path that the args name. Returns 0 when they hold anything else. */
-static int parse_args(const char *args, struct text *path)
-{
+static int parse_args(const char *args, struct text *path) {
 	struct text key, value;
 
 	while (args_next(&args, &key, &value)) {
@@ -40,13 +37,11 @@ static int parse_args(const char *args, struct text *path)
 	return 1;
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text path = { "/etc/motd", 9 };
 	int64_t fd, size, result;
 
-	if (!parse_args(args, &path))
-		return 1;
+	if (!parse_args(args, &path)) return 1;
 	fd = coconut_fs_open(path.start, path.len);
 	if (fd < 0) {
 		print("fs-reader: %.*s: %s\n", (int)path.len, path.start, error_text(fd));
@@ -58,8 +53,7 @@ int main(const char *args)
 		print("fs-reader: %.*s, %ld bytes\n", (int)path.len, path.start, size);
 		result = print_content((uint64_t)fd);
 	}
-	if (result < 0)
-		print("fs-reader: %.*s: %s\n", (int)path.len, path.start, error_text(result));
+	if (result < 0) print("fs-reader: %.*s: %s\n", (int)path.len, path.start, error_text(result));
 	coconut_fs_close((uint64_t)fd);
 	return result < 0;
 }

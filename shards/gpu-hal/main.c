@@ -56,8 +56,7 @@ struct notice {
 };
 
 /* Prints what went wrong. Returns 0. */
-static int complain(const char *what, const char *reason)
-{
+static int complain(const char *what, const char *reason) {
 	print("gpu-hal: %s: %s\n", what, reason);
 	return 0;
 }
@@ -65,33 +64,26 @@ static int complain(const char *what, const char *reason)
 /* ---- The partition ---- */
 
 /* Reads the id register of QEMU's VGA. */
-static int check_registers(const struct hal *hal)
-{
+static int check_registers(const struct hal *hal) {
 	uint16_t id;
 
-	if (!hal->config->mmio_vaddr)
-		return complain("registers", "the partition has none");
+	if (!hal->config->mmio_vaddr) return complain("registers", "the partition has none");
 	id = *(const volatile uint16_t *)(hal->config->mmio_vaddr + VBE_ID_REGISTER);
-	if ((id & 0xFFF0) == VBE_ID)
-		return 1;
+	if ((id & 0xFFF0) == VBE_ID) return 1;
 	print("gpu-hal: registers: the id is 0x%x, expected 0x%x to 0x%x\n", id, VBE_ID, VBE_ID + 15);
 	return 0;
 }
 
 /* Tells whether VRAM is zero from one offset to another: nobody before us has left anything in it. */
-static int vram_is_zero(const struct hal *hal, uint64_t from, uint64_t to)
-{
+static int vram_is_zero(const struct hal *hal, uint64_t from, uint64_t to) {
 	const unsigned char *memory = hal->gpu->vram.memory;
 
 	for (; from < to && from % sizeof(uint64_t); from++)
-		if (memory[from])
-			return 0;
+		if (memory[from]) return 0;
 	for (; from + sizeof(uint64_t) <= to; from += sizeof(uint64_t))
-		if (*(const uint64_t *)(memory + from))
-			return 0;
+		if (*(const uint64_t *)(memory + from)) return 0;
 	for (; from < to; from++)
-		if (memory[from])
-			return 0;
+		if (memory[from]) return 0;
 	return 1;
 }
 
@@ -103,37 +95,32 @@ static int vram_is_zero(const struct hal *hal, uint64_t from, uint64_t to)
 
 /* Allocates a matrix and fills it with small whole numbers, whose products a float holds exactly. Returns its offset,
  * or an error. */
-static int64_t make_matrix(struct gpu *gpu, enum vram_type type, uint32_t rows, uint32_t columns)
-{
+static int64_t make_matrix(struct gpu *gpu, enum vram_type type, uint32_t rows, uint32_t columns) {
 	int64_t offset = vram_alloc(&gpu->vram, type, (uint64_t)rows * columns * sizeof(float), sizeof(float));
 
 	for (uint32_t i = 0; offset >= 0 && i < rows * columns; i++) {
 		float number = (float)(i * 7 % 23) - 11;
 		int error = vram_upload(&gpu->vram, (uint64_t)offset + i * sizeof(number), &number, sizeof(number));
-		if (error)
-			return error;
+		if (error) return error;
 	}
 	return offset;
 }
 
 /* Compares the product with one that is computed here, without VRAM's rules. */
-static int product_is_right(const float *left, const float *right, const float *product)
-{
+static int product_is_right(const float *left, const float *right, const float *product) {
 	for (int row = 0; row < ROWS; row++) {
 		for (int column = 0; column < COLUMNS; column++) {
 			float sum = 0;
 			for (int i = 0; i < INNER; i++)
 				sum += left[row * INNER + i] * right[i * COLUMNS + column];
-			if (product[row * COLUMNS + column] != sum)
-				return 0;
+			if (product[row * COLUMNS + column] != sum) return 0;
 		}
 	}
 	return 1;
 }
 
 /* Multiplies two matrices through command buffer, ring and units, and frees all of it again. */
-static int check_product(const struct hal *hal)
-{
+static int check_product(const struct hal *hal) {
 	struct gpu *gpu = hal->gpu;
 	const unsigned char *memory = gpu->vram.memory;
 	int64_t left = make_matrix(gpu, VRAM_WEIGHTS, ROWS, INNER);
@@ -150,8 +137,7 @@ static int check_product(const struct hal *hal)
 						      .rows = ROWS,
 						      .inner = INNER,
 						      .columns = COLUMNS });
-	if (result)
-		return complain("product of matrices", gpu_error_text(result));
+	if (result) return complain("product of matrices", gpu_error_text(result));
 	if (!product_is_right((const float *)(memory + left), (const float *)(memory + right),
 			      (const float *)(memory + product)))
 		return complain("product of matrices", "a number is wrong");
@@ -164,8 +150,7 @@ static int check_product(const struct hal *hal)
 /* ---- Getting ready ---- */
 
 /* Reads the args. */
-static int read_options(struct options *options, const char *args)
-{
+static int read_options(struct options *options, const char *args) {
 	struct text key, value;
 
 	*options = (struct options){ .role = { "", 0 }, .peer = NO_PEER, .bytes = DEFAULT_BYTES };
@@ -182,24 +167,21 @@ static int read_options(struct options *options, const char *args)
 }
 
 /* Checks all that a shard can find out about its partition alone. */
-static int check_partition(const struct hal *hal)
-{
+static int check_partition(const struct hal *hal) {
 	if (!vram_is_zero(hal, 0, hal->config->vram_size))
 		return complain("VRAM", "somebody's data has been left in it");
 	return check_registers(hal) && check_product(hal);
 }
 
 /* Finds its capabilities, takes the window, and gives up every right that serving does not need. */
-static int confine(struct hal *hal)
-{
+static int confine(struct hal *hal) {
 	int64_t window;
 
 	if (!gpu_find_channel("gpu-hal", &hal->channel) ||
 	    !gpu_find_partition("gpu-hal", hal->options.peer, &hal->dma))
 		return 0;
 	window = vram_alloc(&hal->gpu->vram, VRAM_ACTIVATIONS, WINDOW_SIZE, COCONUT_PAGE_SIZE);
-	if (window < 0)
-		return complain("range for DMA", gpu_error_text(window));
+	if (window < 0) return complain("range for DMA", gpu_error_text(window));
 	hal->window = (uint64_t)window;
 	return gpu_confine("gpu-hal", hal->window, WINDOW_SIZE);
 }
@@ -207,30 +189,26 @@ static int confine(struct hal *hal)
 /* ---- The source ---- */
 
 /* Returns byte number `i` of the pattern. Neighbours, and bytes that are a page apart, differ. */
-static unsigned char pattern(uint64_t seed, uint64_t i)
-{
+static unsigned char pattern(uint64_t seed, uint64_t i) {
 	uint64_t mixed = (seed + i) * 0x9E3779B97F4A7C15ull;
 
 	return (unsigned char)(mixed >> 56 | 1); /* never zero, which untouched VRAM is */
 }
 
 /* Copies to the target's partition. Returns 0 or the error. */
-static int64_t copy(uint64_t handle, uint64_t from, uint64_t to, uint64_t bytes)
-{
+static int64_t copy(uint64_t handle, uint64_t from, uint64_t to, uint64_t bytes) {
 	return coconut_gpu_dma(handle, from, to << 32 | bytes);
 }
 
 /* Prints how an attack went, and tells whether it was refused. */
-static int refused(const char *attack, int64_t result)
-{
+static int refused(const char *attack, int64_t result) {
 	print("gpu-hal: DMA %s: %s%s\n", attack, result < 0 ? "refused, " : "NOT REFUSED",
 	      result < 0 ? error_text(result) : "");
 	return result < 0;
 }
 
 /* Tries DMA that this shard must not be able to do. Returns 0 when some of it works. */
-static int attack(const struct hal *hal, const struct offer *offer)
-{
+static int attack(const struct hal *hal, const struct offer *offer) {
 	uint64_t outside = hal->window + WINDOW_SIZE;
 	uint64_t nobody = COCONUT_CAP_SLOTS - 1; /* a handle that names nothing: the table is far from full */
 
@@ -241,8 +219,7 @@ static int attack(const struct hal *hal, const struct offer *offer)
 }
 
 /* Sends the pattern and asks whether it has arrived. Returns the exit code. */
-static int run_source(struct hal *hal)
-{
+static int run_source(struct hal *hal) {
 	struct notice notice = { hal->options.bytes, PATTERN_SEED, hal->config->partition };
 	unsigned char *window = hal->gpu->vram.memory + hal->window;
 	struct offer offer;
@@ -255,29 +232,24 @@ static int run_source(struct hal *hal)
 		return !complain("offer of the target", "it is not the partition that peer= names");
 	if (notice.bytes > offer.size || notice.bytes > WINDOW_SIZE)
 		return !complain("bytes", "more than the target has unveiled");
-	if (hal->options.attack && !attack(hal, &offer))
-		return 1;
+	if (hal->options.attack && !attack(hal, &offer)) return 1;
 	for (uint64_t i = 0; i < notice.bytes; i++)
 		window[i] = pattern(notice.seed, i);
 	result = copy(hal->dma, hal->window, offer.offset, notice.bytes);
-	if (result < 0)
-		return !complain("DMA", error_text(result));
+	if (result < 0) return !complain("DMA", error_text(result));
 	result = coconut_channel_call(hal->channel, &notice, sizeof(notice), &verdict, sizeof(verdict));
-	if (result < 0)
-		return !complain("verdict of the target", error_text(result));
+	if (result < 0) return !complain("verdict of the target", error_text(result));
 	return !verdict;
 }
 
 /* ---- The target ---- */
 
 /* Tells whether the pattern is in the window and nothing anywhere else in the partition. */
-static int arrived(const struct hal *hal, const struct notice *notice)
-{
+static int arrived(const struct hal *hal, const struct notice *notice) {
 	const unsigned char *window = hal->gpu->vram.memory + hal->window;
 
 	for (uint64_t i = 0; i < notice->bytes; i++)
-		if (window[i] != pattern(notice->seed, i))
-			return complain("transfer", "a byte is wrong");
+		if (window[i] != pattern(notice->seed, i)) return complain("transfer", "a byte is wrong");
 	if (!vram_is_zero(hal, 0, hal->window) ||
 	    !vram_is_zero(hal, hal->window + notice->bytes, hal->config->vram_size))
 		return complain("transfer", "VRAM was written beside it");
@@ -285,8 +257,7 @@ static int arrived(const struct hal *hal, const struct notice *notice)
 }
 
 /* Offers the window, waits, and looks at what has come. Returns the exit code. */
-static int run_target(struct hal *hal)
-{
+static int run_target(struct hal *hal) {
 	struct offer offer = { hal->config->partition, hal->window, WINDOW_SIZE };
 	struct notice notice;
 	int32_t verdict;
@@ -305,20 +276,15 @@ static int run_target(struct hal *hal)
 	return result < 0 ? !complain("verdict", error_text(result)) : !verdict;
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct hal hal;
 	struct arena arena;
 
 	arena_init(&arena, COCONUT_HEAP_BASE);
-	if (!read_options(&hal.options, args) || !(hal.gpu = gpu_open("gpu-hal", &arena)))
-		return 1;
+	if (!read_options(&hal.options, args) || !(hal.gpu = gpu_open("gpu-hal", &arena))) return 1;
 	hal.config = coconut_gpu_config();
-	if (!check_partition(&hal))
-		return 1;
-	if (!hal.options.role.len)
-		return 0;
-	if (!confine(&hal))
-		return 1;
+	if (!check_partition(&hal)) return 1;
+	if (!hal.options.role.len) return 0;
+	if (!confine(&hal)) return 1;
 	return text_equals(hal.options.role, "source") ? run_source(&hal) : run_target(&hal);
 }

@@ -36,21 +36,16 @@ struct gpu_stage {
 };
 
 /* Returns the bytes that x takes in VRAM: the transformer works on whole vectors of four floats. */
-static uint64_t x_size(const struct stage *s)
-{
-	return ((uint64_t)s->llama.model.dim + 3) / 4 * 16;
-}
+static uint64_t x_size(const struct stage *s) { return ((uint64_t)s->llama.model.dim + 3) / 4 * 16; }
 
 /* Takes over the partition and moves x from the heap into it. It gets a page of its own, since the IOMMU lets DMA into
  * whole pages. */
-static int move_x_to_vram(struct gpu_stage *g)
-{
+static int move_x_to_vram(struct gpu_stage *g) {
 	struct llama *l = &g->stage.llama;
 	int64_t offset;
 
 	g->gpu = gpu_open(l->name, &l->arena);
-	if (!g->gpu)
-		return 0;
+	if (!g->gpu) return 0;
 	offset = vram_alloc(&g->gpu->vram, VRAM_ACTIVATIONS, x_size(&g->stage), COCONUT_PAGE_SIZE);
 	if (offset < 0) {
 		print("%s: no room for x in VRAM: %s\n", l->name, gpu_error_text(offset));
@@ -62,20 +57,17 @@ static int move_x_to_vram(struct gpu_stage *g)
 }
 
 /* Stage 0: learns where x of the other stage lies, and finds the capability for that partition. */
-static int find_target(struct gpu_stage *g)
-{
+static int find_target(struct gpu_stage *g) {
 	struct place place;
 	int64_t result = coconut_channel_recv(g->stage.config->channel, &place, sizeof(place));
 
-	if (result != sizeof(place))
-		return stage_lost(&g->stage, result);
+	if (result != sizeof(place)) return stage_lost(&g->stage, result);
 	g->target = place.offset;
 	return gpu_find_partition(g->stage.llama.name, place.partition, &g->dma);
 }
 
 /* Stage 0: copies x into the other stage's partition, says so, and waits for the next token. */
-static int hand_over(struct stage *s, int32_t pos, int32_t *token)
-{
+static int hand_over(struct stage *s, int32_t pos, int32_t *token) {
 	const struct gpu_stage *g = (const struct gpu_stage *)s;
 	int64_t result = coconut_gpu_dma(g->dma, g->own.offset, g->target << 32 | x_size(s));
 
@@ -87,8 +79,7 @@ static int hand_over(struct stage *s, int32_t pos, int32_t *token)
 }
 
 /* Stage 1: says the next token, or at first the place of x, and waits for the signal that x has been copied. */
-static int take(struct stage *s, const int32_t *token)
-{
+static int take(struct stage *s, const int32_t *token) {
 	const struct gpu_stage *g = (const struct gpu_stage *)s;
 	const void *message = token ? (const void *)token : &g->own;
 	int32_t pos = -1;
@@ -100,29 +91,23 @@ static int take(struct stage *s, const int32_t *token)
 
 /* Runs the second part of the model. The time is not known here: asking for it is no call that this shard has pledged
  * to make. */
-static int run_last(struct stage *s)
-{
+static int run_last(struct stage *s) {
 	const struct generation *generation = &s->llama.generation;
 
-	if (!stage_run_last(s, take))
-		return 0;
+	if (!stage_run_last(s, take)) return 0;
 	print("\ngpu-pipeline: %d tokens, their activations handed over by GPU_DMA\n", generation->pos);
-	if (s->llama.options.logits)
-		print("gpu-pipeline: logits %lx\n", generation->logits_hash);
+	if (s->llama.options.logits) print("gpu-pipeline: logits %lx\n", generation->logits_hash);
 	return stage_say_end(s);
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct gpu_stage g;
 	struct stage *s = &g.stage;
 	int first;
 
-	if (!stage_load(s, &names, args) || !move_x_to_vram(&g) || !stage_meet(s))
-		return 1;
+	if (!stage_load(s, &names, args) || !move_x_to_vram(&g) || !stage_meet(s)) return 1;
 	first = s->config->stage == 0;
 	/* From gpu_confine on only the calls that running the layers needs are left. */
-	if ((first && !find_target(&g)) || !gpu_confine(s->llama.name, g.own.offset, x_size(s)))
-		return 1;
+	if ((first && !find_target(&g)) || !gpu_confine(s->llama.name, g.own.offset, x_size(s))) return 1;
 	return first ? !stage_run_first(s, hand_over) : !run_last(s);
 }

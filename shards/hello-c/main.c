@@ -8,8 +8,7 @@
  */
 #include "coconut.h"
 
-int main(const char *args)
-{
+int main(const char *args) {
 	static const char path[] = "/hello.txt";
 	char buf[256];
 	int64_t fd, n;

@@ -9,23 +9,19 @@
 #include "shardlib.h"
 
 /* Tells whether a text is the same as a terminated string. */
-int text_equals(struct text text, const char *string)
-{
+int text_equals(struct text text, const char *string) {
 	return text.len == strlen(string) && memcmp(text.start, string, text.len) == 0;
 }
 
 /* Takes the next word from *args, which may be NULL for no args. Returns 0 when there is none. A word
  * without `=` gets a value whose start is NULL. */
-int args_next(const char **args, struct text *key, struct text *value)
-{
+int args_next(const char **args, struct text *key, struct text *value) {
 	const char *s = *args;
 
-	if (!s)
-		return 0;
+	if (!s) return 0;
 	while (*s == ' ')
 		s++;
-	if (!*s)
-		return 0;
+	if (!*s) return 0;
 
 	*key = (struct text){ s, 0 };
 	*value = (struct text){ NULL, 0 };
@@ -44,12 +40,10 @@ int args_next(const char **args, struct text *key, struct text *value)
 }
 
 /* Reads a whole text as a decimal number. Returns 0 when it is none or does not fit. */
-int text_to_u64(struct text text, uint64_t *number)
-{
+int text_to_u64(struct text text, uint64_t *number) {
 	uint64_t result = 0;
 
-	if (!text.start || text.len == 0)
-		return 0;
+	if (!text.start || text.len == 0) return 0;
 	for (size_t i = 0; i < text.len; i++) {
 		unsigned digit = (unsigned char)text.start[i] - '0';
 		if (digit > 9 || __builtin_mul_overflow(result, 10, &result) ||
@@ -63,25 +57,21 @@ int text_to_u64(struct text text, uint64_t *number)
 /* Reads a whole text such as `0.9` or `1` as a number of zero or more. Returns 0 when it is none, or has more
  * than 15 digits. Up to there the digits as an integer and the power of ten are both exact in a double, so the
  * quotient is the correctly rounded value, as atof() gives it. */
-int text_to_float(struct text text, float *number)
-{
+int text_to_float(struct text text, float *number) {
 	double digits = 0, scale = 1;
 	size_t n_digits = 0;
 	int after_point = 0;
 
-	if (!text.start)
-		return 0;
+	if (!text.start) return 0;
 	for (size_t i = 0; i < text.len; i++) {
 		unsigned digit = (unsigned char)text.start[i] - '0';
 		if (text.start[i] == '.' && !after_point) {
 			after_point = 1;
 			continue;
 		}
-		if (digit > 9 || ++n_digits > 15)
-			return 0;
+		if (digit > 9 || ++n_digits > 15) return 0;
 		digits = digits * 10 + digit;
-		if (after_point)
-			scale *= 10;
+		if (after_point) scale *= 10;
 	}
 	*number = (float)(digits / scale);
 	return n_digits > 0;

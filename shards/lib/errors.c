@@ -7,8 +7,7 @@
 #include "shardlib.h"
 
 /* Returns the words for a result that is -COCONUT_E_... */
-const char *error_text(int64_t result)
-{
+const char *error_text(int64_t result) {
 	switch (-result) {
 	case COCONUT_E_NOSYS:     return "no such system call";
 	case COCONUT_E_FAULT:     return "bad buffer";

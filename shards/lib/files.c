@@ -7,8 +7,7 @@
 #include "shardlib.h"
 
 /* Reads a whole file of `size` bytes, at least one, into fresh pages at `address`. Returns the size or an error. */
-static int64_t read_whole(uint64_t fd, int64_t size, uint64_t address)
-{
+static int64_t read_whole(uint64_t fd, int64_t size, uint64_t address) {
 	uint64_t pages = ((uint64_t)size + COCONUT_PAGE_SIZE - 1) / COCONUT_PAGE_SIZE;
 	int64_t result = coconut_mmap(address, pages);
 	int64_t done = 0;
@@ -24,13 +23,11 @@ static int64_t read_whole(uint64_t fd, int64_t size, uint64_t address)
 
 /* Makes the file's bytes appear at a page-aligned address at or above COCONUT_LARGE_BASE. Returns its size, or
  * the error of the call that failed. */
-int64_t file_load(const char *path, size_t path_len, uint64_t address)
-{
+int64_t file_load(const char *path, size_t path_len, uint64_t address) {
 	int64_t fd = coconut_fs_open(path, path_len);
 	int64_t size;
 
-	if (fd < 0)
-		return fd;
+	if (fd < 0) return fd;
 	size = coconut_fs_stat((uint64_t)fd);
 	if (size > 0) {
 		int64_t mapped = coconut_fs_map((uint64_t)fd, address);

@@ -19,8 +19,7 @@ struct operands {
 };
 
 /* Returns the checksum of a command: FNV-1a over its words. Every change of a single word changes it. */
-uint32_t gpu_checksum(const struct gpu_command *command)
-{
+uint32_t gpu_checksum(const struct gpu_command *command) {
 	uint32_t words[sizeof(*command) / sizeof(uint32_t)], sum = 0x811C9DC5;
 
 	memcpy(words, command, sizeof(words));
@@ -30,56 +29,42 @@ uint32_t gpu_checksum(const struct gpu_command *command)
 }
 
 /* Returns the bytes of a matrix. */
-static uint64_t matrix_size(uint32_t rows, uint32_t columns)
-{
-	return (uint64_t)rows * columns * sizeof(float);
-}
+static uint64_t matrix_size(uint32_t rows, uint32_t columns) { return (uint64_t)rows * columns * sizeof(float); }
 
 /* Finds the matrix at an offset in VRAM. Returns 0 or an error. */
-static int reach_matrix(const struct vram *vram, uint64_t offset, uint64_t size, unsigned access, void **memory)
-{
+static int reach_matrix(const struct vram *vram, uint64_t offset, uint64_t size, unsigned access, void **memory) {
 	return offset % sizeof(float) ? -GPU_E_ALIGN : vram_reach(vram, offset, size, access, memory);
 }
 
 /* Finds a matrix that the command reads; none of it may be written by the same command. */
 static int reach_source(const struct vram *vram, const struct gpu_command *c, uint64_t offset, uint64_t size,
-			const float **source)
-{
+			const float **source) {
 	uint64_t target_size = matrix_size(c->rows, c->columns);
 	void *memory;
 	int error = reach_matrix(vram, offset, size, VRAM_READ, &memory);
 
-	if (error)
-		return error;
-	if (offset < c->target + target_size && c->target < offset + size)
-		return -GPU_E_OVERLAP;
+	if (error) return error;
+	if (offset < c->target + target_size && c->target < offset + size) return -GPU_E_OVERLAP;
 	*source = memory;
 	return 0;
 }
 
 /* Tells whether the matrices have a size that can be, and whether the tile lies in the target. */
-static int shape_is_good(const struct gpu_command *c)
-{
-	if (c->rows == 0 || c->rows > GPU_DIMENSION_MAX || c->columns == 0 || c->columns > GPU_DIMENSION_MAX)
-		return 0;
-	if (c->operation == GPU_MATMUL && (c->inner == 0 || c->inner > GPU_DIMENSION_MAX))
-		return 0;
+static int shape_is_good(const struct gpu_command *c) {
+	if (c->rows == 0 || c->rows > GPU_DIMENSION_MAX || c->columns == 0 || c->columns > GPU_DIMENSION_MAX) return 0;
+	if (c->operation == GPU_MATMUL && (c->inner == 0 || c->inner > GPU_DIMENSION_MAX)) return 0;
 	return c->tile_rows > 0 && c->tile_row < c->rows && c->tile_rows <= c->rows - c->tile_row &&
 	       c->tile_columns > 0 && c->tile_column < c->columns && c->tile_columns <= c->columns - c->tile_column;
 }
 
 /* Checks all of a command and finds its matrices. Returns 0 or an error. */
-static int check(const struct vram *vram, const struct gpu_command *c, struct operands *operands)
-{
+static int check(const struct vram *vram, const struct gpu_command *c, struct operands *operands) {
 	void *target;
 	int error;
 
-	if (c->checksum != gpu_checksum(c))
-		return -GPU_E_CHECKSUM;
-	if (c->operation < GPU_FILL || c->operation > GPU_MATMUL)
-		return -GPU_E_OPERATION;
-	if (!shape_is_good(c))
-		return -GPU_E_SHAPE;
+	if (c->checksum != gpu_checksum(c)) return -GPU_E_CHECKSUM;
+	if (c->operation < GPU_FILL || c->operation > GPU_MATMUL) return -GPU_E_OPERATION;
+	if (!shape_is_good(c)) return -GPU_E_SHAPE;
 	error = reach_matrix(vram, c->target, matrix_size(c->rows, c->columns), VRAM_WRITE, &target);
 	operands->target = target;
 	if (!error && c->operation == GPU_COPY)
@@ -92,8 +77,7 @@ static int check(const struct vram *vram, const struct gpu_command *c, struct op
 }
 
 /* Returns one number of the product. */
-static float dot(const struct gpu_command *c, const struct operands *operands, uint64_t row, uint64_t column)
-{
+static float dot(const struct gpu_command *c, const struct operands *operands, uint64_t row, uint64_t column) {
 	const float *left = operands->left + row * c->inner, *right = operands->right + column;
 	float sum = 0;
 
@@ -103,13 +87,11 @@ static float dot(const struct gpu_command *c, const struct operands *operands, u
 }
 
 /* Executes a command that is in the unit's own memory. Returns 0, or the reason why it was refused. */
-int gpu_execute(const struct vram *vram, const struct gpu_command *c)
-{
+int gpu_execute(const struct vram *vram, const struct gpu_command *c) {
 	struct operands operands;
 	int error = check(vram, c, &operands);
 
-	if (error)
-		return error;
+	if (error) return error;
 	for (uint64_t row = c->tile_row; row < (uint64_t)c->tile_row + c->tile_rows; row++) {
 		for (uint64_t column = c->tile_column; column < (uint64_t)c->tile_column + c->tile_columns; column++) {
 			uint64_t at = row * c->columns + column;

@@ -6,8 +6,7 @@
 #include "gpu_error.h"
 
 /* Returns the words for a result that is -GPU_E_... */
-const char *gpu_error_text(long long result)
-{
+const char *gpu_error_text(long long result) {
 	switch (-result) {
 	case GPU_E_SIZE:      return "size out of range";
 	case GPU_E_ALIGN:     return "bad alignment";

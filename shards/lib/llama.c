@@ -11,25 +11,21 @@
 #include "coconut.h"
 
 /* Prints one line about a file. Returns 0. */
-static int complain(const struct llama *l, struct text file, const char *reason)
-{
+static int complain(const struct llama *l, struct text file, const char *reason) {
 	print("%s: %.*s: %s\n", l->name, (int)file.len, file.start, reason);
 	return 0;
 }
 
 /* Returns `bytes` from the arena, or prints that there are none and returns NULL. */
-static void *take_memory(struct llama *l, size_t bytes)
-{
+static void *take_memory(struct llama *l, size_t bytes) {
 	void *memory = arena_take(&l->arena, bytes);
 
-	if (!memory)
-		print("%s: out of memory: %lu KiB more are needed\n", l->name, (bytes + 1023) / 1024);
+	if (!memory) print("%s: out of memory: %lu KiB more are needed\n", l->name, (bytes + 1023) / 1024);
 	return memory;
 }
 
 /* Loads a file at the end of the arena, which moves above it. Returns its first byte and its size, or NULL. */
-static const void *load_file(struct llama *l, struct text path, size_t *size)
-{
+static const void *load_file(struct llama *l, struct text path, size_t *size) {
 	uint64_t address = l->arena.end;
 	int64_t result = file_load(path.start, path.len, address);
 	uint64_t pages;
@@ -45,8 +41,7 @@ static const void *load_file(struct llama *l, struct text path, size_t *size)
 }
 
 /* Reads the args and loads the model they name. `name` begins all messages. */
-int llama_load_model(struct llama *l, const char *name, const char *args)
-{
+int llama_load_model(struct llama *l, const char *name, const char *args) {
 	const char *defect = llama_options_parse(&l->options, args);
 	const void *file;
 	size_t size;
@@ -58,15 +53,13 @@ int llama_load_model(struct llama *l, const char *name, const char *args)
 	}
 	arena_init(&l->arena, COCONUT_LARGE_BASE);
 	file = load_file(l, l->options.model, &size);
-	if (!file)
-		return 0;
+	if (!file) return 0;
 	defect = checkpoint_parse(&l->model, file, size);
 	return defect ? complain(l, l->options.model, defect) : 1;
 }
 
 /* Loads the tokenizer and gets ready to begin the text with the prompt. The model has been loaded. */
-int llama_load_text(struct llama *l)
-{
+int llama_load_text(struct llama *l) {
 	const struct llama_options *options = &l->options;
 	uint64_t seq_len = (uint64_t)l->model.seq_len;
 	uint64_t steps = options->steps == 0 || options->steps > seq_len ? seq_len : options->steps;
@@ -80,8 +73,7 @@ int llama_load_text(struct llama *l)
 	    !(memory = take_memory(l, tokenizer_memory(l->model.vocab_size))))
 		return 0;
 	defect = tokenizer_parse(&l->tokenizer, file, size, l->model.vocab_size, memory);
-	if (defect)
-		return complain(l, options->tokenizer, defect);
+	if (defect) return complain(l, options->tokenizer, defect);
 	if (!(prompt = take_memory(l, tokenizer_encode_memory(options->prompt))) ||
 	    !(memory = take_memory(l, (size_t)l->model.vocab_size * sizeof(struct candidate))))
 		return 0;
@@ -103,19 +95,16 @@ int llama_load_text(struct llama *l)
 }
 
 /* Gets ready to run layers first..last. The model has been loaded. */
-int llama_start(struct llama *l, int first_layer, int last_layer)
-{
+int llama_start(struct llama *l, int first_layer, int last_layer) {
 	void *memory = take_memory(l, transformer_memory(&l->model, first_layer, last_layer));
 
-	if (memory)
-		transformer_init(&l->transformer, &l->model, first_layer, last_layer, memory);
+	if (memory) transformer_init(&l->transformer, &l->model, first_layer, last_layer, memory);
 	return memory != NULL;
 }
 
 /* Finishes a position that has gone through the last layer: chooses the next token and prints it. Returns 0 when the
  * text has ended; the position to go on with is generation.pos, its token generation.token. */
-int llama_next(struct llama *l)
-{
+int llama_next(struct llama *l) {
 	struct generation *g = &l->generation;
 	struct text piece;
 	char byte;
@@ -130,9 +119,7 @@ int llama_next(struct llama *l)
 }
 
 /* Ends the text's line and prints how long it took. */
-void llama_finish(const struct llama *l, const char *name, int64_t milliseconds)
-{
+void llama_finish(const struct llama *l, const char *name, int64_t milliseconds) {
 	print("\n%s: %d tokens in %ld ms\n", name, l->generation.pos, milliseconds);
-	if (l->options.logits)
-		print("%s: logits %lx\n", name, l->generation.logits_hash);
+	if (l->options.logits) print("%s: logits %lx\n", name, l->generation.logits_hash);
 }

@@ -10,23 +10,19 @@
 #include "shardlib.h"
 
 /* Appends one character and flushes when the buffer is full. */
-static void put_char(struct print_buffer *buffer, char c)
-{
+static void put_char(struct print_buffer *buffer, char c) {
 	buffer->bytes[buffer->used++] = c;
-	if (buffer->used == buffer->size)
-		buffer->flush(buffer);
+	if (buffer->used == buffer->size) buffer->flush(buffer);
 }
 
 /* Appends at most `max` characters of a string. */
-static void put_string(struct print_buffer *buffer, const char *s, size_t max)
-{
+static void put_string(struct print_buffer *buffer, const char *s, size_t max) {
 	for (size_t i = 0; i < max && s[i]; i++)
 		put_char(buffer, s[i]);
 }
 
 /* Appends a number in base 10 or 16. */
-static void put_number(struct print_buffer *buffer, uint64_t number, unsigned base)
-{
+static void put_number(struct print_buffer *buffer, uint64_t number, unsigned base) {
 	char digits[20]; /* 2^64 - 1 has 20 digits */
 	size_t n = 0;
 
@@ -39,16 +35,13 @@ static void put_number(struct print_buffer *buffer, uint64_t number, unsigned ba
 }
 
 /* Appends a signed number in base 10. */
-static void put_signed(struct print_buffer *buffer, int64_t number)
-{
-	if (number < 0)
-		put_char(buffer, '-');
+static void put_signed(struct print_buffer *buffer, int64_t number) {
+	if (number < 0) put_char(buffer, '-');
 	put_number(buffer, number < 0 ? -(uint64_t)number : (uint64_t)number, 10);
 }
 
 /* Formats into the buffer. A conversion that is not understood is printed as it stands. */
-void print_into(struct print_buffer *buffer, const char *format, va_list values)
-{
+void print_into(struct print_buffer *buffer, const char *format, va_list values) {
 	for (const char *f = format; *f; f++) {
 		if (*f != '%') {
 			put_char(buffer, *f);
@@ -77,16 +70,13 @@ void print_into(struct print_buffer *buffer, const char *format, va_list values)
 }
 
 /* Writes what the buffer holds to the console. */
-static void flush_to_console(struct print_buffer *buffer)
-{
-	if (buffer->used)
-		coconut_serial_write(buffer->bytes, buffer->used);
+static void flush_to_console(struct print_buffer *buffer) {
+	if (buffer->used) coconut_serial_write(buffer->bytes, buffer->used);
 	buffer->used = 0;
 }
 
 /* Prints formatted text. */
-void print(const char *format, ...)
-{
+void print(const char *format, ...) {
 	char bytes[128];
 	struct print_buffer buffer = { .bytes = bytes, .size = sizeof(bytes), .flush = flush_to_console };
 	va_list values;

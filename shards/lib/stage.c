@@ -20,8 +20,7 @@ struct greeting {
 };
 
 /* Prints why talking to the other stage failed. Returns 0. */
-int stage_lost(const struct stage *s, int64_t result)
-{
+int stage_lost(const struct stage *s, int64_t result) {
 	if (result == -COCONUT_E_CLOSED)
 		print("%s: the other stage has ended\n", s->llama.name);
 	else if (result < 0)
@@ -32,8 +31,7 @@ int stage_lost(const struct stage *s, int64_t result)
 }
 
 /* Tells whether the layers in the configuration page fit the model and this stage. */
-static int layers_fit(const struct stage *s)
-{
+static int layers_fit(const struct stage *s) {
 	const struct pipeline_config *config = s->config;
 	uint32_t n_layers = (uint32_t)s->llama.model.n_layers;
 
@@ -47,8 +45,7 @@ static int layers_fit(const struct stage *s)
 }
 
 /* Reads configuration page and args, loads what this stage needs of the model, and gets ready to run its layers. */
-int stage_load(struct stage *s, const struct stage_names *names, const char *args)
-{
+int stage_load(struct stage *s, const struct stage_names *names, const char *args) {
 	s->config = coconut_pipeline_config();
 	if (!s->config) {
 		print("%s: the configuration page is not one of a pipeline\n", names->program);
@@ -60,8 +57,7 @@ int stage_load(struct stage *s, const struct stage_names *names, const char *arg
 }
 
 /* Returns what stage 0 says of itself, or what stage 1 wants to hear. */
-static struct greeting make_greeting(const struct stage *s)
-{
+static struct greeting make_greeting(const struct stage *s) {
 	const struct checkpoint *m = &s->llama.model;
 	uint32_t next_layer = s->config->stage == 0 ? s->config->last_layer + 1 : s->config->first_layer;
 
@@ -69,8 +65,7 @@ static struct greeting make_greeting(const struct stage *s)
 }
 
 /* Stage 0 greets; stage 1 waits for that, and sees whether both have the same model and whether their layers meet. */
-int stage_meet(struct stage *s)
-{
+int stage_meet(struct stage *s) {
 	struct greeting expected = make_greeting(s), greeting;
 	int64_t result;
 
@@ -79,17 +74,14 @@ int stage_meet(struct stage *s)
 		return result < 0 ? stage_lost(s, result) : 1;
 	}
 	result = coconut_channel_recv(s->config->channel, &greeting, sizeof(greeting));
-	if (result != sizeof(greeting))
-		return stage_lost(s, result);
-	if (!memcmp(&greeting, &expected, sizeof(greeting)))
-		return 1;
+	if (result != sizeof(greeting)) return stage_lost(s, result);
+	if (!memcmp(&greeting, &expected, sizeof(greeting))) return 1;
 	print("%s: the other stage has another model, or its layers do not end where these begin\n", s->llama.name);
 	return 0;
 }
 
 /* Says something to stage 1, and waits for the next token. */
-int stage_ask(const struct stage *s, const void *message, size_t len, int32_t *token)
-{
+int stage_ask(const struct stage *s, const void *message, size_t len, int32_t *token) {
 	int64_t result = coconut_channel_call(s->config->channel, message, len, token, sizeof(*token));
 
 	if (result != sizeof(*token) || *token < END_OF_TEXT || *token >= s->llama.model.vocab_size)
@@ -98,40 +90,33 @@ int stage_ask(const struct stage *s, const void *message, size_t len, int32_t *t
 }
 
 /* Runs the first part of the model until the other stage says that the text has ended. */
-int stage_run_first(struct stage *s, int (*hand_over)(struct stage *s, int32_t pos, int32_t *token))
-{
+int stage_run_first(struct stage *s, int (*hand_over)(struct stage *s, int32_t pos, int32_t *token)) {
 	struct llama *l = &s->llama;
 	int32_t token = TOKEN_BOS;
 
 	for (int32_t pos = 0; token != END_OF_TEXT && pos < l->model.seq_len; pos++) {
 		transformer_embed(&l->transformer, token);
 		transformer_layers(&l->transformer, pos);
-		if (!hand_over(s, pos, &token))
-			return 0;
+		if (!hand_over(s, pos, &token)) return 0;
 	}
 	return 1;
 }
 
 /* Runs the second part of the model and prints the text to its end, which the other stage does not know yet. */
-int stage_run_last(struct stage *s, int (*take)(struct stage *s, const int32_t *token))
-{
+int stage_run_last(struct stage *s, int (*take)(struct stage *s, const int32_t *token)) {
 	struct llama *l = &s->llama;
 
-	if (!take(s, NULL))
-		return 0;
+	if (!take(s, NULL)) return 0;
 	for (;;) {
 		transformer_layers(&l->transformer, l->generation.pos);
-		if (!llama_next(l))
-			return 1;
+		if (!llama_next(l)) return 1;
 		int32_t token = l->generation.token;
-		if (!take(s, &token))
-			return 0;
+		if (!take(s, &token)) return 0;
 	}
 }
 
 /* Tells stage 0 that the text has ended. */
-int stage_say_end(const struct stage *s)
-{
+int stage_say_end(const struct stage *s) {
 	int32_t token = END_OF_TEXT;
 	int64_t result = coconut_channel_send(s->config->channel, &token, sizeof(token));
 

@@ -10,8 +10,7 @@
 #include "shardlib.h"
 
 /* Copies n bytes; the ranges must not overlap. Returns dest. */
-__attribute__((weak)) void *memcpy(void *dest, const void *src, size_t n)
-{
+__attribute__((weak)) void *memcpy(void *dest, const void *src, size_t n) {
 	void *to = dest;
 	size_t words = n / 8, bytes = n % 8;
 
@@ -21,8 +20,7 @@ __attribute__((weak)) void *memcpy(void *dest, const void *src, size_t n)
 }
 
 /* Copies n bytes between ranges that may overlap. Returns dest. */
-__attribute__((weak)) void *memmove(void *dest, const void *src, size_t n)
-{
+__attribute__((weak)) void *memmove(void *dest, const void *src, size_t n) {
 	unsigned char *to = dest;
 	const unsigned char *from = src;
 
@@ -39,8 +37,7 @@ __attribute__((weak)) void *memmove(void *dest, const void *src, size_t n)
 }
 
 /* Sets n bytes to the low byte of `value`. Returns dest. */
-__attribute__((weak)) void *memset(void *dest, int value, size_t n)
-{
+__attribute__((weak)) void *memset(void *dest, int value, size_t n) {
 	void *to = dest;
 	uint64_t pattern = (unsigned char)value * 0x0101010101010101ull;
 	size_t words = n / 8, bytes = n % 8;
@@ -51,20 +48,17 @@ __attribute__((weak)) void *memset(void *dest, int value, size_t n)
 }
 
 /* Returns a negative, zero or positive number as `a` sorts before, with or after `b`, byte by byte. */
-__attribute__((weak)) int memcmp(const void *a, const void *b, size_t n)
-{
+__attribute__((weak)) int memcmp(const void *a, const void *b, size_t n) {
 	const unsigned char *left = a, *right = b;
 
 	for (size_t i = 0; i < n; i++) {
-		if (left[i] != right[i])
-			return left[i] < right[i] ? -1 : 1;
+		if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
 	}
 	return 0;
 }
 
 /* Returns the number of bytes before the NUL. */
-__attribute__((weak)) size_t strlen(const char *s)
-{
+__attribute__((weak)) size_t strlen(const char *s) {
 	size_t n = 0;
 
 	/* The barrier keeps GCC from recognising this loop as strlen. */

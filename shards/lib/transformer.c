@@ -15,26 +15,16 @@
 #include "vector.h"
 
 /* Rounds up to a multiple of four. */
-static size_t round4(size_t n)
-{
-	return (n + 3) & ~(size_t)3;
-}
+static size_t round4(size_t n) { return (n + 3) & ~(size_t)3; }
 
 /* Returns the numbers that a head takes in the KV cache: eight are computed at a time, so the rest is zero. */
-static size_t padded_head(const struct checkpoint *m)
-{
-	return ((size_t)m->head_size + 7) & ~(size_t)7;
-}
+static size_t padded_head(const struct checkpoint *m) { return ((size_t)m->head_size + 7) & ~(size_t)7; }
 
 /* Returns the number of floats of one head's keys (or values) of all positions. */
-static size_t head_cache_floats(const struct checkpoint *m)
-{
-	return round4((size_t)m->seq_len) * padded_head(m);
-}
+static size_t head_cache_floats(const struct checkpoint *m) { return round4((size_t)m->seq_len) * padded_head(m); }
 
 /* Takes n floats, rounded up to a multiple of four, from the memory that begins at `memory`. */
-static float *take(uintptr_t memory, size_t *used, size_t n)
-{
+static float *take(uintptr_t memory, size_t *used, size_t n) {
 	float *array = (float *)(memory + *used);
 
 	*used += round4(n) * sizeof(float);
@@ -42,8 +32,7 @@ static float *take(uintptr_t memory, size_t *used, size_t n)
 }
 
 /* Lays out the arrays of `t` from address `memory` on. Returns the number of bytes they take. */
-static size_t lay_out(struct transformer *t, uintptr_t memory)
-{
+static size_t lay_out(struct transformer *t, uintptr_t memory) {
 	const struct checkpoint *m = t->model;
 	size_t dim = (size_t)m->dim, hidden = (size_t)m->hidden_dim, kv_dim = (size_t)m->kv_dim, used = 0;
 	size_t layers = (size_t)(t->last_layer - t->first_layer + 1);
@@ -66,8 +55,7 @@ static size_t lay_out(struct transformer *t, uintptr_t memory)
 }
 
 /* Returns how many bytes of memory transformer_init() needs for these layers. */
-size_t transformer_memory(const struct checkpoint *model, int first_layer, int last_layer)
-{
+size_t transformer_memory(const struct checkpoint *model, int first_layer, int last_layer) {
 	struct transformer t = { .model = model, .first_layer = first_layer, .last_layer = last_layer };
 
 	return lay_out(&t, 0);
@@ -75,8 +63,8 @@ size_t transformer_memory(const struct checkpoint *model, int first_layer, int l
 
 /* Prepares a transformer for layers first..last of the model. `memory` is zeroed, 16-byte aligned and as large as
  * transformer_memory() says; it and the model stay in use. */
-void transformer_init(struct transformer *t, const struct checkpoint *model, int first_layer, int last_layer, void *memory)
-{
+void transformer_init(struct transformer *t, const struct checkpoint *model, int first_layer, int last_layer,
+	void *memory) {
 	t->model = model;
 	t->first_layer = first_layer;
 	t->last_layer = last_layer;
@@ -84,8 +72,7 @@ void transformer_init(struct transformer *t, const struct checkpoint *model, int
 }
 
 /* Returns the product of one row with x, both of n columns. */
-static float dot_row(const float *row, const float *x, size_t n)
-{
+static float dot_row(const float *row, const float *x, size_t n) {
 	v4 lanes = splat(0);
 	float sum;
 	size_t j = 0;
@@ -100,8 +87,7 @@ static float dot_row(const float *row, const float *x, size_t n)
 
 /* out (8) = the products of the eight rows from `a` on with x, all of n columns. The rows share each load of x, and
  * their sums of four lanes are added up together. */
-static void dot_eight_rows(float *out, const float *a, const float *x, size_t n)
-{
+static void dot_eight_rows(float *out, const float *a, const float *x, size_t n) {
 	const float *b = a + n, *c = b + n, *d = c + n, *e = d + n, *f = e + n, *g = f + n, *h = g + n;
 	v4 sum_a = splat(0), sum_b = splat(0), sum_c = splat(0), sum_d = splat(0);
 	v4 sum_e = splat(0), sum_f = splat(0), sum_g = splat(0), sum_h = splat(0);
@@ -131,8 +117,7 @@ static void dot_eight_rows(float *out, const float *a, const float *x, size_t n)
 }
 
 /* out (rows) = w (rows, columns) * x (columns) */
-static void matmul(float *out, const float *w, const float *x, int rows, int columns)
-{
+static void matmul(float *out, const float *w, const float *x, int rows, int columns) {
 	size_t n = (size_t)columns;
 	int i = 0;
 
@@ -143,8 +128,7 @@ static void matmul(float *out, const float *w, const float *x, int rows, int col
 }
 
 /* out (n) = x (n) scaled to a root mean square of one, times the weights (n). `out` may be `x`. */
-static void rmsnorm(float *out, const float *x, const float *weight, int n)
-{
+static void rmsnorm(float *out, const float *x, const float *weight, int n) {
 	v4 squares = splat(0);
 	float sum, scale;
 	int i = 0;
@@ -163,16 +147,14 @@ static void rmsnorm(float *out, const float *x, const float *weight, int n)
 }
 
 /* x (n) += y (n); both have room for a multiple of four floats. */
-static void add(float *x, const float *y, int n)
-{
+static void add(float *x, const float *y, int n) {
 	for (int i = 0; i < n; i += 4)
 		store4(x + i, load4(x + i) + load4(y + i));
 }
 
 /* RoPE: rotates the pairs of every head of `vector` (n) by the angles of this position, (head_size / 2) cosines
  * and sines. */
-static void rotate(float *vector, int n, int head_size, const float *cosine, const float *sine)
-{
+static void rotate(float *vector, int n, int head_size, const float *cosine, const float *sine) {
 	for (float *head = vector; head < vector + n; head += head_size) {
 		for (int i = 0; i < head_size / 2; i++) {
 			float a = head[2 * i], b = head[2 * i + 1];
@@ -183,8 +165,7 @@ static void rotate(float *vector, int n, int head_size, const float *cosine, con
 }
 
 /* Puts a vector (kv_dim) of position `pos` into one layer's part of the KV cache. */
-static void cache_store(const struct checkpoint *m, float *cache, const float *vector, int pos)
-{
+static void cache_store(const struct checkpoint *m, float *cache, const float *vector, int pos) {
 	for (int head = 0; head < m->n_kv_heads; head++) {
 		float *slot = cache + (size_t)(pos / 4) * padded_head(m) * 4 + pos % 4;
 		for (int i = 0; i < m->head_size; i++)
@@ -195,8 +176,7 @@ static void cache_store(const struct checkpoint *m, float *cache, const float *v
 }
 
 /* Returns the scores of four positions: the query in `lanes` (head, 4) times `keys` (head, 4). */
-static inline v4 score_block(const float *lanes, const float *keys, size_t head)
-{
+static inline v4 score_block(const float *lanes, const float *keys, size_t head) {
 	v4 score = splat(0);
 
 	for (const float *end = lanes + 4 * head; lanes < end; lanes += 32, keys += 32) {
@@ -209,8 +189,7 @@ static inline v4 score_block(const float *lanes, const float *keys, size_t head)
 
 /* scores (seq) = the query in `lanes` (head, 4) times the keys (seq / 4, head, 4) of positions 0..pos. Positions after
  * pos, which share the last block, get a score that softmax turns into 0. Returns the highest score in all lanes. */
-static v4 score_positions(float *scores, const float *lanes, const float *keys, size_t head, size_t pos)
-{
+static v4 score_positions(float *scores, const float *lanes, const float *keys, size_t head, size_t pos) {
 	float *last = scores + (pos & ~(size_t)3);
 	v4 highest = splat(-1e30f), score, beyond;
 
@@ -228,8 +207,7 @@ static v4 score_positions(float *scores, const float *lanes, const float *keys, 
 
 /* Turns the scores of positions 0..pos into weights, 2^(score - highest). Returns their sum. The weights are not divided
  * by it, since dividing what is mixed with them is less work. */
-static float softmax_undivided(float *scores, v4 highest, size_t pos)
-{
+static float softmax_undivided(float *scores, v4 highest, size_t pos) {
 	v4 sum = splat(0);
 
 	for (float *end = scores + pos + 1; scores < end; scores += 4) {
@@ -242,8 +220,7 @@ static float softmax_undivided(float *scores, v4 highest, size_t pos)
 
 /* out (8) = eight neighbouring numbers of the sum of values 0..pos, each times its weight, divided by `total`.
  * `values` is at the first of the eight in (seq / 4, head, 4). */
-static void mix_eight(float *out, const float *weights, const float *values, size_t head, size_t pos, v4 total)
-{
+static void mix_eight(float *out, const float *weights, const float *values, size_t head, size_t pos, v4 total) {
 	v4 a = splat(0), b = splat(0), c = splat(0), d = splat(0);
 	v4 e = splat(0), f = splat(0), g = splat(0), h = splat(0);
 
@@ -264,8 +241,8 @@ static void mix_eight(float *out, const float *weights, const float *values, siz
 
 /* Attention of one query head to positions 0..pos: out (head) = softmax(q * keys / sqrt(head)) * values. The scores are
  * taken times log2(e), so that softmax needs only powers of two. `out` has room for a multiple of eight. */
-static void attend(struct transformer *t, float *out, const float *q, const float *keys, const float *values, size_t pos)
-{
+static void attend(struct transformer *t, float *out, const float *q, const float *keys, const float *values,
+	size_t pos) {
 	size_t head = padded_head(t->model);
 	float scale = LOG2_E / square_root((float)t->model->head_size);
 	v4 highest, total;
@@ -279,8 +256,7 @@ static void attend(struct transformer *t, float *out, const float *q, const floa
 }
 
 /* Adds what attention finds in positions 0..pos to x, for one layer. */
-static void attention_block(struct transformer *t, int layer, int pos)
-{
+static void attention_block(struct transformer *t, int layer, int pos) {
 	const struct checkpoint *m = t->model;
 	size_t l = (size_t)layer, dim = (size_t)m->dim, kv_dim = (size_t)m->kv_dim;
 	size_t layer_cache = (l - (size_t)t->first_layer) * (size_t)m->n_kv_heads * head_cache_floats(m);
@@ -308,8 +284,7 @@ static void attention_block(struct transformer *t, int layer, int pos)
 }
 
 /* SwiGLU: gate (n) = silu(gate) * up with silu(x) = x / (1 + e^-x). Both have room for a multiple of four floats. */
-static void swiglu(float *gate, const float *up, int n)
-{
+static void swiglu(float *gate, const float *up, int n) {
 	for (int i = 0; i < n; i += 4) {
 		v4 g = load4(gate + i);
 		v4 sigmoid = splat(1) / (splat(1) + exp2_4(g * splat(-LOG2_E)));
@@ -318,8 +293,7 @@ static void swiglu(float *gate, const float *up, int n)
 }
 
 /* Adds what the feed-forward block makes of x to x, for one layer. */
-static void feed_forward_block(struct transformer *t, int layer)
-{
+static void feed_forward_block(struct transformer *t, int layer) {
 	const struct checkpoint *m = t->model;
 	size_t l = (size_t)layer, dim = (size_t)m->dim, hidden = (size_t)m->hidden_dim;
 
@@ -332,16 +306,14 @@ static void feed_forward_block(struct transformer *t, int layer)
 }
 
 /* Starts a position: x becomes the embedding of `token`, which is in 0..vocab_size-1. */
-void transformer_embed(struct transformer *t, int token)
-{
+void transformer_embed(struct transformer *t, int token) {
 	size_t dim = (size_t)t->model->dim;
 
 	memcpy(t->x, t->model->token_embedding + (size_t)token * dim, dim * sizeof(float));
 }
 
 /* Takes x through the layers first..last at position `pos`. */
-void transformer_layers(struct transformer *t, int pos)
-{
+void transformer_layers(struct transformer *t, int pos) {
 	for (int layer = t->first_layer; layer <= t->last_layer; layer++) {
 		attention_block(t, layer, pos);
 		feed_forward_block(t, layer);
@@ -349,8 +321,7 @@ void transformer_layers(struct transformer *t, int pos)
 }
 
 /* Returns the logits (vocab) of the token that follows. Only for a transformer that has the model's last layer. */
-float *transformer_logits(struct transformer *t)
-{
+float *transformer_logits(struct transformer *t) {
 	const struct checkpoint *m = t->model;
 
 	rmsnorm(t->normed, t->x, m->final_norm, m->dim);

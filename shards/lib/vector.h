@@ -18,27 +18,17 @@
 typedef __m128 v4;
 
 /* Loads four floats that need no alignment: the weights in a checkpoint have none. */
-static inline v4 load4(const float *p)
-{
-	return _mm_loadu_ps(p);
-}
+static inline v4 load4(const float *p) { return _mm_loadu_ps(p); }
 
 /* Stores four floats that need no alignment. */
-static inline void store4(float *p, v4 a)
-{
-	_mm_storeu_ps(p, a);
-}
+static inline void store4(float *p, v4 a) { _mm_storeu_ps(p, a); }
 
 /* Returns one number in all four lanes. */
-static inline v4 splat(float a)
-{
-	return _mm_set1_ps(a);
-}
+static inline v4 splat(float a) { return _mm_set1_ps(a); }
 
 /* Returns the sums of the lanes of a, b, c and d in the four lanes of one vector: a 4x4 transpose and three
  * additions. */
-static inline v4 sum_lanes(v4 a, v4 b, v4 c, v4 d)
-{
+static inline v4 sum_lanes(v4 a, v4 b, v4 c, v4 d) {
 	v4 ab = _mm_unpacklo_ps(a, b) + _mm_unpackhi_ps(a, b); /* a0+a2 b0+b2 a1+a3 b1+b3 */
 	v4 cd = _mm_unpacklo_ps(c, d) + _mm_unpackhi_ps(c, d);
 
@@ -46,32 +36,24 @@ static inline v4 sum_lanes(v4 a, v4 b, v4 c, v4 d)
 }
 
 /* Returns the sum of the lanes. */
-static inline float sum4(v4 a)
-{
-	return _mm_cvtss_f32(sum_lanes(a, a, a, a));
-}
+static inline float sum4(v4 a) { return _mm_cvtss_f32(sum_lanes(a, a, a, a)); }
 
 /* Returns the largest lane in all four lanes. */
-static inline v4 max_lane(v4 a)
-{
+static inline v4 max_lane(v4 a) {
 	a = _mm_max_ps(a, _mm_movehl_ps(a, a));
 	a = _mm_max_ps(a, _mm_shuffle_ps(a, a, 0x11));
 	return _mm_shuffle_ps(a, a, 0);
 }
 
 /* Returns the square root, correctly rounded. */
-static inline float square_root(float a)
-{
-	return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(a)));
-}
+static inline float square_root(float a) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(a))); }
 
 /* Returns 2^x in each lane, within 3e-7 of it: 0 below -127, and 2^127 above 127.
  *
  * 2^x = 2^k * 2^r with k = round(x) and |r| <= 1/2. Adding 1.5 * 2^23 rounds to an integer and leaves k in the low bits
  * of the sum, from where it is shifted into the exponent of 1.0. 2^r is the minimax polynomial of degree 5 that is
  * exact, with its slope, at 0. */
-static inline v4 exp2_4(v4 x)
-{
+static inline v4 exp2_4(v4 x) {
 	v4 magic = splat(12582912.0f), shifted, r, series;
 	__m128i power;
 

@@ -12,8 +12,7 @@
 #include "coconut.h"
 #include "llama.h"
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct llama l;
 	int64_t start;
 

@@ -18,8 +18,7 @@ void guarded(struct guard *guard);
 
 /* Makes a system call between two looks at the registers. Adds what has changed to *harm. */
 static inline int64_t guarded_call(uint64_t seed, uint64_t *harm, uint64_t number, uint64_t a, uint64_t b, uint64_t c,
-				   uint64_t d, uint64_t e)
-{
+				   uint64_t d, uint64_t e) {
 	struct guard guard = {.number = number, .arguments = {a, b, c, d, e}, .seed = seed};
 
 	guarded(&guard);
@@ -28,8 +27,7 @@ static inline int64_t guarded_call(uint64_t seed, uint64_t *harm, uint64_t numbe
 }
 
 /* Keeps the CPU for `rounds` rounds. Returns what has changed meanwhile. */
-static inline uint64_t guarded_spin(uint64_t seed, uint64_t rounds)
-{
+static inline uint64_t guarded_spin(uint64_t seed, uint64_t rounds) {
 	struct guard guard = {.seed = seed, .spin = rounds};
 
 	guarded(&guard);

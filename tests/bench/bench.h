@@ -20,8 +20,7 @@ enum order { ORDER_ANSWER = 1, ORDER_YIELD, ORDER_SPIN, ORDER_END };
 
 #define TICKS 16 /* preemptions that the two spinning shards record */
 
-static inline uint64_t clock_now(void)
-{
+static inline uint64_t clock_now(void) {
 	uint32_t low, high;
 	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high) : : "memory");
 	return (uint64_t)high << 32 | low;
@@ -29,8 +28,7 @@ static inline uint64_t clock_now(void)
 
 /* Spins until it has lost the CPU `TICKS` times. gap[i] holds the clock before and after each loss. The loop takes
  * about ten instructions a round, so a longer step of the clock is a loss. */
-static inline void spin(uint64_t gap[TICKS][2])
-{
+static inline void spin(uint64_t gap[TICKS][2]) {
 	uint64_t last = clock_now();
 	for (int seen = 0; seen < TICKS;) {
 		uint64_t now = clock_now();

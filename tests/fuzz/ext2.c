@@ -35,13 +35,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 void preempt_point(void);
 
 /* Nobody else runs here. */
-void preempt_point(void)
-{
+void preempt_point(void) {
 }
 
 /* Loads the image once. */
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
 	(void)argc, (void)argv;
 	const char *name = getenv("FUZZ_IMAGE");
 	FILE *file = name ? fopen(name, "rb") : NULL;
@@ -56,18 +54,15 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 }
 
 /* Returns a changed copy of the image in a block of exactly *size bytes: an area behind the last one cuts it short. */
-static uint8_t *change(const uint8_t *data, size_t len, size_t *size)
-{
+static uint8_t *change(const uint8_t *data, size_t len, size_t *size) {
 	*size = image_size;
 	for (size_t i = 0; i + 8 <= len; i += 8)
-		if (data[i] % (AREAS + 1) == AREAS)
-			*size = (data[i + 2] | (size_t)data[i + 3] << 8) % image_size;
+		if (data[i] % (AREAS + 1) == AREAS) *size = (data[i + 2] | (size_t)data[i + 3] << 8) % image_size;
 	uint8_t *copy = malloc(*size + (*size == 0));
 	memcpy(copy, image, *size);
 	for (size_t i = 0; i + 8 <= len; i += 8) {
 		uint32_t area = data[i] % (AREAS + 1);
-		if (area == AREAS)
-			continue;
+		if (area == AREAS) continue;
 		size_t at = areas[area].start + (data[i + 2] | (uint32_t)data[i + 3] << 8) % areas[area].size;
 		for (size_t byte = 0; byte <= data[i + 1] % 4u && at + byte < *size; byte++)
 			copy[at + byte] = data[i + 4 + byte];
@@ -76,8 +71,7 @@ static uint8_t *change(const uint8_t *data, size_t len, size_t *size)
 }
 
 /* Reads a file at its beginning, at its end and at the borders of the tree of pointers. */
-static void read_file(const struct ext2 *fs, const struct ext2_file *file)
-{
+static void read_file(const struct ext2 *fs, const struct ext2_file *file) {
 	static uint8_t buf[BUFFER];
 	const uint64_t pointers = fs->block_size / 4;
 	const uint64_t blocks[] = {0, 11, 12 + pointers - 1, 12 + pointers + pointers * pointers - 1,
@@ -93,8 +87,7 @@ static void read_file(const struct ext2 *fs, const struct ext2_file *file)
 }
 
 /* The bytes are changes to the image. */
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 	struct ext2 fs;
 	struct ext2_file file;
 	size_t size;
@@ -104,8 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
 			int error = ext2_lookup(&fs, paths[i], strlen(paths[i]), &file);
 			REQUIRE(error == 0 || error == -COCONUT_E_NOENT || error == -COCONUT_E_NOTFILE || error == -COCONUT_E_IO);
-			if (error == 0)
-				read_file(&fs, &file);
+			if (error == 0) read_file(&fs, &file);
 		}
 	free(copy);
 	return 0;

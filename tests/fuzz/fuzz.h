@@ -32,8 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 	} while (0)
 
 /* Reads both ends of `size` bytes at `start`, so that the sanitizer sees memory that is not there. */
-static inline void touch(const void *start, size_t size)
-{
+static inline void touch(const void *start, size_t size) {
 	volatile const uint8_t *bytes = start;
 	if (size != 0) {
 		(void)bytes[0];

@@ -11,15 +11,13 @@
 #include "fuzz.h"
 
 /* Returns the length of a string of the result, which must lie in the text with its NUL. */
-static size_t string_in(const char *text, size_t len, const char *string)
-{
+static size_t string_in(const char *text, size_t len, const char *string) {
 	REQUIRE(string >= text && string <= text + len);
 	return strlen(string);
 }
 
 /* Checks everything that main.c relies on. */
-static void check(const char *text, size_t len, const struct manifest *m)
-{
+static void check(const char *text, size_t len, const struct manifest *m) {
 	REQUIRE(m->shard_count <= MANIFEST_SHARDS && m->channel_count <= MANIFEST_CHANNELS);
 	REQUIRE(m->pipeline_count <= MANIFEST_PIPELINES);
 	for (uint32_t i = 0; i < m->shard_count; i++) {
@@ -43,8 +41,7 @@ static void check(const char *text, size_t len, const struct manifest *m)
 }
 
 /* The bytes are the manifest. */
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	struct manifest *m = malloc(sizeof(*m));
 	struct manifest_error error;
 	char *text = malloc(size + 1);
@@ -54,8 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check(text, size, m);
 	} else {
 		REQUIRE(error.line >= 1 && error.reason != NULL);
-		if (error.word != NULL)
-			string_in(text, size, error.word);
+		if (error.word != NULL) string_in(text, size, error.word);
 	}
 	free(text);
 	free(m);

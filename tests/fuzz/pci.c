@@ -34,8 +34,7 @@ struct machine {
 
 /* Returns the word of configuration space, or NULL where no function is. */
 static uint32_t *find_word(struct machine *machine, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset,
-	struct function **found)
-{
+	struct function **found) {
 	REQUIRE(offset % 4 == 0 && offset / 4 < SPACE_WORDS && dev < 32 && fn < 8);
 	for (size_t i = 0; i < machine->count; i++) {
 		*found = &machine->function[i];
@@ -45,8 +44,7 @@ static uint32_t *find_word(struct machine *machine, uint8_t bus, uint8_t dev, ui
 	return NULL;
 }
 
-static uint32_t read_word(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset)
-{
+static uint32_t read_word(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset) {
 	struct machine *machine = ctx;
 	struct function *function;
 	uint32_t *word = find_word(machine, bus, dev, fn, offset, &function);
@@ -54,8 +52,7 @@ static uint32_t read_word(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint1
 	return word ? *word : 0xFFFFFFFF;
 }
 
-static void write_word(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset, uint32_t value)
-{
+static void write_word(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset, uint32_t value) {
 	struct machine *machine = ctx;
 	struct function *function;
 	uint32_t *word = find_word(machine, bus, dev, fn, offset, &function);
@@ -69,8 +66,7 @@ static void write_word(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t
 }
 
 /* Takes the functions out of the bytes. */
-static void build(struct machine *machine, const uint8_t *data, size_t size)
-{
+static void build(struct machine *machine, const uint8_t *data, size_t size) {
 	memset(machine, 0, sizeof(*machine));
 	for (; size >= 3 + FUNCTION_SIZE && machine->count < MAX; machine->count++) {
 		struct function *function = &machine->function[machine->count];
@@ -86,8 +82,7 @@ static void build(struct machine *machine, const uint8_t *data, size_t size)
 }
 
 /* The bytes are a machine. */
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	static struct machine machine;
 	const struct pci_access access = {read_word, write_word, &machine};
 	struct pci_device *devices = malloc(STORED * sizeof(*devices));

@@ -11,8 +11,7 @@
 #include "fuzz.h"
 
 /* Encodes the prompt and decodes every token after every other one that matters: BOS and itself. */
-static void use(const struct tokenizer *tokenizer, const char *prompt)
-{
+static void use(const struct tokenizer *tokenizer, const char *prompt) {
 	char byte;
 	int count, *tokens = malloc(tokenizer_encode_memory(prompt));
 
@@ -31,13 +30,11 @@ static void use(const struct tokenizer *tokenizer, const char *prompt)
 }
 
 /* Takes the bytes apart; the file gets a block of its own, of exactly its size. */
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	struct tokenizer tokenizer;
 	const uint8_t *end = size < 2 ? NULL : memchr(data + 1, 0, size - 1);
 
-	if (end == NULL)
-		return 0;
+	if (end == NULL) return 0;
 	int vocab_size = data[0] + 1;
 	size_t file_size = (size_t)(data + size - end) - 1;
 	uint8_t *file = malloc(file_size + (file_size == 0));

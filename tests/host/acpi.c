@@ -17,15 +17,13 @@ static uint8_t table[MAX];
 static size_t table_len;
 static uint8_t *copy;
 
-static void put(size_t at, uint64_t value, int size)
-{
+static void put(size_t at, uint64_t value, int size) {
 	for (int i = 0; i < size; i++)
 		table[at + (size_t)i] = (uint8_t)(value >> 8 * i);
 }
 
 /* Makes the sum of `len` bytes zero by means of the byte at `at`. */
-static void seal(size_t at, size_t len)
-{
+static void seal(size_t at, size_t len) {
 	uint8_t sum = 0;
 	table[at] = 0;
 	for (size_t i = 0; i < len; i++)
@@ -33,8 +31,7 @@ static void seal(size_t at, size_t len)
 	table[at] = (uint8_t)-sum;
 }
 
-static void begin(const char *signature, size_t len)
-{
+static void begin(const char *signature, size_t len) {
 	memset(table, 0, sizeof(table));
 	memcpy(table, signature, 4);
 	put(4, len, 4);
@@ -42,22 +39,19 @@ static void begin(const char *signature, size_t len)
 }
 
 /* Returns the first `len` bytes in memory of exactly that size. */
-static const uint8_t *exact(size_t len)
-{
+static const uint8_t *exact(size_t len) {
 	free(copy);
 	copy = malloc(len + (len == 0));
 	memcpy(copy, table, len);
 	return copy;
 }
 
-static const uint8_t *sealed(void)
-{
+static const uint8_t *sealed(void) {
 	seal(9, table_len);
 	return exact(table_len);
 }
 
-static void make_rsdp(int revision)
-{
+static void make_rsdp(int revision) {
 	memset(table, 0, sizeof(table));
 	memcpy(table, "RSD PTR ", 8);
 	table[15] = (uint8_t)revision;
@@ -68,8 +62,7 @@ static void make_rsdp(int revision)
 	seal(32, 36);
 }
 
-TEST(rsdp)
-{
+TEST(rsdp) {
 	struct acpi_rsdp rsdp;
 	make_rsdp(2);
 	CHECK(acpi_rsdp(exact(36), 36, &rsdp));
@@ -117,8 +110,7 @@ TEST(rsdp)
 	CHECK(!acpi_rsdp(exact(36), 36, &rsdp));
 }
 
-TEST(headers)
-{
+TEST(headers) {
 	begin("HPET", 56);
 	CHECK(acpi_table_check(sealed(), 56, "HPET"));
 	CHECK_EQ(acpi_table_length(copy, 56), 56);
@@ -147,8 +139,7 @@ TEST(headers)
 	CHECK(acpi_table_check(exact(56), 56, "HPET"));
 }
 
-TEST(root_entries)
-{
+TEST(root_entries) {
 	begin("XSDT", 36 + 3 * 8 + 5);
 	put(36, 0x1122334455667788, 8);
 	put(44, 0x7FE0000, 8);
@@ -172,15 +163,13 @@ TEST(root_entries)
 	CHECK_EQ(acpi_root_entry(sealed(), 36, 0), 0);
 }
 
-static void put_gas(size_t at, int space, uint64_t address)
-{
+static void put_gas(size_t at, int space, uint64_t address) {
 	table[at] = (uint8_t)space;
 	put(at + 4, address, 8);
 }
 
 /* The values of QEMU's q35 machine. */
-static void make_fadt(size_t len)
-{
+static void make_fadt(size_t len) {
 	begin("FACP", len);
 	put(64, 0x604, 4);
 	put(76, 0x608, 4);
@@ -191,8 +180,7 @@ static void make_fadt(size_t len)
 	put_gas(208, ACPI_SPACE_IO, 0x708);
 }
 
-TEST(fadt)
-{
+TEST(fadt) {
 	struct acpi_fadt fadt;
 	make_fadt(244);
 	CHECK(acpi_fadt(sealed(), 244, &fadt));
@@ -231,8 +219,7 @@ TEST(fadt)
 }
 
 /* Two units: one with an end point and one behind two bridges, then reserved memory, then one for all the rest. */
-static void make_dmar(void)
-{
+static void make_dmar(void) {
 	begin("DMAR", 48 + 16 + 8 + 12 + 24 + 16 + 8);
 	table[36] = 38;
 	table[37] = 1;
@@ -251,8 +238,7 @@ static void make_dmar(void)
 	memcpy(table + 124, "\3\x08\0\0\1\xFF\0\0", 8);
 }
 
-TEST(dmar)
-{
+TEST(dmar) {
 	struct acpi_dmar dmar;
 	struct acpi_drhd first, second, none;
 	struct acpi_scope scope;
@@ -282,8 +268,7 @@ TEST(dmar)
 }
 
 /* The smallest structures: a unit without scopes, and one of another type that is only a header. */
-TEST(dmar_smallest)
-{
+TEST(dmar_smallest) {
 	struct acpi_dmar dmar;
 	struct acpi_drhd drhd;
 	struct acpi_scope scope;
@@ -299,8 +284,7 @@ TEST(dmar_smallest)
 	CHECK(acpi_dmar(sealed(), 48, &dmar) && !acpi_drhd(copy, 48, 0, &drhd)); /* no unit at all */
 }
 
-TEST(dmar_damaged)
-{
+TEST(dmar_damaged) {
 	struct acpi_dmar dmar;
 	struct acpi_drhd drhd;
 	struct acpi_scope scope;
@@ -333,8 +317,7 @@ TEST(dmar_damaged)
 }
 
 /* Any bytes at all: the walks end and stay inside, which the sanitizer and the alarm watch. */
-TEST(random_bytes)
-{
+TEST(random_bytes) {
 	uint64_t state = 88172645463325252u;
 	int units = 0;
 	alarm(120);
@@ -363,8 +346,7 @@ TEST(random_bytes)
 	CHECK(units > 100000);
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(rsdp);
 	RUN(headers);
 	RUN(root_entries);

@@ -17,21 +17,16 @@
 
 static struct cap_table table;
 
-static void clear(void)
-{
-	memset(&table, 0, sizeof(table));
-}
+static void clear(void) { memset(&table, 0, sizeof(table)); }
 
 /* Gives a shard a capability of its own. */
-static int own(uint32_t shard, uint16_t resource, uint8_t rights)
-{
+static int own(uint32_t shard, uint16_t resource, uint8_t rights) {
 	return cap_insert(&table, shard, (struct capability){.type = CAP_CHANNEL, .rights = rights, .resource = resource},
 			  false);
 }
 
 /* Removes entry `top` and all its copies. Returns how many that were; the order is checked by the random test. */
-static int revoke(uint32_t top)
-{
+static int revoke(uint32_t top) {
 	int count = 0;
 
 	cap_mark(&table, top);
@@ -42,13 +37,9 @@ static int revoke(uint32_t top)
 	return count;
 }
 
-static uint32_t entry(uint32_t shard, int handle)
-{
-	return shard * SLOTS + (uint32_t)handle;
-}
+static uint32_t entry(uint32_t shard, int handle) { return shard * SLOTS + (uint32_t)handle; }
 
-TEST(handles_count_from_zero)
-{
+TEST(handles_count_from_zero) {
 	clear();
 	for (int i = 0; i < SLOTS; i++)
 		CHECK_EQ(own(5, (uint16_t)i, ALL), i);
@@ -61,8 +52,7 @@ TEST(handles_count_from_zero)
 	CHECK_EQ(own(5, 100, ALL), 7);
 }
 
-TEST(handles_that_name_nothing)
-{
+TEST(handles_that_name_nothing) {
 	static const uint64_t wrong[] = {1, 15, 16, 17, 64, 255, 256, 1UL << 32, 1UL << 63, ~0UL};
 
 	clear();
@@ -75,8 +65,7 @@ TEST(handles_that_name_nothing)
 	CHECK(!cap_find(&table, MAX_SHARDS - 1, SLOTS));
 }
 
-TEST(others_fill_at_most_half)
-{
+TEST(others_fill_at_most_half) {
 	clear();
 	own(0, 1, ALL);
 	for (int i = 0; i < SLOTS / 2; i++)
@@ -91,8 +80,7 @@ TEST(others_fill_at_most_half)
 	CHECK_EQ(cap_copy(&table, entry(0, 0), 1, ALL), -COCONUT_E_FULL);
 }
 
-TEST(own_slots_leave_room_for_fewer_grants)
-{
+TEST(own_slots_leave_room_for_fewer_grants) {
 	clear();
 	own(0, 1, ALL);
 	for (int i = 0; i < SLOTS - 2; i++)
@@ -102,8 +90,7 @@ TEST(own_slots_leave_room_for_fewer_grants)
 	CHECK_EQ(cap_copy(&table, entry(0, 0), 1, ALL), -COCONUT_E_FULL);
 }
 
-TEST(rights_never_grow)
-{
+TEST(rights_never_grow) {
 	for (unsigned held = 0; held < 256; held++)
 		for (unsigned asked = 0; asked < 256; asked += 5) {
 			clear();
@@ -113,8 +100,7 @@ TEST(rights_never_grow)
 		}
 }
 
-TEST(revoke_takes_copies_of_copies)
-{
+TEST(revoke_takes_copies_of_copies) {
 	clear();
 	own(0, 1, ALL);
 	own(0, 2, ALL);
@@ -135,8 +121,7 @@ TEST(revoke_takes_copies_of_copies)
 }
 
 /* Between two pieces of a revocation nobody can use what it takes away, nor its slots, and others may remove part of it. */
-TEST(revoked_before_removed)
-{
+TEST(revoked_before_removed) {
 	clear();
 	own(0, 1, ALL);
 	int b = cap_copy(&table, entry(0, 0), 1, ALL);
@@ -156,8 +141,7 @@ TEST(revoked_before_removed)
 	CHECK_EQ(cap_find(&table, 1, (uint64_t)b)->resource, 8);
 }
 
-TEST(longest_chain)
-{
+TEST(longest_chain) {
 	clear();
 	own(0, 1, ALL);
 	uint32_t at = entry(0, 0);
@@ -184,8 +168,7 @@ static struct {
 } model[ENTRIES];
 static int next_serial;
 
-static int model_free_slot(uint32_t shard, bool granted)
-{
+static int model_free_slot(uint32_t shard, bool granted) {
 	int from_others = 0, free_slot = -COCONUT_E_FULL;
 
 	for (int h = SLOTS - 1; h >= 0; h--) {
@@ -197,8 +180,7 @@ static int model_free_slot(uint32_t shard, bool granted)
 	return granted && from_others >= SLOTS / 2 ? -COCONUT_E_FULL : free_slot;
 }
 
-static void model_insert(uint32_t at, int parent, uint8_t rights, bool granted)
-{
+static void model_insert(uint32_t at, int parent, uint8_t rights, bool granted) {
 	model[at].serial = ++next_serial;
 	model[at].parent = parent;
 	model[at].rights = rights;
@@ -206,13 +188,11 @@ static void model_insert(uint32_t at, int parent, uint8_t rights, bool granted)
 }
 
 /* Removes what descends from `serial`. Returns how many entries that were. */
-static int model_revoke(int serial)
-{
+static int model_revoke(int serial) {
 	int count = 0;
 
 	for (uint32_t i = 0; i < ENTRIES; i++) {
-		if (model[i].serial && model[i].parent == serial)
-			count += model_revoke(model[i].serial);
+		if (model[i].serial && model[i].parent == serial) count += model_revoke(model[i].serial);
 		if (model[i].serial == serial) {
 			model[i].serial = 0;
 			count++;
@@ -221,24 +201,20 @@ static int model_revoke(int serial)
 	return count;
 }
 
-static void compare(void)
-{
+static void compare(void) {
 	for (uint32_t i = 0; i < ENTRIES; i++) {
 		const struct capability *cap = cap_find(&table, i / SLOTS, i % SLOTS);
 		CHECK_EQ(cap != NULL, model[i].serial != 0);
-		if (!cap || !model[i].serial)
-			continue;
+		if (!cap || !model[i].serial) continue;
 		CHECK_EQ(cap->rights, model[i].rights);
 		CHECK_EQ(cap->granted, model[i].granted);
 		CHECK_EQ(cap->parent == CAP_NONE, model[i].parent == 0);
-		if (cap->parent != CAP_NONE)
-			CHECK_EQ(model[cap->parent].serial, model[i].parent);
+		if (cap->parent != CAP_NONE) CHECK_EQ(model[cap->parent].serial, model[i].parent);
 	}
 }
 
 /* One random operation among the first few shards, so that their slots do run out. */
-static void step(void)
-{
+static void step(void) {
 	uint32_t shard = (uint32_t)rand() % 5, from = (uint32_t)rand() % (5 * SLOTS);
 	uint8_t rights = (uint8_t)(rand() & ALL);
 	int operation = rand() % 8, wanted;
@@ -246,8 +222,7 @@ static void step(void)
 	if (operation == 0) {
 		wanted = model_free_slot(shard, false);
 		CHECK_EQ(own(shard, 7, rights), wanted);
-		if (wanted >= 0)
-			model_insert(entry(shard, wanted), 0, rights, false);
+		if (wanted >= 0) model_insert(entry(shard, wanted), 0, rights, false);
 	} else if (operation < 6 && model[from].serial) {
 		wanted = model_free_slot(shard, true);
 		CHECK_EQ(cap_copy(&table, from, shard, rights), wanted);
@@ -258,8 +233,7 @@ static void step(void)
 	}
 }
 
-TEST(random_operations)
-{
+TEST(random_operations) {
 	int steps = getenv("TEST_FULL") && *getenv("TEST_FULL") ? 200000 : 10000;
 
 	for (int seed = 1; seed <= 5; seed++) {
@@ -269,14 +243,12 @@ TEST(random_operations)
 		next_serial = 0;
 		for (int i = 0; i < steps && !check_failures; i++) {
 			step();
-			if (i % 16 == 0)
-				compare();
+			if (i % 16 == 0) compare();
 		}
 	}
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(handles_count_from_zero);
 	RUN(handles_that_name_nothing);
 	RUN(others_fill_at_most_half);

@@ -44,9 +44,6 @@ static int check_failed_tests;
 	} while (0)
 
 /* Returns what main() returns: 0 when every test passed. */
-static inline int check_result(void)
-{
-	return check_failed_tests ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+static inline int check_result(void) { return check_failed_tests ? EXIT_FAILURE : EXIT_SUCCESS; }
 
 #endif

@@ -27,8 +27,7 @@ struct image {
 
 static struct image image;
 
-static void make_image(void)
-{
+static void make_image(void) {
 	memset(&image, 0, sizeof(image));
 	image.header = (struct elf_header){
 		.ident = { 0x7F, 'E', 'L', 'F', 2, 1, 1 },
@@ -46,10 +45,7 @@ static void make_image(void)
 	};
 }
 
-static const char *check(void)
-{
-	return elf_check(&image, sizeof(image), LOW, HIGH);
-}
+static const char *check(void) { return elf_check(&image, sizeof(image), LOW, HIGH); }
 
 /* Checks that the image is refused with words that contain `text`, and makes it good again. */
 #define REFUSED(text)                                                   \
@@ -59,15 +55,13 @@ static const char *check(void)
 		make_image();                                           \
 	} while (0)
 
-TEST(good)
-{
+TEST(good) {
 	make_image();
 	CHECK(check() == NULL);
 	CHECK(elf_program(&image, 2)->paddr == DATA_AT);
 }
 
-TEST(kind)
-{
+TEST(kind) {
 	make_image();
 	image.header.ident[1] = 'e';
 	REFUSED("no ELF");
@@ -81,8 +75,7 @@ TEST(kind)
 	REFUSED("executable");
 }
 
-TEST(program_table)
-{
+TEST(program_table) {
 	make_image();
 	image.header.phnum = 0;
 	REFUSED("no program headers");
@@ -98,8 +91,7 @@ TEST(program_table)
 	REFUSED("beyond its end");
 }
 
-TEST(segments)
-{
+TEST(segments) {
 	make_image();
 	image.program[0].offset = sizeof(image) - TEXT_SIZE + 1;
 	REFUSED("beyond its end");
@@ -119,8 +111,7 @@ TEST(segments)
 	CHECK(check() == NULL);
 }
 
-TEST(overlap)
-{
+TEST(overlap) {
 	make_image();
 	image.program[2].paddr = TEXT_AT + TEXT_SIZE - 1;
 	REFUSED("same memory");
@@ -130,8 +121,7 @@ TEST(overlap)
 	CHECK(check() == NULL);
 }
 
-TEST(entry)
-{
+TEST(entry) {
 	make_image();
 	image.header.entry = TEXT_AT + TEXT_SIZE;
 	REFUSED("entry point");
@@ -143,8 +133,7 @@ TEST(entry)
 	REFUSED("entry point");
 }
 
-TEST(every_length)
-{
+TEST(every_length) {
 	make_image();
 	/* The copy has exactly `size` bytes, so that the sanitizer sees a read beyond them. */
 	for (size_t size = 0; size < sizeof(image); size++) {
@@ -155,15 +144,13 @@ TEST(every_length)
 	}
 }
 
-TEST(every_byte)
-{
+TEST(every_byte) {
 	/* Whatever one byte of the headers becomes, the check ends and accepts only what stays inside its memory. */
 	for (size_t at = 0; at < offsetof(struct image, text); at++) {
 		for (unsigned value = 0; value < 256; value++) {
 			make_image();
 			((uint8_t *)&image)[at] = (uint8_t)value;
-			if (check())
-				continue;
+			if (check()) continue;
 			for (unsigned i = 0; i < image.header.phnum; i++) {
 				const struct elf_program_header *p = elf_program(&image, i);
 				if (p->type == ELF_PT_LOAD)
@@ -174,8 +161,7 @@ TEST(every_byte)
 	}
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(good);
 	RUN(kind);
 	RUN(program_table);

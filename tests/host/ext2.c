@@ -27,13 +27,11 @@ static char long_path[256]; /* 255 bytes, the longest that is allowed */
 void preempt_point(void);
 
 /* Nobody else runs here. */
-void preempt_point(void)
-{
+void preempt_point(void) {
 }
 
 /* Runs a shell command and fails the test when the command fails. */
-static void run(const char *command)
-{
+static void run(const char *command) {
 	if (system(command) != 0) {
 		printf("  failed: %s\n", command);
 		check_failures++;
@@ -41,8 +39,7 @@ static void run(const char *command)
 }
 
 /* Replaces `image` by the bytes of a file. */
-static void load_image(const char *name)
-{
+static void load_image(const char *name) {
 	struct stat st = {0};
 	int fd = open(name, O_RDONLY);
 	CHECK(fd >= 0 && fstat(fd, &st) == 0);
@@ -54,8 +51,7 @@ static void load_image(const char *name)
 }
 
 /* Writes `len` bytes of a pattern, different at each offset, at `offset` of a file. */
-static void write_pattern(const char *name, uint64_t offset, size_t len)
-{
+static void write_pattern(const char *name, uint64_t offset, size_t len) {
 	int fd = open(name, O_WRONLY | O_CREAT, 0644);
 	uint8_t *buf = malloc(len + 1);
 	for (size_t i = 0; i < len; i++)
@@ -66,8 +62,7 @@ static void write_pattern(const char *name, uint64_t offset, size_t len)
 }
 
 /* Returns block numbers at every boundary of the pointer tree for that block size; *count is their number. */
-static const uint64_t *boundaries(uint64_t block_size, int *count)
-{
+static const uint64_t *boundaries(uint64_t block_size, int *count) {
 	static uint64_t list[16];
 	uint64_t p = block_size / 4, n = 0;
 	list[n++] = 0;
@@ -86,8 +81,7 @@ static const uint64_t *boundaries(uint64_t block_size, int *count)
 }
 
 /* Makes the directory `tree` with everything that the tests look for. */
-static void make_tree(uint64_t block_size)
-{
+static void make_tree(uint64_t block_size) {
 	int count;
 	const uint64_t *at = boundaries(block_size, &count);
 	run("rm -rf tree && mkdir -p tree/etc tree/a/b/c/d tree/many tree/empty-dir && printf hello > tree/hello.txt"
@@ -109,8 +103,7 @@ static void make_tree(uint64_t block_size)
 }
 
 /* Makes `tree` and an image of it, loads and mounts it. */
-static struct ext2 make_image(int block_size, const char *options)
-{
+static struct ext2 make_image(int block_size, const char *options) {
 	char command[300];
 	struct ext2 fs = {0};
 	make_tree((uint64_t)block_size);
@@ -124,15 +117,13 @@ static struct ext2 make_image(int block_size, const char *options)
 	return fs;
 }
 
-static int lookup(const struct ext2 *fs, const char *path)
-{
+static int lookup(const struct ext2 *fs, const char *path) {
 	struct ext2_file file;
 	return ext2_lookup(fs, path, strlen(path), &file);
 }
 
 /* Compares `len` bytes from `offset` of a file with the host's copy, read in pieces of `piece` bytes. */
-static void compare(const struct ext2 *fs, const char *path, uint64_t offset, uint64_t len, size_t piece)
-{
+static void compare(const struct ext2 *fs, const char *path, uint64_t offset, uint64_t len, size_t piece) {
 	char name[300];
 	struct stat st;
 	struct ext2_file file = {0};
@@ -146,8 +137,7 @@ static void compare(const struct ext2 *fs, const char *path, uint64_t offset, ui
 		memset(got, 0xEE, piece);
 		int64_t n = ext2_read(fs, &file, offset + done, got, piece);
 		CHECK_EQ(n, pread(fd, expected, piece, (off_t)(offset + done)));
-		if (n <= 0 || check_failures)
-			break;
+		if (n <= 0 || check_failures) break;
 		CHECK(memcmp(got, expected, (size_t)n) == 0);
 	}
 	free(got);
@@ -156,8 +146,7 @@ static void compare(const struct ext2 *fs, const char *path, uint64_t offset, ui
 }
 
 /* Every kind of path, every depth of pointers, holes, sizes. */
-static void check_whole_tree(const struct ext2 *fs)
-{
+static void check_whole_tree(const struct ext2 *fs) {
 	uint64_t bs = fs->block_size;
 	static const char *const small[] = {"/hello.txt", "//hello.txt", "/./a/../hello.txt", "/empty",
 		"/etc/coconut.conf", "/a/b/c/d/deep.txt", "/a//b///c/d/./deep.txt"};
@@ -200,8 +189,7 @@ static void check_whole_tree(const struct ext2 *fs)
 	CHECK_EQ(ext2_block(fs, &file, UINT64_MAX), -COCONUT_E_IO);
 }
 
-static void check_refusals(const struct ext2 *fs)
-{
+static void check_refusals(const struct ext2 *fs) {
 	static const struct { int error; const char *paths[11]; } cases[] = {
 		{COCONUT_E_NOENT, {"/nothing", "/hello.tx", "/hello.txt2", "/nothing/hello.txt", "/hello.txt/",
 		"/hello.txt/.",
@@ -226,8 +214,7 @@ static void check_refusals(const struct ext2 *fs)
 	CHECK_EQ(lookup(fs, longer), -COCONUT_E_NOTFILE);
 }
 
-static void check_block_size(int block_size, const char *options)
-{
+static void check_block_size(int block_size, const char *options) {
 	struct ext2 fs = make_image(block_size, options);
 	check_whole_tree(&fs);
 	check_refusals(&fs);
@@ -242,8 +229,7 @@ TEST(revision_0) { check_block_size(1024, "-r 0 -O none"); }
 TEST(journal_present) { check_block_size(1024, "-j"); }
 
 /* e2fsck -D turns the large directory into a hash-indexed one, which has to read as a plain one. */
-TEST(indexed_directory)
-{
+TEST(indexed_directory) {
 	make_image(1024, "");
 	run("e2fsck -fyD img > e2fsck.log 2>&1; test $? -le 1"
 	    " && debugfs -R 'htree_dump /many' img 2>&1 | grep -q 'Root node'");
@@ -255,8 +241,7 @@ TEST(indexed_directory)
 }
 
 /* What changes the meaning of the fields is refused, one feature after the other; what does not is accepted. */
-TEST(features)
-{
+TEST(features) {
 	struct ext2 fs = make_image(1024, "");
 	for (int bit = 0; bit < 32; bit++) {
 		uint8_t *byte = image + 1024 + 96 + bit / 8, saved = *byte;
@@ -280,8 +265,7 @@ TEST(features)
 }
 
 /* A small image, so that every byte of it can be damaged. */
-static void make_small_image(const char *options)
-{
+static void make_small_image(const char *options) {
 	char command[200];
 	run("rm -rf tree && mkdir -p tree/d/e && printf 0123456789 > tree/hello.txt && printf x > tree/d/e/deep"
 	    " && ln -s hello.txt tree/link");
@@ -303,8 +287,7 @@ static const char *const damaged_paths[] = {"/hello.txt", "/sparse", "/d/e/deep"
 
 /* Uses everything on an image of unknown contents. Returns how many calls gave an error. Reading out of the image is
  * caught by the sanitizer, an endless loop by the alarm that main() sets. */
-static int exercise(void)
-{
+static int exercise(void) {
 	static const uint64_t probes[] = {0, 1, 11, 12, 13, 267, 268, 271, 523, 524, 65803, 65804, 65809, 131340,
 		16843020};
 	struct ext2 fs;
@@ -320,8 +303,7 @@ static int exercise(void)
 		error = ext2_lookup(&fs, damaged_paths[i], strlen(damaged_paths[i]), &file);
 		CHECK(error == 0 || error == -COCONUT_E_NOENT || error == -COCONUT_E_NOTFILE || error == -COCONUT_E_IO);
 		errors += error != 0;
-		if (error != 0)
-			continue;
+		if (error != 0) continue;
 		for (size_t j = 0; j < sizeof(probes) / sizeof(probes[0]); j++) {
 			int64_t at = ext2_block(&fs, &file, probes[j]);
 			CHECK(at == -COCONUT_E_IO || (at >= 0 && at % fs.block_size == 0
@@ -336,8 +318,7 @@ static int exercise(void)
 }
 
 /* Every byte of the image takes several wrong values, one after the other. */
-static void damage_every_byte(const char *options)
-{
+static void damage_every_byte(const char *options) {
 	make_small_image(options);
 	int undamaged = exercise(), noticed = 0;
 	CHECK_EQ(undamaged, 3 + 5); /* /link, /d/none, /lost+found/x; the last probe in each of the five files */
@@ -346,8 +327,7 @@ static void damage_every_byte(const char *options)
 		uint8_t saved = image[at], values[] = {0, 0xFF, 0x80, saved ^ 1, saved ^ 4, (uint8_t)(saved + 0x11)};
 		for (size_t i = 0; i < sizeof(values); i++) {
 			image[at] = values[i];
-			if (values[i] != saved)
-				noticed += exercise() != undamaged;
+			if (values[i] != saved) noticed += exercise() != undamaged;
 		}
 		image[at] = saved;
 	}
@@ -360,8 +340,7 @@ TEST(damaged_bytes) { damage_every_byte("-O ^resize_inode"); }
 TEST(damaged_bytes_revision_0) { damage_every_byte("-r 0 -O none"); }
 
 /* Every aligned 32-bit word becomes a number that means something else: a huge one, a metadata block, a cycle. */
-TEST(damaged_words)
-{
+TEST(damaged_words) {
 	make_small_image("-O ^resize_inode");
 	static const uint32_t values[] = {0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 1, 2, 3, 5, 11, 12, 20, 30, 69, 70, 71,
 		0x10000};
@@ -377,8 +356,7 @@ TEST(damaged_words)
 }
 
 /* Many bytes at once, by a generator with a fixed seed, mostly in the blocks that hold metadata. */
-TEST(damaged_at_random)
-{
+TEST(damaged_at_random) {
 	make_small_image("-O ^resize_inode");
 	uint8_t *whole = malloc(image_size);
 	memcpy(whole, image, image_size);
@@ -398,16 +376,14 @@ TEST(damaged_at_random)
 }
 
 /* Returns the byte offset of the inode that has this number, for pointed damage. */
-static uint8_t *inode_of(const struct ext2 *fs, uint32_t number)
-{
+static uint8_t *inode_of(const struct ext2 *fs, uint32_t number) {
 	uint32_t table;
 	memcpy(&table, image + fs->groups_offset + 8, 4);
 	return image + (size_t)table * fs->block_size + (size_t)(number - 1) * fs->inode_size;
 }
 
 /* Damage whose effect is known exactly. */
-TEST(pointed_damage)
-{
+TEST(pointed_damage) {
 	make_small_image("-O ^resize_inode");
 	struct ext2 fs;
 	struct ext2_file file;
@@ -463,8 +439,7 @@ TEST(pointed_damage)
 }
 
 /* A single indirect block that points to itself as data, and a directory in which ".." leads down again, end. */
-TEST(cycles)
-{
+TEST(cycles) {
 	make_small_image("-O ^resize_inode");
 	struct ext2 fs;
 	struct ext2_file file;
@@ -489,16 +464,14 @@ TEST(cycles)
 		    && memcmp(image + at + 24 + 8, "e\0\0\0", 4) == 0)
 			d = image + at;
 	CHECK(d != NULL);
-	if (d == NULL)
-		return;
+	if (d == NULL) return;
 	memcpy(d + 24, d, 4);
 	CHECK_EQ(lookup(&fs, "/d/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e/e"), -COCONUT_E_NOTFILE);
 	CHECK_EQ(lookup(&fs, "/d/e/e/e/deep"), -COCONUT_E_NOENT);
 }
 
 /* An image that ends early is refused at the mount, wherever it ends. */
-TEST(truncated)
-{
+TEST(truncated) {
 	make_small_image("-O ^resize_inode");
 	struct ext2 fs;
 	for (size_t len = 0; len < image_size; len += len < 2200 ? 1 : 97) {
@@ -511,10 +484,8 @@ TEST(truncated)
 	CHECK_EQ(ext2_mount(&fs, image, image_size), 0);
 }
 
-int main(int argc, char **argv)
-{
-	if (argc < 2 || chdir(argv[1]) != 0)
-		return EXIT_FAILURE;
+int main(int argc, char **argv) {
+	if (argc < 2 || chdir(argv[1]) != 0) return EXIT_FAILURE;
 	alarm(600);
 	long_path[0] = '/';
 	memset(long_path + 1, 'n', 254);

@@ -16,20 +16,15 @@ static unsigned char memory[SIZE] __attribute__((aligned(64)));
 static unsigned char before[SIZE];
 static struct gpu gpu;
 
-static int full(void)
-{
-	return getenv("TEST_FULL") && *getenv("TEST_FULL");
-}
+static int full(void) { return getenv("TEST_FULL") && *getenv("TEST_FULL"); }
 
-static void start(void)
-{
+static void start(void) {
 	memset(memory, 0, SIZE);
 	gpu_init(&gpu, memory, SIZE, UNITS);
 }
 
 /* Allocates a matrix of random numbers. Returns its offset. */
-static uint64_t matrix(enum vram_type type, uint32_t rows, uint32_t columns)
-{
+static uint64_t matrix(enum vram_type type, uint32_t rows, uint32_t columns) {
 	int64_t offset = vram_alloc(&gpu.vram, type, (uint64_t)rows * columns * 4, 4);
 
 	CHECK(offset >= 0);
@@ -40,8 +35,7 @@ static uint64_t matrix(enum vram_type type, uint32_t rows, uint32_t columns)
 
 /* ---- The ring alone ---- */
 
-TEST(fences_count_up)
-{
+TEST(fences_count_up) {
 	struct ring_entry entries[4];
 	struct ring ring;
 	uint64_t command;
@@ -65,8 +59,7 @@ TEST(fences_count_up)
 	CHECK(!ring_next(&ring, &command));
 }
 
-TEST(a_full_ring_refuses)
-{
+TEST(a_full_ring_refuses) {
 	struct ring_entry entries[4];
 	struct ring ring;
 	uint64_t command;
@@ -84,8 +77,7 @@ TEST(a_full_ring_refuses)
 	CHECK_EQ(ring_result(&ring, 2), RING_PENDING);
 }
 
-TEST(a_ring_of_one)
-{
+TEST(a_ring_of_one) {
 	struct ring_entry entry;
 	struct ring ring;
 	uint64_t command;
@@ -101,8 +93,7 @@ TEST(a_ring_of_one)
 }
 
 /* Random submissions and completions beside a model that remembers everything. */
-TEST(random_ring)
-{
+TEST(random_ring) {
 	static int64_t results[200001];
 	struct ring_entry entries[7];
 	struct ring ring;
@@ -116,8 +107,7 @@ TEST(random_ring)
 		if (rand() % 2) {
 			int64_t wanted = submitted - completed == 7 ? -GPU_E_FULL : (int64_t)submitted + 1;
 			CHECK_EQ(ring_submit(&ring, (submitted + 1) * 3), wanted);
-			if (wanted > 0)
-				results[++submitted] = RING_PENDING;
+			if (wanted > 0) results[++submitted] = RING_PENDING;
 		} else {
 			CHECK_EQ(ring_next(&ring, &command), completed < submitted);
 			if (completed < submitted) {
@@ -138,8 +128,7 @@ TEST(random_ring)
 /* ---- Single commands ---- */
 
 /* Puts a command with a right checksum into a sealed buffer. Returns the buffer's offset. */
-static uint64_t sealed(struct gpu_command command)
-{
+static uint64_t sealed(struct gpu_command command) {
 	int64_t buffer = vram_alloc(&gpu.vram, VRAM_COMMANDS, sizeof(command), 64);
 
 	command.checksum = gpu_checksum(&command);
@@ -150,8 +139,7 @@ static uint64_t sealed(struct gpu_command command)
 }
 
 /* Submits what is in a buffer and lets a unit take it. Returns the result of its fence. */
-static int64_t run_buffer(uint64_t buffer)
-{
+static int64_t run_buffer(uint64_t buffer) {
 	int64_t fence = gpu_submit(&gpu, buffer);
 
 	CHECK(fence > 0);
@@ -161,8 +149,7 @@ static int64_t run_buffer(uint64_t buffer)
 }
 
 /* Runs one command that has to be refused, and checks that it has changed nothing at all in VRAM. */
-static void refused(struct gpu_command command, int error)
-{
+static void refused(struct gpu_command command, int error) {
 	uint64_t buffer = sealed(command);
 
 	memcpy(before, memory, SIZE);
@@ -173,15 +160,13 @@ static void refused(struct gpu_command command, int error)
 
 /* Returns a command over the whole of its target. */
 static struct gpu_command whole(enum gpu_operation operation, uint64_t target, uint64_t left, uint64_t right,
-				uint32_t rows, uint32_t inner, uint32_t columns)
-{
+				uint32_t rows, uint32_t inner, uint32_t columns) {
 	return (struct gpu_command){ .operation = operation, .value = 2.5f, .target = target, .left = left,
 		.right = right, .rows = rows, .columns = columns, .inner = inner,
 		.tile_rows = rows, .tile_columns = columns };
 }
 
-TEST(fill_and_copy_a_tile)
-{
+TEST(fill_and_copy_a_tile) {
 	uint64_t a, b;
 	struct gpu_command command;
 
@@ -202,8 +187,7 @@ TEST(fill_and_copy_a_tile)
 		}
 }
 
-TEST(every_flipped_bit_is_noticed)
-{
+TEST(every_flipped_bit_is_noticed) {
 	uint64_t target, buffer;
 	struct gpu_command command;
 
@@ -221,8 +205,7 @@ TEST(every_flipped_bit_is_noticed)
 	CHECK_EQ(run_buffer(buffer), 0);
 }
 
-TEST(zeros_and_garbage_are_no_commands)
-{
+TEST(zeros_and_garbage_are_no_commands) {
 	int64_t buffer;
 	uint64_t garbage[8];
 
@@ -238,8 +221,7 @@ TEST(zeros_and_garbage_are_no_commands)
 	CHECK_EQ(run_buffer((uint64_t)buffer + 32), -GPU_E_CHECKSUM);
 }
 
-TEST(impossible_shapes)
-{
+TEST(impossible_shapes) {
 	static const uint32_t big[] = { GPU_DIMENSION_MAX + 1, 0x40000000, 0x80000000, UINT32_MAX };
 	uint64_t a, b, c;
 	struct gpu_command good, bad;
@@ -271,8 +253,7 @@ TEST(impossible_shapes)
 	refused((bad = good, bad.rows = bad.columns = bad.inner = GPU_DIMENSION_MAX, bad), GPU_E_RANGE);
 }
 
-TEST(operands_out_of_bounds)
-{
+TEST(operands_out_of_bounds) {
 	static const uint64_t offsets[] = { SIZE, SIZE - 4, 1ull << 32, 1ull << 63, UINT64_MAX - 3 };
 	uint64_t a, b, c;
 	struct gpu_command good, bad;
@@ -301,8 +282,7 @@ TEST(operands_out_of_bounds)
 	CHECK_EQ(run_buffer(sealed((bad = good, bad.right = a, bad))), 0); /* both sources may be the same */
 }
 
-TEST(types_of_operands)
-{
+TEST(types_of_operands) {
 	for (enum vram_type type = VRAM_WEIGHTS; type < VRAM_TYPES; type++) {
 		int may_read = type != VRAM_COMMANDS, may_write = may_read && type != VRAM_WEIGHTS;
 		uint64_t other, mine;
@@ -319,8 +299,7 @@ TEST(types_of_operands)
 	}
 }
 
-TEST(a_command_cannot_write_commands)
-{
+TEST(a_command_cannot_write_commands) {
 	uint64_t target, buffer;
 
 	start();
@@ -330,8 +309,7 @@ TEST(a_command_cannot_write_commands)
 	CHECK_EQ(run_buffer(buffer), 0);
 }
 
-TEST(only_sealed_buffers_are_submitted)
-{
+TEST(only_sealed_buffers_are_submitted) {
 	struct gpu_command command;
 	int64_t buffer, fence;
 	uint64_t target;
@@ -356,8 +334,7 @@ TEST(only_sealed_buffers_are_submitted)
 	CHECK_EQ(gpu_step(&gpu), 0);
 }
 
-TEST(a_full_ring_of_commands)
-{
+TEST(a_full_ring_of_commands) {
 	struct gpu_command command;
 	uint64_t target, buffer;
 
@@ -377,8 +354,7 @@ TEST(a_full_ring_of_commands)
 /* ---- Whole matrices ---- */
 
 /* Multiplies two random matrices on the units and checks every number. */
-static void multiply(uint32_t rows, uint32_t inner, uint32_t columns)
-{
+static void multiply(uint32_t rows, uint32_t inner, uint32_t columns) {
 	uint64_t a, b, c, tiles = ((rows + GPU_TILE - 1) / GPU_TILE) * (uint64_t)((columns + GPU_TILE - 1) / GPU_TILE);
 	const float *left, *right, *product;
 	struct gpu_command command;
@@ -403,8 +379,7 @@ static void multiply(uint32_t rows, uint32_t inner, uint32_t columns)
 	CHECK_EQ(gpu.vram.count, 3 + (gpu.vram.regions[3].type == VRAM_FREE)); /* no command buffer is left behind */
 }
 
-TEST(products_of_all_shapes)
-{
+TEST(products_of_all_shapes) {
 	static const uint32_t sizes[] = { 1, 2, 15, 16, 17, 31, 33, 64 };
 	size_t n = sizeof(sizes) / sizeof(*sizes);
 
@@ -418,8 +393,7 @@ TEST(products_of_all_shapes)
 		multiply(1 + (uint32_t)rand() % 150, 1 + (uint32_t)rand() % 150, 1 + (uint32_t)rand() % 150);
 }
 
-TEST(units_share_the_work)
-{
+TEST(units_share_the_work) {
 	uint64_t total = 0;
 
 	multiply(160, 4, 96); /* 60 tiles */
@@ -430,8 +404,7 @@ TEST(units_share_the_work)
 	CHECK_EQ(total, 60);
 }
 
-TEST(large_commands_fail_whole)
-{
+TEST(large_commands_fail_whole) {
 	static const uint32_t sizes[] = { 0, UINT32_MAX, GPU_DIMENSION_MAX, GPU_DIMENSION_MAX + 1 };
 	struct gpu_command command;
 	uint64_t c;
@@ -453,8 +426,7 @@ TEST(large_commands_fail_whole)
 	CHECK_EQ(gpu.vram.count, 2);
 }
 
-TEST(no_room_for_commands)
-{
+TEST(no_room_for_commands) {
 	struct gpu_command command;
 	uint64_t c;
 
@@ -465,8 +437,7 @@ TEST(no_room_for_commands)
 	CHECK_EQ(gpu.ring.submitted, 0);
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(fences_count_up);
 	RUN(a_full_ring_refuses);
 	RUN(a_ring_of_one);

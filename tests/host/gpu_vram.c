@@ -18,28 +18,21 @@ static struct vram_region regions[LIMIT];
 static struct vram vram;
 
 /* Begins with an empty partition full of garbage. */
-static void start(void)
-{
+static void start(void) {
 	memset(memory, 0xA5, SIZE);
 	vram_init(&vram, memory, SIZE, regions, LIMIT);
 }
 
-static int64_t take(enum vram_type type, uint64_t size)
-{
-	return vram_alloc(&vram, type, size, 1);
-}
+static int64_t take(enum vram_type type, uint64_t size) { return vram_alloc(&vram, type, size, 1); }
 
 /* Returns whether all of a range has one value. */
-static int filled(uint64_t offset, uint64_t size, int value)
-{
+static int filled(uint64_t offset, uint64_t size, int value) {
 	for (uint64_t i = 0; i < size; i++)
-		if (memory[offset + i] != value)
-			return 0;
+		if (memory[offset + i] != value) return 0;
 	return 1;
 }
 
-static int reach(uint64_t offset, uint64_t size, unsigned access)
-{
+static int reach(uint64_t offset, uint64_t size, unsigned access) {
 	void *where = NULL;
 	int error = vram_reach(&vram, offset, size, access, &where);
 
@@ -47,8 +40,7 @@ static int reach(uint64_t offset, uint64_t size, unsigned access)
 	return error;
 }
 
-TEST(wrong_requests)
-{
+TEST(wrong_requests) {
 	static const uint64_t odd_alignments[] = { 0, 3, 6, 12, 4095, UINT64_MAX };
 
 	start();
@@ -67,8 +59,7 @@ TEST(wrong_requests)
 	CHECK(filled(0, SIZE, 0xA5));
 }
 
-TEST(a_whole_partition)
-{
+TEST(a_whole_partition) {
 	start();
 	CHECK_EQ(take(VRAM_WEIGHTS, SIZE), 0);
 	CHECK_EQ(take(VRAM_SCRATCH, 1), -GPU_E_SPACE);
@@ -78,8 +69,7 @@ TEST(a_whole_partition)
 	CHECK_EQ(take(VRAM_SCRATCH, SIZE), 0);
 }
 
-TEST(alignment)
-{
+TEST(alignment) {
 	start();
 	CHECK_EQ(take(VRAM_SCRATCH, 1), 0);
 	for (uint64_t alignment = 1; alignment <= SIZE / 2; alignment *= 2) {
@@ -93,8 +83,7 @@ TEST(alignment)
 	CHECK_EQ(vram_alloc(&vram, VRAM_SCRATCH, 1, SIZE / 2), -GPU_E_SPACE);
 }
 
-TEST(the_smallest_hole_that_fits)
-{
+TEST(the_smallest_hole_that_fits) {
 	start();
 	CHECK_EQ(take(VRAM_SCRATCH, 300), 0);
 	CHECK_EQ(take(VRAM_SCRATCH, 10), 300);
@@ -111,8 +100,7 @@ TEST(the_smallest_hole_that_fits)
 	CHECK_EQ(take(VRAM_SCRATCH, 3000), 530);
 }
 
-TEST(free_neighbours_merge)
-{
+TEST(free_neighbours_merge) {
 	static const int orders[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
 
 	for (size_t i = 0; i < sizeof(orders) / sizeof(*orders); i++) {
@@ -126,8 +114,7 @@ TEST(free_neighbours_merge)
 	}
 }
 
-TEST(a_full_table_changes_nothing)
-{
+TEST(a_full_table_changes_nothing) {
 	start();
 	for (int i = 0; i < LIMIT - 1; i++)
 		CHECK_EQ(take(VRAM_SCRATCH, 1), i);
@@ -139,8 +126,7 @@ TEST(a_full_table_changes_nothing)
 	CHECK_EQ(take(VRAM_SCRATCH, 1), 3);
 }
 
-TEST(freed_memory_is_zero)
-{
+TEST(freed_memory_is_zero) {
 	for (enum vram_type type = VRAM_WEIGHTS; type < VRAM_TYPES; type++) {
 		start();
 		CHECK_EQ(take(VRAM_SCRATCH, 64), 0);
@@ -153,15 +139,13 @@ TEST(freed_memory_is_zero)
 	}
 }
 
-TEST(activations_begin_with_zeros)
-{
+TEST(activations_begin_with_zeros) {
 	start();
 	CHECK_EQ(take(VRAM_ACTIVATIONS, 100), 0);
 	CHECK(filled(0, 100, 0) && filled(100, SIZE - 100, 0xA5));
 }
 
-TEST(ranges_end_where_regions_end)
-{
+TEST(ranges_end_where_regions_end) {
 	start();
 	CHECK_EQ(take(VRAM_SCRATCH, 100), 0);
 	CHECK_EQ(take(VRAM_SCRATCH, 100), 100);
@@ -180,8 +164,7 @@ TEST(ranges_end_where_regions_end)
 }
 
 /* Returns the accesses that a region allows, one bit each. */
-static unsigned accesses(uint64_t offset)
-{
+static unsigned accesses(uint64_t offset) {
 	unsigned allowed = 0;
 
 	for (unsigned access = 1; access <= VRAM_UPLOAD; access *= 2)
@@ -189,8 +172,7 @@ static unsigned accesses(uint64_t offset)
 	return allowed;
 }
 
-TEST(never_writable_and_executable)
-{
+TEST(never_writable_and_executable) {
 	for (enum vram_type type = VRAM_WEIGHTS; type < VRAM_TYPES; type++) {
 		start();
 		CHECK_EQ(take(type, 64), 0);
@@ -201,8 +183,7 @@ TEST(never_writable_and_executable)
 	}
 }
 
-TEST(sealed_until_freed)
-{
+TEST(sealed_until_freed) {
 	start();
 	CHECK_EQ(take(VRAM_COMMANDS, 64), 0);
 	CHECK_EQ(reach(0, 64, VRAM_EXECUTE), -GPU_E_UNSEALED);
@@ -232,8 +213,7 @@ static struct {
 static int allocations;
 
 /* Returns the number of free bytes from `offset` on. */
-static uint64_t free_run(uint64_t offset)
-{
+static uint64_t free_run(uint64_t offset) {
 	uint64_t length = 0;
 
 	while (offset + length < SIZE && !owner[offset + length])
@@ -242,15 +222,13 @@ static uint64_t free_run(uint64_t offset)
 }
 
 /* Returns where the allocator has to put an allocation, or -1. Goes through all holes byte by byte. */
-static int64_t model_place(uint64_t size, uint64_t alignment)
-{
+static int64_t model_place(uint64_t size, uint64_t alignment) {
 	uint64_t best_hole = UINT64_MAX;
 	int64_t best = -1;
 
 	for (uint64_t hole = 0; hole < SIZE; hole++) {
 		uint64_t length = free_run(hole), at = hole;
-		if (!length)
-			continue;
+		if (!length) continue;
 		while (at % alignment)
 			at++;
 		if (at + size <= hole + length && length < best_hole) {
@@ -262,8 +240,7 @@ static int64_t model_place(uint64_t size, uint64_t alignment)
 	return best;
 }
 
-static void random_alloc(void)
-{
+static void random_alloc(void) {
 	enum vram_type type = 1 + (enum vram_type)(rand() % (VRAM_TYPES - 1));
 	uint64_t size = 1 + (uint64_t)rand() % (rand() % 4 ? 200 : 1500), alignment = 1ull << rand() % 9;
 	int64_t wanted = model_place(size, alignment), got = vram_alloc(&vram, type, size, alignment);
@@ -273,8 +250,7 @@ static void random_alloc(void)
 		return;
 	}
 	CHECK_EQ(got, wanted < 0 ? -GPU_E_SPACE : wanted);
-	if (got < 0 || got != wanted)
-		return;
+	if (got < 0 || got != wanted) return;
 	CHECK(type != VRAM_ACTIVATIONS || filled((uint64_t)got, size, 0));
 	allocations++;
 	for (uint64_t i = 0; i < size; i++)
@@ -287,8 +263,7 @@ static void random_alloc(void)
 	allocation[allocations].sealed = 0;
 }
 
-static void random_free(void)
-{
+static void random_free(void) {
 	uint64_t offset = (uint64_t)rand() % SIZE;
 	int number = owner[offset];
 
@@ -306,25 +281,21 @@ static void random_free(void)
 	allocation[number].live = 0;
 }
 
-static void random_seal(void)
-{
+static void random_seal(void) {
 	uint64_t offset = (uint64_t)rand() % SIZE;
 	int number = owner[offset], wanted = -GPU_E_REGION;
 
 	if (number) {
 		offset = allocation[number].offset;
 		wanted = allocation[number].sealed ? -GPU_E_SEALED : 0;
-		if (allocation[number].type != VRAM_COMMANDS)
-			wanted = -GPU_E_ACCESS;
+		if (allocation[number].type != VRAM_COMMANDS) wanted = -GPU_E_ACCESS;
 	}
 	CHECK_EQ(vram_seal(&vram, offset), wanted);
-	if (!wanted)
-		allocation[number].sealed = 1;
+	if (!wanted) allocation[number].sealed = 1;
 }
 
 /* Asks for a random range, and compares only whether it may be reached. */
-static void random_reach(void)
-{
+static void random_reach(void) {
 	static const unsigned allowed[VRAM_TYPES] = { 0, VRAM_READ | VRAM_UPLOAD, VRAM_READ | VRAM_WRITE | VRAM_UPLOAD,
 		VRAM_READ | VRAM_WRITE | VRAM_UPLOAD, VRAM_READ | VRAM_WRITE | VRAM_UPLOAD, VRAM_UPLOAD };
 	uint64_t offset = (uint64_t)rand() % SIZE, size = 1 + (uint64_t)rand() % 64;
@@ -337,8 +308,7 @@ static void random_reach(void)
 }
 
 /* Compares the table of regions with the model byte by byte. */
-static void compare(void)
-{
+static void compare(void) {
 	uint64_t at = 0;
 
 	for (uint32_t i = 0; i < vram.count; i++) {
@@ -353,8 +323,7 @@ static void compare(void)
 	CHECK_EQ(at, SIZE);
 }
 
-TEST(random_operations)
-{
+TEST(random_operations) {
 	int steps = getenv("TEST_FULL") && *getenv("TEST_FULL") ? 100000 : 20000;
 
 	for (int seed = 1; seed <= 3; seed++) {
@@ -373,14 +342,12 @@ TEST(random_operations)
 				random_seal();
 			else
 				random_reach();
-			if (i % 16 == 0)
-				compare();
+			if (i % 16 == 0) compare();
 		}
 	}
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(wrong_requests);
 	RUN(a_whole_partition);
 	RUN(alignment);

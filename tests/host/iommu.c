@@ -27,11 +27,9 @@ static int frames_left; /* until frame_alloc fails */
 static jmp_buf unanswered;
 static uint32_t fake_registers[1024];
 
-int frame_alloc(struct shard *owner, uint64_t *phys)
-{
+int frame_alloc(struct shard *owner, uint64_t *phys) {
 	(void)owner;
-	if (frames_left-- <= 0)
-		return -COCONUT_E_NOMEM;
+	if (frames_left-- <= 0) return -COCONUT_E_NOMEM;
 	for (int i = 1; i < FRAMES; i++)
 		if (!taken[i]) {
 			taken[i] = true;
@@ -42,15 +40,13 @@ int frame_alloc(struct shard *owner, uint64_t *phys)
 	return -COCONUT_E_NOMEM;
 }
 
-void frame_free(struct shard *owner, uint64_t phys)
-{
+void frame_free(struct shard *owner, uint64_t phys) {
 	(void)owner;
 	CHECK(taken[phys / PAGE_SIZE]);
 	taken[phys / PAGE_SIZE] = false;
 }
 
-void panic(const char *template, ...)
-{
+void panic(const char *template, ...) {
 	CHECK(strstr(template, "does not carry out invalidations") != NULL);
 	longjmp(unanswered, 1);
 }
@@ -60,8 +56,7 @@ void panic(const char *template, ...)
 static struct pci_device device = {.bus = 0, .dev = 3, .fn = 1};
 
 /* Starts over: one empty domain, number 0, with tables of that many levels, and an empty queue. */
-static void reset(int table_levels)
-{
+static void reset(int table_levels) {
 	uint64_t phys;
 
 	memset(taken, 0, sizeof(taken));
@@ -78,27 +73,22 @@ static void reset(int table_levels)
 }
 
 /* Unmaps page by page; no invalidation is answered. */
-static void unmap(uint64_t iova, uint64_t pages)
-{
+static void unmap(uint64_t iova, uint64_t pages) {
 	for (volatile uint64_t i = 0; i < pages; i++)
-		if (!setjmp(unanswered))
-			iommu_unmap(0, iova + i * PAGE_SIZE, 1);
+		if (!setjmp(unanswered)) iommu_unmap(0, iova + i * PAGE_SIZE, 1);
 }
 
 /* Maps; when that fails, what was mapped before is taken away, which needs an invalidation too. Returns its result. */
-static int map(uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write)
-{
+static int map(uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write) {
 	return setjmp(unanswered) ? -COCONUT_E_NOMEM : iommu_map(0, iova, phys, pages, read, write);
 }
 
 /* Translates as the hardware does (3.6). Returns the last entry, 0 when the walk ends before. */
-static uint64_t walk(uint64_t iova)
-{
+static uint64_t walk(uint64_t iova) {
 	uint64_t entry = domains[0].root | 3;
 
 	for (int shift = levels == 3 ? 30 : 39; shift >= 12; shift -= 9) {
-		if (!(entry & 3))
-			return 0;
+		if (!(entry & 3)) return 0;
 		memcpy(&entry, arena + (entry & ~0xFFFUL) + (iova >> shift & 511) * 8, 8);
 	}
 	return entry & 3 ? entry : 0;
@@ -106,8 +96,7 @@ static uint64_t walk(uint64_t iova)
 
 /* ---- The tests ---- */
 
-TEST(mapping)
-{
+TEST(mapping) {
 	static const uint64_t places[] = {0, 0x10000, 0x1FF000, 0x200000, 0x3FFFF000, 0x7FFFFFF000};
 
 	for (int table_levels = 3; table_levels <= 4; table_levels++) {
@@ -127,8 +116,7 @@ TEST(mapping)
 }
 
 /* Random mappings of several pages, compared page by page with a plain list of what should be there. */
-TEST(mapping_random)
-{
+TEST(mapping_random) {
 	enum { PAGES = 1200 };
 	static uint64_t model[PAGES];
 	uint64_t state = 88172645463325252u;
@@ -157,8 +145,7 @@ TEST(mapping_random)
 	}
 }
 
-TEST(mapping_refused)
-{
+TEST(mapping_refused) {
 	for (int table_levels = 3; table_levels <= 4; table_levels++) {
 		uint64_t limit = table_levels == 3 ? 1UL << 39 : 1UL << 48;
 		reset(table_levels);
@@ -180,8 +167,7 @@ TEST(mapping_refused)
 }
 
 /* With memory for any number of tables that is too small, nothing stays mapped, and what was there stays. */
-TEST(no_memory)
-{
+TEST(no_memory) {
 	uint64_t at = 0x3FFFF000; /* two pages that share no table but the topmost */
 
 	for (int have = 0; have < 4; have++) {
@@ -208,8 +194,7 @@ TEST(no_memory)
 	CHECK_EQ(walk(at), 0x8001);
 }
 
-TEST(descriptors)
-{
+TEST(descriptors) {
 	reset(3);
 	CHECK_EQ(map(0x12345000, 0x9000, 1, true, true), 0);
 	unmap(0x12345000, 1);
@@ -226,11 +211,9 @@ TEST(descriptors)
 	unmap(0x10000, 1);
 	CHECK_EQ(queue[4], 2 | 3 << 4 | 3 << 6 | 1UL << 16);
 
-	if (!setjmp(unanswered))
-		invalidate_domain(0);
+	if (!setjmp(unanswered)) invalidate_domain(0);
 	CHECK_EQ(queue[8], 1 | 3 << 4 | 1UL << 16 | 0x19UL << 32); /* context of the device 00:03.1 (6.5.2.1) */
-	if (!setjmp(unanswered))
-		invalidate_translations(DROP_DOMAIN, 0, 0);
+	if (!setjmp(unanswered)) invalidate_translations(DROP_DOMAIN, 0, 0);
 	CHECK_EQ(queue[12], 2 | 2 << 4 | 3 << 6 | 1UL << 16); /* IOTLB, the whole domain */
 
 	for (int i = 0; i < 300; i++) { /* the tail wraps */
@@ -240,8 +223,7 @@ TEST(descriptors)
 	}
 }
 
-TEST(faults)
-{
+TEST(faults) {
 	struct fault fault = decode_fault(0x20000123, 1UL << 63 | 5UL << 32 | 0x0018);
 
 	CHECK_EQ(fault.source, 0x18);
@@ -262,8 +244,7 @@ TEST(faults)
 	CHECK(strcmp(fault_reason(0x26), fault_reason(0xC)) != 0);
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(mapping);
 	RUN(mapping_random);
 	RUN(mapping_refused);

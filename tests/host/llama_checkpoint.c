@@ -12,8 +12,7 @@
 static const struct shape small = { 8, 12, 2, 2, 1, 10, 5 };
 
 /* Returns the refusal of a file of `size` bytes with this header and zero weights, or NULL. */
-static const char *parse(const struct shape *shape, size_t size, struct checkpoint *model)
-{
+static const char *parse(const struct shape *shape, size_t size, struct checkpoint *model) {
 	char *file = calloc(1, size ? size : 1);
 	const char *defect;
 
@@ -24,13 +23,9 @@ static const char *parse(const struct shape *shape, size_t size, struct checkpoi
 	return defect;
 }
 
-static size_t right_size(const struct shape *shape)
-{
-	return sizeof(*shape) + shape_floats(shape) * sizeof(float);
-}
+static size_t right_size(const struct shape *shape) { return sizeof(*shape) + shape_floats(shape) * sizeof(float); }
 
-TEST(takes_tied_and_separate_classifiers)
-{
+TEST(takes_tied_and_separate_classifiers) {
 	struct shape separate = small;
 	struct checkpoint m;
 
@@ -45,8 +40,7 @@ TEST(takes_tied_and_separate_classifiers)
 	CHECK_EQ(m.vocab_size, 10);
 }
 
-TEST(places_the_arrays_in_the_order_of_the_file)
-{
+TEST(places_the_arrays_in_the_order_of_the_file) {
 	struct checkpoint m;
 	size_t size;
 	char *file = random_checkpoint(&small, &size);
@@ -69,8 +63,7 @@ TEST(places_the_arrays_in_the_order_of_the_file)
 	free(file);
 }
 
-TEST(refuses_every_other_size)
-{
+TEST(refuses_every_other_size) {
 	struct checkpoint m;
 	size_t size = right_size(&small);
 
@@ -82,8 +75,7 @@ TEST(refuses_every_other_size)
 	CHECK(strstr(parse(&small, size + 4, &m), "longer"));
 }
 
-TEST(refuses_absurd_headers_by_name)
-{
+TEST(refuses_absurd_headers_by_name) {
 	static const int absurd[] = { 0, -1, INT_MIN, INT_MAX, INT_MIN + 1, 0x40000000 };
 	static const char *const names[] = {
 		"dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len",
@@ -103,8 +95,7 @@ TEST(refuses_absurd_headers_by_name)
 	}
 }
 
-TEST(refuses_heads_that_do_not_divide)
-{
+TEST(refuses_heads_that_do_not_divide) {
 	struct checkpoint m;
 
 	CHECK(strstr(parse(&(struct shape){ 9, 12, 2, 2, 1, 10, 5 }, 4096, &m), "multiple of n_heads"));
@@ -113,16 +104,14 @@ TEST(refuses_heads_that_do_not_divide)
 }
 
 /* The largest header that is taken promises 2^45 floats and more: the sum must not wrap. */
-TEST(adds_up_the_largest_header_without_overflow)
-{
+TEST(adds_up_the_largest_header_without_overflow) {
 	struct checkpoint m;
 	struct shape largest = { 65536, 65536, 1024, 1, 1, -16777216, 1048576 };
 
 	CHECK(strstr(parse(&largest, 4096, &m), "truncated"));
 }
 
-TEST(survives_random_headers)
-{
+TEST(survives_random_headers) {
 	struct checkpoint m;
 	int taken = 0;
 
@@ -135,8 +124,7 @@ TEST(survives_random_headers)
 	CHECK(taken < 1000);
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(takes_tied_and_separate_classifiers);
 	RUN(places_the_arrays_in_the_order_of_the_file);
 	RUN(refuses_every_other_size);

@@ -10,8 +10,7 @@
 #include "llama_random.h"
 #include "transformer.h"
 
-TEST(options_have_defaults)
-{
+TEST(options_have_defaults) {
 	struct llama_options o;
 
 	CHECK(!llama_options_parse(&o, NULL));
@@ -26,8 +25,7 @@ TEST(options_have_defaults)
 	CHECK(!strcmp(o.prompt, ""));
 }
 
-TEST(options_are_read)
-{
+TEST(options_are_read) {
 	struct llama_options o;
 
 	CHECK(!llama_options_parse(&o, "  steps=0 seed=7  model=/a/b temperature=0.85 topp=1 logits=1 tokenizer=/t "
@@ -44,8 +42,7 @@ TEST(options_are_read)
 	CHECK(!strcmp(o.prompt, ""));
 }
 
-TEST(bad_options_are_named)
-{
+TEST(bad_options_are_named) {
 	static const char *const bad[] = {
 		"steps=", "steps", "steps=1x", "steps=-1", "steps=99999999999999999999", "seed=0", "seed=a", "temperature=-1",
 		"temperature=.", "temperature=1.2.3", "topp=1.01", "topp=x", "topp=0.1234567890123456", "logits=2", "logits",
@@ -72,8 +69,7 @@ struct pair {
 	struct naive_tokenizer *naive_tokenizer;
 };
 
-static void pair_init(struct pair *p, const struct shape *shape)
-{
+static void pair_init(struct pair *p, const struct shape *shape) {
 	int vocab_size = abs(shape->vocab_size);
 	size_t size;
 
@@ -89,8 +85,7 @@ static void pair_init(struct pair *p, const struct shape *shape)
 	p->naive_tokenizer = naive_tokenizer_new(p->words, vocab_size);
 }
 
-static void pair_free(struct pair *p)
-{
+static void pair_free(struct pair *p) {
 	naive_model_free(p->naive_model);
 	naive_tokenizer_free(p->naive_tokenizer);
 	free(p->candidates);
@@ -101,8 +96,7 @@ static void pair_free(struct pair *p)
 }
 
 /* Writes the text of the shards' implementation to `out`. Returns the number of positions. */
-static int write_text(struct pair *p, struct sampler sampler, const char *prompt, int steps, char *out)
-{
+static int write_text(struct pair *p, struct sampler sampler, const char *prompt, int steps, char *out) {
 	struct generation g = { .tokenizer = &p->tokenizer, .sampler = sampler, .candidates = p->candidates };
 	int *tokens = malloc(tokenizer_encode_memory(prompt)), count;
 	struct text piece;
@@ -114,10 +108,8 @@ static int write_text(struct pair *p, struct sampler sampler, const char *prompt
 		float *logits = NULL;
 		transformer_embed(&p->transformer, g.token);
 		transformer_layers(&p->transformer, g.pos);
-		if (generation_needs_logits(&g))
-			logits = transformer_logits(&p->transformer);
-		if (!generation_next(&g, logits, &piece, &byte))
-			break;
+		if (generation_needs_logits(&g)) logits = transformer_logits(&p->transformer);
+		if (!generation_next(&g, logits, &piece, &byte)) break;
 		memcpy(out, piece.start, piece.len);
 		out += piece.len;
 	}
@@ -127,8 +119,7 @@ static int write_text(struct pair *p, struct sampler sampler, const char *prompt
 }
 
 /* Writes the text of the naive reference to `out`. Returns the number of positions. */
-static int write_naive_text(struct pair *p, struct sampler sampler, const char *prompt, int steps, char *out)
-{
+static int write_naive_text(struct pair *p, struct sampler sampler, const char *prompt, int steps, char *out) {
 	struct naive_sampler s = { sampler.temperature, sampler.top_p, sampler.state };
 	int *tokens = malloc((strlen(prompt) + 2) * sizeof(int)), count = naive_encode(p->naive_tokenizer, prompt, tokens);
 	int token = tokens[0], pos = 0;
@@ -139,8 +130,7 @@ static int write_naive_text(struct pair *p, struct sampler sampler, const char *
 		float *logits = naive_forward(p->naive_model, token, pos);
 		int next = pos + 1 < count ? tokens[pos + 1] : naive_sample(&s, logits, p->naive_model->vocab_size);
 		pos++;
-		if (next == 1)
-			break;
+		if (next == 1) break;
 		strcat(out, naive_decode(p->naive_tokenizer, token, next, byte));
 		token = next;
 	}
@@ -148,8 +138,7 @@ static int write_naive_text(struct pair *p, struct sampler sampler, const char *
 	return pos;
 }
 
-TEST(whole_texts_are_the_reference_s)
-{
+TEST(whole_texts_are_the_reference_s) {
 	static const struct shape shapes[] = {
 		{ 64, 172, 3, 8, 4, 512, 48 }, { 48, 170, 2, 8, 2, -320, 40 }, { 30, 77, 2, 5, 5, 310, 33 },
 		{ 12, 9, 2, 6, 3, 400, 25 },
@@ -174,8 +163,7 @@ TEST(whole_texts_are_the_reference_s)
 }
 
 /* The hash is 64-bit FNV-1a over the bytes of the logits, and only of those that were looked at. */
-TEST(the_hash_covers_the_sampled_logits)
-{
+TEST(the_hash_covers_the_sampled_logits) {
 	static const struct shape shape = { 12, 9, 2, 6, 3, 400, 25 };
 	static const int prompt[] = { TOKEN_BOS, 5 };
 	uint64_t expected = 0xCBF29CE484222325ull;
@@ -199,8 +187,7 @@ TEST(the_hash_covers_the_sampled_logits)
 }
 
 /* A text that begins again on a used KV cache is the same: nothing of positions to come is looked at. */
-TEST(a_used_cache_changes_nothing)
-{
+TEST(a_used_cache_changes_nothing) {
 	static const struct shape shape = { 64, 172, 2, 8, 4, 512, 30 };
 	char first[4096], again[4096];
 	struct pair p;
@@ -213,8 +200,7 @@ TEST(a_used_cache_changes_nothing)
 	pair_free(&p);
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(options_have_defaults);
 	RUN(options_are_read);
 	RUN(bad_options_are_named);

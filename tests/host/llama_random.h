@@ -21,15 +21,13 @@ struct shape {
 
 static uint64_t random_state = 0x9E3779B97F4A7C15ull;
 
-static inline uint32_t random_u32(void)
-{
+static inline uint32_t random_u32(void) {
 	random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
 	return (uint32_t)(random_state >> 32);
 }
 
 /* Returns a number around 0 with a standard deviation of about 1: the sum of three uniform ones. */
-static inline float random_float(void)
-{
+static inline float random_float(void) {
 	float sum = 0;
 
 	for (int i = 0; i < 3; i++)
@@ -38,8 +36,7 @@ static inline float random_float(void)
 }
 
 /* Returns the floats of a model of this shape, without its header. */
-static inline size_t shape_floats(const struct shape *shape)
-{
+static inline size_t shape_floats(const struct shape *shape) {
 	struct naive_model m = {
 		.dim = shape->dim, .hidden_dim = shape->hidden_dim, .n_layers = shape->n_layers,
 		.n_heads = shape->n_heads, .n_kv_heads = shape->n_kv_heads, .vocab_size = abs(shape->vocab_size),
@@ -50,8 +47,7 @@ static inline size_t shape_floats(const struct shape *shape)
 }
 
 /* Returns a checkpoint of this shape with random weights, and its size. */
-static inline void *random_checkpoint(const struct shape *shape, size_t *size)
-{
+static inline void *random_checkpoint(const struct shape *shape, size_t *size) {
 	size_t floats = shape_floats(shape), half = (size_t)(shape->dim / shape->n_heads / 2);
 	size_t angles = (size_t)shape->seq_len * half;
 	size_t classifier = shape->vocab_size < 0 ? (size_t)-shape->vocab_size * (size_t)shape->dim : 0;
@@ -78,8 +74,7 @@ static inline void *random_checkpoint(const struct shape *shape, size_t *size)
 
 /* Returns a tokenizer file with `vocab_size` random tokens, and its size: the three special ones, byte tokens if there
  * is room, letters, and merges of them with random scores (equal ones among them). */
-static inline void *random_tokenizer(int vocab_size, size_t *size)
-{
+static inline void *random_tokenizer(int vocab_size, size_t *size) {
 	char text[16], *file = malloc(4 + (size_t)vocab_size * (8 + sizeof(text))), *at = file + 4;
 	int longest = 16, len;
 

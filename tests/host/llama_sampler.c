@@ -12,8 +12,7 @@
 /* Three equal highest ones: top-p has to keep their order. */
 static const float logits[N] = { 1.5f, -0.25f, 2.0f, 2.0f, 0.5f, -3.0f, 1.0f, 2.0f, 0.0f, 1.5f, -1.0f, 0.75f };
 
-TEST(greedy_takes_the_first_of_the_highest)
-{
+TEST(greedy_takes_the_first_of_the_highest) {
 	struct sampler s = { 0, 0.9f, 42 };
 	float copy[N];
 
@@ -23,8 +22,7 @@ TEST(greedy_takes_the_first_of_the_highest)
 	CHECK_EQ(s.state, 42);
 }
 
-TEST(flips_the_coins_of_llama2c)
-{
+TEST(flips_the_coins_of_llama2c) {
 	static const float coins[] = { 0.339085221f, 0.782255828f, 0.790136993f, 0.944042623f, 0.764393628f, 0.835739851f };
 	struct sampler s = { 1, 1, 42 };
 
@@ -32,8 +30,7 @@ TEST(flips_the_coins_of_llama2c)
 		CHECK(sampler_coin(&s) == coins[i]);
 }
 
-TEST(chooses_what_llama2c_chose)
-{
+TEST(chooses_what_llama2c_chose) {
 	static const struct {
 		struct sampler sampler;
 		int tokens[24];
@@ -57,8 +54,7 @@ TEST(chooses_what_llama2c_chose)
 	}
 }
 
-TEST(chooses_what_llama2c_chose_from_many)
-{
+TEST(chooses_what_llama2c_chose_from_many) {
 	static const int tokens[] = {
 		33, 179, 543, 403, 530, 225, 421, 396, 570, 509, 392, 7, 73, 28, 569, 169, 274, 112, 392, 83, 292, 71, 364, 419,
 	};
@@ -77,8 +73,7 @@ TEST(chooses_what_llama2c_chose_from_many)
 	}
 }
 
-TEST(agrees_with_the_reference_on_random_logits)
-{
+TEST(agrees_with_the_reference_on_random_logits) {
 	static const float top_ps[] = { 0, 0.1f, 0.5f, 0.9f, 0.99f, 1 };
 	int differences = 0;
 
@@ -100,8 +95,7 @@ TEST(agrees_with_the_reference_on_random_logits)
 }
 
 /* What llama2.c leaves undefined still yields a token. */
-TEST(always_chooses_a_token)
-{
+TEST(always_chooses_a_token) {
 	static const float wild[] = { NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 0 };
 	struct candidate candidates[6];
 	float copy[6];
@@ -119,8 +113,7 @@ TEST(always_chooses_a_token)
 	CHECK_EQ(sampler_choose(&(struct sampler){ 1, 0.0001f, 9 }, copy, 6, candidates), 0);
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(greedy_takes_the_first_of_the_highest);
 	RUN(flips_the_coins_of_llama2c);
 	RUN(chooses_what_llama2c_chose);

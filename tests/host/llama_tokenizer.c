@@ -24,8 +24,7 @@ static const struct {
 #define VOCAB (3 + BYTES + WORDS)
 
 /* Returns the vocabulary above as a tokenizer file, and its size. */
-static unsigned char *make_file(size_t *size)
-{
+static unsigned char *make_file(size_t *size) {
 	unsigned char *file = calloc(1, 4 + VOCAB * 24), *at = file + 4;
 
 	for (int token = 0; token < VOCAB; token++) {
@@ -45,8 +44,7 @@ static unsigned char *make_file(size_t *size)
 }
 
 /* Parses a copy of the bytes in a block of exactly their size. Returns the refusal or NULL. */
-static const char *parse(const void *bytes, size_t size, int vocab_size)
-{
+static const char *parse(const void *bytes, size_t size, int vocab_size) {
 	struct tokenizer t;
 	void *copy = memcpy(malloc(size ? size : 1), bytes, size), *memory = malloc(tokenizer_memory(vocab_size));
 	const char *defect = tokenizer_parse(&t, copy, size, vocab_size, memory);
@@ -57,8 +55,7 @@ static const char *parse(const void *bytes, size_t size, int vocab_size)
 }
 
 /* Encodes in memory of exactly the size that is asked for, and compares with `expected`, which ends with 0. */
-static void check_encoding(const struct tokenizer *t, const char *string, const int *expected)
-{
+static void check_encoding(const struct tokenizer *t, const char *string, const int *expected) {
 	int *tokens = malloc(tokenizer_encode_memory(string)), count, n = 0;
 
 	CHECK(!tokenizer_encode(t, string, tokens, &count));
@@ -71,8 +68,7 @@ static void check_encoding(const struct tokenizer *t, const char *string, const 
 }
 
 /* The expected tokens were printed by llama2.c's encode(). */
-TEST(encodes_as_llama2c_does)
-{
+TEST(encodes_as_llama2c_does) {
 	static const struct {
 		const char *string;
 		int tokens[16];
@@ -104,16 +100,14 @@ TEST(encodes_as_llama2c_does)
 }
 
 /* Checks what a token prints after another one. */
-static void check_decoding(const struct tokenizer *t, int previous, int token, const char *expected)
-{
+static void check_decoding(const struct tokenizer *t, int previous, int token, const char *expected) {
 	char byte;
 	struct text text = tokenizer_decode(t, previous, token, &byte);
 
 	CHECK(text_equals(text, expected));
 }
 
-TEST(decodes_spaces_and_bytes)
-{
+TEST(decodes_spaces_and_bytes) {
 	struct tokenizer t;
 	size_t size;
 	unsigned char *file = make_file(&size);
@@ -134,8 +128,7 @@ TEST(decodes_spaces_and_bytes)
 	free(file);
 }
 
-TEST(notices_another_vocabulary)
-{
+TEST(notices_another_vocabulary) {
 	size_t size;
 	unsigned char *file = make_file(&size);
 
@@ -149,8 +142,7 @@ TEST(notices_another_vocabulary)
 	free(file);
 }
 
-TEST(refuses_bad_lengths)
-{
+TEST(refuses_bad_lengths) {
 	static const int lengths[] = { 0, -1, 0x7FFFFFFF, (int)0x80000000 };
 	size_t size;
 	unsigned char *file = make_file(&size);
@@ -163,8 +155,7 @@ TEST(refuses_bad_lengths)
 }
 
 /* Without byte tokens a strange character cannot be encoded; without a space the leading one is left out. */
-TEST(says_what_a_small_vocabulary_lacks)
-{
+TEST(says_what_a_small_vocabulary_lacks) {
 	static const unsigned char file[] = "\1\0\0\0" "\0\0\0\0\1\0\0\0u" "\0\0\0\0\1\0\0\0s" "\0\0\0\0\1\0\0\0e" "\0\0\0\0\1\0\0\0x";
 	int memory[8], tokens[16], count;
 	struct tokenizer t;
@@ -178,8 +169,8 @@ TEST(says_what_a_small_vocabulary_lacks)
 }
 
 /* Encodes a string with both implementations and decodes the result with both. */
-static void compare_with_reference(const struct tokenizer *t, const struct naive_tokenizer *reference, const char *string)
-{
+static void compare_with_reference(const struct tokenizer *t, const struct naive_tokenizer *reference,
+	const char *string) {
 	int *expected = malloc((strlen(string) + 2) * sizeof(int)), n = naive_encode(reference, string, expected);
 	char naive_byte[2];
 
@@ -192,8 +183,7 @@ static void compare_with_reference(const struct tokenizer *t, const struct naive
 	free(expected);
 }
 
-TEST(agrees_with_the_reference_on_random_vocabularies)
-{
+TEST(agrees_with_the_reference_on_random_vocabularies) {
 	for (int round = 0; round < 60; round++) {
 		int vocab_size = 301 + (int)(random_u32() % 400);
 		struct tokenizer t;
@@ -217,8 +207,7 @@ TEST(agrees_with_the_reference_on_random_vocabularies)
 }
 
 /* Damages a good file in random places; whatever is still taken must encode and decode without a fault. */
-TEST(survives_damaged_files)
-{
+TEST(survives_damaged_files) {
 	int taken = 0;
 
 	for (int round = 0; round < 3000; round++) {
@@ -240,8 +229,7 @@ TEST(survives_damaged_files)
 	CHECK(taken > 100);
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(encodes_as_llama2c_does);
 	RUN(decodes_spaces_and_bytes);
 	RUN(notices_another_vocabulary);

@@ -30,8 +30,7 @@ struct part {
 };
 
 /* Prepares layers first..last of a checkpoint. */
-static void part_init(struct part *part, const void *file, size_t size, int first, int last)
-{
+static void part_init(struct part *part, const void *file, size_t size, int first, int last) {
 	size_t bytes;
 
 	CHECK(!checkpoint_parse(&part->model, file, size));
@@ -41,8 +40,7 @@ static void part_init(struct part *part, const void *file, size_t size, int firs
 }
 
 /* Returns the largest difference between two arrays, relative to the largest number in the first. */
-static float distance(const float *a, const float *b, int n)
-{
+static float distance(const float *a, const float *b, int n) {
 	float largest = 0, difference = 0;
 
 	for (int i = 0; i < n; i++) {
@@ -54,8 +52,7 @@ static float distance(const float *a, const float *b, int n)
 
 /* Runs a whole model over its context beside the reference, on the tokens that the reference says. The embedding is
  * multiplied by `scale`: where it is tiny the epsilon of RMSNorm matters. */
-static void compare_with_reference(const struct shape *shape, float scale)
-{
+static void compare_with_reference(const struct shape *shape, float scale) {
 	size_t size;
 	char *file = random_checkpoint(shape, &size);
 	float *embedding = (float *)(file + sizeof(*shape));
@@ -81,21 +78,18 @@ static void compare_with_reference(const struct shape *shape, float scale)
 	free(file);
 }
 
-TEST(agrees_with_the_reference_on_every_shape)
-{
+TEST(agrees_with_the_reference_on_every_shape) {
 	for (int i = 0; i < SHAPES; i++)
 		compare_with_reference(&shapes[i], 1);
 }
 
-TEST(agrees_with_the_reference_on_tiny_activations)
-{
+TEST(agrees_with_the_reference_on_tiny_activations) {
 	for (int i = 0; i < SHAPES; i++)
 		compare_with_reference(&shapes[i], 1e-3f);
 }
 
 /* Overwrites what stage `stage` of a model cut before layer `cut` must not look at. */
-static void wipe_other_stage(const struct checkpoint *m, int stage, int cut)
-{
+static void wipe_other_stage(const struct checkpoint *m, int stage, int cut) {
 	size_t dim = (size_t)m->dim, first = stage ? 0 : (size_t)cut;
 	size_t count = stage ? (size_t)cut : (size_t)(m->n_layers - cut);
 	const float *norms[] = { m->attention_norm, m->ffn_norm };
@@ -107,8 +101,7 @@ static void wipe_other_stage(const struct checkpoint *m, int stage, int cut)
 		memset((float *)norms[i] + first * dim, 0xFF, count * dim * sizeof(float));
 	for (int i = 0; i < 7; i++)
 		memset((float *)matrices[i] + first * rows[i] * dim, 0xFF, count * rows[i] * dim * sizeof(float));
-	if (stage == 0)
-		memset((float *)m->final_norm, 0xFF, dim * sizeof(float));
+	if (stage == 0) memset((float *)m->final_norm, 0xFF, dim * sizeof(float));
 	if (m->classifier != m->token_embedding)
 		memset((float *)(stage ? m->token_embedding : m->classifier), 0xFF,
 		       (size_t)m->vocab_size * dim * sizeof(float));
@@ -116,8 +109,7 @@ static void wipe_other_stage(const struct checkpoint *m, int stage, int cut)
 
 /* Runs a model whole and cut before layer `cut`: the logits are the same bits, although each stage has its own copy of
  * the file in which the other's weights are NaN. */
-static void compare_split(const struct shape *shape, int cut)
-{
+static void compare_split(const struct shape *shape, int cut) {
 	size_t size;
 	void *file = random_checkpoint(shape, &size), *copies[2];
 	struct part whole, stages[2];
@@ -148,16 +140,14 @@ static void compare_split(const struct shape *shape, int cut)
 	free(file);
 }
 
-TEST(two_stages_are_one_model)
-{
+TEST(two_stages_are_one_model) {
 	for (int i = 0; i < SHAPES; i++)
 		for (int cut = 1; cut < shapes[i].n_layers; cut++)
 			compare_split(&shapes[i], cut);
 }
 
 /* The KV cache of a stage holds its own layers only. */
-TEST(a_stage_needs_less_memory)
-{
+TEST(a_stage_needs_less_memory) {
 	struct part whole, stage;
 	size_t size;
 	void *file = random_checkpoint(&shapes[0], &size);
@@ -171,8 +161,7 @@ TEST(a_stage_needs_less_memory)
 }
 
 /* Nothing finite is promised for weights that are not, but nothing else may happen either. */
-TEST(survives_infinite_weights)
-{
+TEST(survives_infinite_weights) {
 	struct part whole;
 	size_t size;
 	char *file = random_checkpoint(&shapes[2], &size);
@@ -193,8 +182,7 @@ TEST(survives_infinite_weights)
 	free(file);
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(agrees_with_the_reference_on_every_shape);
 	RUN(agrees_with_the_reference_on_tiny_activations);
 	RUN(two_stages_are_one_model);

@@ -15,8 +15,7 @@ static struct manifest m;
 static struct manifest_error error;
 static char *text; /* what was parsed last: m and error point into it */
 
-static int parse_bytes(const char *bytes, size_t len)
-{
+static int parse_bytes(const char *bytes, size_t len) {
 	free(text);
 	text = malloc(len + 1);
 	memcpy(text, bytes, len);
@@ -24,22 +23,16 @@ static int parse_bytes(const char *bytes, size_t len)
 	return manifest_parse(text, len, &m, &error);
 }
 
-static int parse(const char *string)
-{
-	return parse_bytes(string, strlen(string));
-}
+static int parse(const char *string) { return parse_bytes(string, strlen(string)); }
 
 /* Checks that a string result lies in the text and says what is expected. */
-static void check_string(const char *got, const char *expected)
-{
+static void check_string(const char *got, const char *expected) {
 	CHECK(strcmp(got, expected) == 0);
-	if (strcmp(got, expected) != 0)
-		printf("  got \"%s\", expected \"%s\"\n", got, expected);
+	if (strcmp(got, expected) != 0) printf("  got \"%s\", expected \"%s\"\n", got, expected);
 }
 
 /* Checks that a text is refused at that line, for a reason that contains those words, because of that word. */
-static void refused(const char *string, uint32_t line, const char *reason, const char *word)
-{
+static void refused(const char *string, uint32_t line, const char *reason, const char *word) {
 	int result = parse(string);
 	if (result != -COCONUT_E_INVAL || error.line != line || strstr(error.reason, reason) == NULL
 	    || (word == NULL) != (error.word == NULL) || (word != NULL && strcmp(word, error.word) != 0)) {
@@ -50,15 +43,13 @@ static void refused(const char *string, uint32_t line, const char *reason, const
 	}
 }
 
-TEST(nothing)
-{
+TEST(nothing) {
 	CHECK_EQ(parse(""), 0);
 	CHECK_EQ(parse("\n\n  \t \n# a comment\n   # another one\n#"), 0);
 	CHECK_EQ(m.shard_count + m.channel_count + m.pipeline_count, 0);
 }
 
-TEST(defaults)
-{
+TEST(defaults) {
 	CHECK_EQ(parse("shard a /bin/a"), 0);
 	CHECK_EQ(m.shard_count, 1);
 	check_string(m.shard[0].name, "a");
@@ -85,8 +76,7 @@ TEST(defaults)
 	"gpu d\n" \
 	"pipeline llama.0 llama_1 layers=0-2,3-65535 #\r"
 
-TEST(everything)
-{
+TEST(everything) {
 	CHECK_EQ(parse(EVERYTHING), 0);
 	CHECK_EQ(m.shard_count, 4);
 	CHECK_EQ(m.channel_count, 2);
@@ -118,8 +108,7 @@ TEST(everything)
 	CHECK(m.pipeline[0].first[1] == 3 && m.pipeline[0].last[1] == 65535);
 }
 
-TEST(lines)
-{
+TEST(lines) {
 	refused("nonsense", 1, "begins with shard", "nonsense");
 	refused("\n# x\nSHARD a /a", 3, "begins with shard", "SHARD");
 	refused("\"\" a", 1, "begins with shard", "");
@@ -137,8 +126,7 @@ TEST(lines)
 	refused("shard a /a 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", 1, "too many words", "16 17");
 }
 
-TEST(control_bytes)
-{
+TEST(control_bytes) {
 	refused("shard a /a\nshard \x1B[2J /b", 2, "control byte", NULL);
 	refused("# \x7F", 1, "control byte", NULL);
 	refused("shard a\rb /a", 1, "control byte", NULL);
@@ -147,8 +135,7 @@ TEST(control_bytes)
 	CHECK(error.line == 1 && strstr(error.reason, "control byte") != NULL && error.word == NULL);
 }
 
-TEST(names_and_paths)
-{
+TEST(names_and_paths) {
 	CHECK_EQ(parse("shard abcdefghijklmnopqrstuvw /a\nshard AZaz09_.- /b"), 0);
 	refused("shard abcdefghijklmnopqrstuvwx /a", 1, "a name has 1 to 23", "abcdefghijklmnopqrstuvwx");
 	refused("shard \"\" /a", 1, "a name has", "");
@@ -174,8 +161,7 @@ TEST(names_and_paths)
 	refused(line, 1, "255 bytes", path);
 }
 
-TEST(options)
-{
+TEST(options) {
 	refused("shard a /a fast", 1, "name=value", "fast");
 	refused("shard a /a colour=red", 1, "no such option", "colour");
 	refused("shard a /a =1", 1, "no such option", "");
@@ -210,8 +196,7 @@ TEST(options)
 	CHECK(m.shard[1].after == 0 && m.shard[2].after == 0);
 }
 
-TEST(quotes)
-{
+TEST(quotes) {
 	refused("shard a /a args=\"open", 1, "closing quote", "args=open");
 	refused("shard a /a args=\"open\\\"\n\"", 1, "closing quote", "args=open\"");
 	refused("shard a /a args=\"", 1, "closing quote", "args=");
@@ -237,8 +222,7 @@ TEST(quotes)
 	refused(line, 1, "too long", args);
 }
 
-TEST(channels)
-{
+TEST(channels) {
 	refused("channel a b", 1, "no earlier line", "a");
 	refused("shard a /a\nchannel a b\nshard b /b", 2, "no earlier line", "b");
 	refused("shard a /a\nchannel a a", 2, "different", "a");
@@ -250,8 +234,7 @@ TEST(channels)
 
 #define TWO "shard a /a\nshard b /b\nchannel b a\n"
 
-TEST(pipelines)
-{
+TEST(pipelines) {
 	CHECK_EQ(parse(TWO "pipeline a b layers=5-5,6-6"), 0);
 	CHECK(m.pipeline[0].first[0] == 5 && m.pipeline[0].last[0] == 5 && m.pipeline[0].first[1] == 6);
 	CHECK(m.shard[0].pipeline == 0 && m.shard[1].pipeline == 0 && m.pipeline[0].channel == 0);
@@ -280,8 +263,7 @@ TEST(pipelines)
 }
 
 /* As many lines of each kind as there may be, and one more. */
-TEST(full_tables)
-{
+TEST(full_tables) {
 	static char big[20000];
 	char *at = big;
 	for (int i = 0; i < MANIFEST_SHARDS; i++)
@@ -316,8 +298,7 @@ TEST(full_tables)
 
 /* Whatever the bytes are, the parser stays in the text and its result is consistent. The texts are made of pieces of
  * the grammar, with single bytes damaged, so that many of them get far. */
-TEST(random_texts)
-{
+TEST(random_texts) {
 	static const char *const pieces[] = {"shard ", "channel ", "gpu ", "pipeline ", "a ", "b ", "c ", "/x ", "/y",
 		" ", "\n", "\n", "\n", "shard a /x\n", "shard b /y\n", "shard c /y ", "channel a b\n", "args=", "\"",
 		"\\", "\\\"",
@@ -334,8 +315,7 @@ TEST(random_texts)
 			memcpy(string + len, piece, strlen(piece));
 			len += strlen(piece);
 		}
-		if (round % 4 == 0)
-			string[(state >> 8) % len] = (char)(state >> 40);
+		if (round % 4 == 0) string[(state >> 8) % len] = (char)(state >> 40);
 		int result = parse_bytes(string, len);
 		CHECK(result == 0 || result == -COCONUT_E_INVAL);
 		CHECK((result == 0) == (error.reason == NULL));
@@ -352,8 +332,7 @@ TEST(random_texts)
 	CHECK(accepted > 2000);
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(nothing);
 	RUN(defaults);
 	RUN(everything);

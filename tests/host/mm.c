@@ -15,23 +15,20 @@ static struct frame_map map;
 static uint64_t *words;
 
 /* Makes an empty map in a block of exactly the size that frame_map_words asks for. */
-static void make(uint64_t frames)
-{
+static void make(uint64_t frames) {
 	free(words);
 	words = malloc(frame_map_words(frames) * sizeof(*words));
 	memset(words, 0xA5, frame_map_words(frames) * sizeof(*words));
 	frame_map_init(&map, words, frames);
 }
 
-static int64_t take(void)
-{
+static int64_t take(void) {
 	bool clean;
 
 	return frame_map_take(&map, &clean);
 }
 
-TEST(empty_map_has_nothing)
-{
+TEST(empty_map_has_nothing) {
 	for (uint64_t frames = 64; frames <= MAX_FRAMES; frames += 64) {
 		make(frames);
 		CHECK_EQ(map.free_count, 0);
@@ -39,8 +36,7 @@ TEST(empty_map_has_nothing)
 	}
 }
 
-TEST(lowest_frame_first)
-{
+TEST(lowest_frame_first) {
 	make(256);
 	frame_map_release(&map, 60, 10);
 	for (int frame = 60; frame < 70; frame++)
@@ -53,8 +49,7 @@ TEST(lowest_frame_first)
 	CHECK_EQ(take(), -1);
 }
 
-TEST(every_frame_once)
-{
+TEST(every_frame_once) {
 	static const uint64_t sizes[] = {64, 128, 64 * 63, 64 * 64, 64 * 65, MAX_FRAMES};
 
 	for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
@@ -68,8 +63,7 @@ TEST(every_frame_once)
 	}
 }
 
-TEST(clean_from_the_second_time_on)
-{
+TEST(clean_from_the_second_time_on) {
 	bool clean = true;
 
 	make(64);
@@ -81,8 +75,7 @@ TEST(clean_from_the_second_time_on)
 	CHECK(clean);
 }
 
-TEST(ranges_end_with_the_map)
-{
+TEST(ranges_end_with_the_map) {
 	make(128);
 	frame_map_release(&map, 120, 1000);
 	CHECK_EQ(map.free_count, 8);
@@ -95,8 +88,7 @@ TEST(ranges_end_with_the_map)
 	CHECK_EQ(map.free_count, 6);
 }
 
-TEST(release_and_reserve_twice)
-{
+TEST(release_and_reserve_twice) {
 	make(64 * 65);
 	frame_map_release(&map, 100, 50);
 	frame_map_release(&map, 120, 50);
@@ -108,8 +100,7 @@ TEST(release_and_reserve_twice)
 }
 
 /* Compares the map with the model after a random operation. */
-static void step(bool *is_free, bool *was_used, uint64_t frames)
-{
+static void step(bool *is_free, bool *was_used, uint64_t frames) {
 	uint64_t frame = (uint64_t)rand() % frames, count = (uint64_t)rand() % 40;
 
 	switch (rand() % 4) {
@@ -124,8 +115,7 @@ static void step(bool *is_free, bool *was_used, uint64_t frames)
 			is_free[i] = false;
 		break;
 	case 2:
-		if (!is_free[frame])
-			frame_map_give(&map, frame);
+		if (!is_free[frame]) frame_map_give(&map, frame);
 		is_free[frame] = true;
 		break;
 	default: {
@@ -143,8 +133,7 @@ static void step(bool *is_free, bool *was_used, uint64_t frames)
 	}
 }
 
-TEST(random_operations)
-{
+TEST(random_operations) {
 	static bool is_free[MAX_FRAMES], was_used[MAX_FRAMES];
 	int steps = getenv("TEST_FULL") && *getenv("TEST_FULL") ? 1000000 : 20000;
 
@@ -159,14 +148,12 @@ TEST(random_operations)
 			step(is_free, was_used, frames);
 			for (uint64_t frame = 0; i % 64 == 0 && frame < frames; frame++)
 				count += is_free[frame];
-			if (i % 64 == 0)
-				CHECK_EQ(map.free_count, count);
+			if (i % 64 == 0) CHECK_EQ(map.free_count, count);
 		}
 	}
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(empty_map_has_nothing);
 	RUN(lowest_frame_first);
 	RUN(every_frame_once);

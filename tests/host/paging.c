@@ -13,8 +13,7 @@
 static const uint64_t bits[] = {PTE_WRITE, PTE_USER, PTE_PWT, PTE_PCD, PTE_LARGE, PTE_BORROWED, PTE_NX};
 #define SETS (1u << ARRAY_LENGTH(bits))
 
-static uint64_t rights_of(unsigned set)
-{
+static uint64_t rights_of(unsigned set) {
 	uint64_t rights = 0;
 
 	for (size_t i = 0; i < ARRAY_LENGTH(bits); i++)
@@ -22,8 +21,7 @@ static uint64_t rights_of(unsigned set)
 	return rights;
 }
 
-TEST(never_writable_and_executable)
-{
+TEST(never_writable_and_executable) {
 	for (unsigned set = 0; set < SETS; set++) {
 		uint64_t entry = pte_make(0x12345000, rights_of(set));
 		CHECK(!(entry & PTE_WRITE) || entry & PTE_NX);
@@ -31,22 +29,19 @@ TEST(never_writable_and_executable)
 	}
 }
 
-TEST(keeps_address_and_rights)
-{
+TEST(keeps_address_and_rights) {
 	static const uint64_t addresses[] = {0, 0x1000, 0x200000, 0xFFFFFFFFF000, PTE_ADDRESS};
 
 	for (size_t i = 0; i < ARRAY_LENGTH(addresses); i++)
 		for (unsigned set = 0; set < SETS; set++) {
 			uint64_t entry = pte_make(addresses[i], rights_of(set));
-			if (!entry)
-				continue;
+			if (!entry) continue;
 			CHECK_EQ(entry & PTE_ADDRESS, addresses[i]);
 			CHECK_EQ(entry & ~PTE_ADDRESS, rights_of(set) | PTE_PRESENT);
 		}
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(never_writable_and_executable);
 	RUN(keeps_address_and_rights);
 	return check_result();

@@ -20,28 +20,23 @@ static struct function functions[FUNCTIONS];
 static int function_count;
 static int reads, mistakes;
 
-static struct function *find(uint8_t bus, uint8_t dev, uint8_t fn)
-{
+static struct function *find(uint8_t bus, uint8_t dev, uint8_t fn) {
 	for (int i = 0; i < function_count; i++)
-		if (functions[i].bus == bus && functions[i].dev == dev && functions[i].fn == fn)
-			return &functions[i];
+		if (functions[i].bus == bus && functions[i].dev == dev && functions[i].fn == fn) return &functions[i];
 	return NULL;
 }
 
-static uint32_t fake_read(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset)
-{
+static uint32_t fake_read(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset) {
 	const struct function *f = find(bus, dev, fn);
 	mistakes += ctx != functions || offset % 4 != 0 || offset >= 256 || dev >= 32 || fn >= 8;
 	reads++;
 	return f != NULL ? f->word[offset / 4 % 64] : 0xFFFFFFFF;
 }
 
-static void fake_write(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset, uint32_t value)
-{
+static void fake_write(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset, uint32_t value) {
 	struct function *f = find(bus, dev, fn);
 	mistakes += ctx != functions || offset % 4 != 0 || offset >= 256 || f == NULL;
-	if (f == NULL)
-		return;
+	if (f == NULL) return;
 	uint32_t *word = &f->word[offset / 4 % 64];
 	if (offset == 0x04) {
 		mistakes += value >> 16 != 0; /* would clear status bits */
@@ -60,8 +55,7 @@ static void fake_write(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t
 static const struct pci_access access = {fake_read, fake_write, functions};
 
 /* Adds a function; class is class << 16 | subclass << 8 | interface. */
-static struct function *add(int bus, int dev, int fn, uint16_t vendor, uint16_t device, uint32_t class, int header)
-{
+static struct function *add(int bus, int dev, int fn, uint16_t vendor, uint16_t device, uint32_t class, int header) {
 	struct function *f = &functions[function_count++];
 	*f = (struct function){.bus = (uint8_t)bus, .dev = (uint8_t)dev, .fn = (uint8_t)fn};
 	f->word[0] = (uint32_t)device << 16 | vendor;
@@ -72,8 +66,7 @@ static struct function *add(int bus, int dev, int fn, uint16_t vendor, uint16_t 
 }
 
 /* Gives a function a base address register of a size with the given flags in its lowest bits. */
-static void add_bar(struct function *f, int index, uint64_t base, uint64_t size, uint32_t flags)
-{
+static void add_bar(struct function *f, int index, uint64_t base, uint64_t size, uint32_t flags) {
 	uint64_t writable = ~(size - 1) & ~(uint64_t)(flags & 1 ? 3 : 15);
 	f->word[4 + index] = (uint32_t)base | flags;
 	f->writable[4 + index] = (uint32_t)writable;
@@ -83,40 +76,34 @@ static void add_bar(struct function *f, int index, uint64_t base, uint64_t size,
 	}
 }
 
-static void add_bridge(int bus, int dev, int secondary)
-{
+static void add_bridge(int bus, int dev, int secondary) {
 	struct function *f = add(bus, dev, 0, 0x1B36, 0x0001, 0x060400, 1);
 	f->word[6] = (uint32_t)bus | (uint32_t)secondary << 8 | 0xFF0000;
 	f->writable[4] = f->writable[5] = 0xFFFFF000;
 }
 
-static void reset(void)
-{
+static void reset(void) {
 	function_count = 0;
 	reads = mistakes = 0;
 }
 
 static struct pci_device devices[PCI_DEVICES];
 
-static const struct pci_device *seen(int bus, int dev, int fn, uint32_t found)
-{
+static const struct pci_device *seen(int bus, int dev, int fn, uint32_t found) {
 	static const struct pci_device nothing;
 	for (uint32_t i = 0; i < found && i < PCI_DEVICES; i++)
-		if (devices[i].bus == bus && devices[i].dev == dev && devices[i].fn == fn)
-			return &devices[i];
+		if (devices[i].bus == bus && devices[i].dev == dev && devices[i].fn == fn) return &devices[i];
 	CHECK(!"the device is found");
 	return &nothing;
 }
 
-static void check_bar(const struct pci_bar *bar, uint64_t base, uint64_t size, bool io, bool wide, bool prefetchable)
-{
+static void check_bar(const struct pci_bar *bar, uint64_t base, uint64_t size, bool io, bool wide, bool prefetchable) {
 	CHECK_EQ(bar->base, base);
 	CHECK_EQ(bar->size, size);
 	CHECK(bar->io == io && bar->wide == wide && bar->prefetchable == prefetchable);
 }
 
-TEST(empty_machine)
-{
+TEST(empty_machine) {
 	reset();
 	CHECK_EQ(pci_scan(&access, devices, PCI_DEVICES), 0);
 	CHECK_EQ(reads, 32); /* one for each slot of bus 0 */
@@ -124,8 +111,7 @@ TEST(empty_machine)
 }
 
 /* The devices of a q35 machine. */
-TEST(q35)
-{
+TEST(q35) {
 	reset();
 	add_bar(add(0, 0, 0, 0x8086, 0x29C0, 0x060000, 0), 0, 0xFE000000, 4096, 0);
 	struct function *vga = add(0, 1, 0, 0x1234, 0x1111, 0x030000, 0);
@@ -175,8 +161,7 @@ TEST(q35)
 	check_bar(&d->bars[5], 0xFEBF2000, 4096, false, false, false);
 }
 
-TEST(base_addresses)
-{
+TEST(base_addresses) {
 	reset();
 	struct function *f = add(0, 7, 0, 1, 2, 0x038000, 0);
 	add_bar(f, 0, 0x4000000000, 8ULL << 30, 4);    /* larger than 32 bits can say */
@@ -202,8 +187,7 @@ TEST(base_addresses)
 	check_bar(&d->bars[2], 0, 0, false, false, false);
 }
 
-TEST(bridges)
-{
+TEST(bridges) {
 	reset();
 	add_bridge(0, 1, 5);
 	add_bridge(5, 0, 2);  /* leads to a smaller number */
@@ -225,8 +209,7 @@ TEST(bridges)
 }
 
 /* Bridges that lead to each other, to themselves, or twice to the same bus: every bus is scanned once. */
-TEST(bridge_cycles)
-{
+TEST(bridge_cycles) {
 	reset();
 	add_bridge(0, 1, 0);
 	add_bridge(0, 2, 1);
@@ -238,8 +221,7 @@ TEST(bridge_cycles)
 	CHECK(reads < 200);
 }
 
-TEST(too_many_devices)
-{
+TEST(too_many_devices) {
 	reset();
 	for (int i = 0; i < 40; i++)
 		add(0, i / 8, i % 8, 0x1234, (uint16_t)i, 0x030000, 0x80);
@@ -252,8 +234,7 @@ TEST(too_many_devices)
 	CHECK_EQ(pci_scan(&access, NULL, 0), 40);
 }
 
-TEST(capabilities)
-{
+TEST(capabilities) {
 	reset();
 	struct function *f = add(0, 2, 0, 0x1AF4, 0x1050, 0x038000, 0);
 	f->word[1] |= 1 << 20;
@@ -287,8 +268,7 @@ TEST(capabilities)
 }
 
 /* The message goes where the capability's kind has it: 32-bit or 64-bit address, with or without masks. */
-TEST(msi)
-{
+TEST(msi) {
 	static const struct {
 		uint32_t control;
 		int data, mask; /* words of the capability, 0: none */
@@ -308,17 +288,14 @@ TEST(msi)
 		CHECK_EQ(f->word[16], (kinds[i].control | 0x0003) << 16 | 0x4805); /* on, with one */
 		CHECK_EQ(f->word[17], 0xFEE00010);
 		CHECK_EQ(f->word[16 + kinds[i].data], 0x1234);
-		if (kinds[i].data == 3)
-			CHECK_EQ(f->word[18], 0);
-		if (kinds[i].mask)
-			CHECK_EQ(f->word[16 + kinds[i].mask], 0);
+		if (kinds[i].data == 3) CHECK_EQ(f->word[18], 0);
+		if (kinds[i].mask) CHECK_EQ(f->word[16 + kinds[i].mask], 0);
 		CHECK_EQ(f->word[21], 0xFFFFFFFF); /* what lies behind stays */
 		CHECK_EQ(mistakes, 0);
 	}
 }
 
-TEST(command)
-{
+TEST(command) {
 	reset();
 	struct function *f = add(0, 2, 0, 1, 2, 0x030000, 0);
 	struct pci_device d = {.dev = 2};
@@ -328,8 +305,7 @@ TEST(command)
 	CHECK_EQ(mistakes, 0);
 }
 
-TEST(class_names)
-{
+TEST(class_names) {
 	static const struct { uint8_t class, subclass; const char *name; } cases[] = {
 		{3, 0, "VGA controller"}, {3, 0x80, "display controller"}, {6, 0, "host bridge"}, {6, 4, "PCI bridge"},
 		{6, 0x80, "bridge"}, {1, 6, "SATA controller"}, {1, 0, "storage controller"},
@@ -349,8 +325,7 @@ TEST(class_names)
 }
 
 /* A configuration space full of arbitrary words: the scan ends, in bounded time, and restores what it touched. */
-TEST(random_configuration)
-{
+TEST(random_configuration) {
 	uint64_t state = 88172645463325252u;
 	for (int round = 0; round < 300; round++) {
 		reset();
@@ -364,8 +339,7 @@ TEST(random_configuration)
 				f->writable[word] = (uint32_t)(state >> 8);
 			}
 			f->word[1] &= 0xFFFF0407; /* the bits of the command register that the fake keeps */
-			if (i % 3 == 0)
-				f->word[3] = f->word[3] & 0xFF00FFFF, f->word[3] |= i % 2 ? 0x810000 : 0x010000;
+			if (i % 3 == 0) f->word[3] = f->word[3] & 0xFF00FFFF, f->word[3] |= i % 2 ? 0x810000 : 0x010000;
 		}
 		struct function before[FUNCTIONS];
 		memcpy(before, functions, sizeof(before));
@@ -376,8 +350,7 @@ TEST(random_configuration)
 	}
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(empty_machine);
 	RUN(q35);
 	RUN(base_addresses);

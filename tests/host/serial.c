@@ -13,8 +13,7 @@
 static char *out;
 
 /* Formats into a block of `size` bytes. Returns what format() returns. */
-static size_t run(size_t size, const char *template, ...)
-{
+static size_t run(size_t size, const char *template, ...) {
 	va_list args;
 	size_t len;
 
@@ -41,23 +40,20 @@ static size_t run(size_t size, const char *template, ...)
 		}                                                                               \
 	} while (0)
 
-TEST(plain_text)
-{
+TEST(plain_text) {
 	SAME("%s", "");
 	SAME("nothing to replace\n");
 	SAME("100%% %c%c", 'o', 'k');
 }
 
-TEST(strings)
-{
+TEST(strings) {
 	SAME("%s|%s", "one", "two");
 	SAME("%8s|%-8s|", "right", "left");
 	SAME("%2s|%-2s|", "longer", "longer");
 	SAME("%20s", "");
 }
 
-TEST(numbers)
-{
+TEST(numbers) {
 	static const uint64_t values[] = {0, 1, 9, 10, 15, 16, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1UL << 32,
 					  0x7FFFFFFFFFFFFFFF, 0x8000000000000000, 0xFFFFFFFFFFFFFFFF};
 
@@ -72,15 +68,13 @@ TEST(numbers)
 	}
 }
 
-TEST(no_room_at_all)
-{
+TEST(no_room_at_all) {
 	CHECK_EQ(run(0, "abc %u", 12u), 6);
 	CHECK_EQ(run(1, "abc"), 3);
 	CHECK_EQ(out[0], 0);
 }
 
-TEST(random_values)
-{
+TEST(random_values) {
 	srand(1);
 	for (int i = 0; i < 2000; i++) {
 		uint64_t a = (uint64_t)rand() << 33 ^ (uint64_t)rand() << 11 ^ (uint64_t)rand();
@@ -89,8 +83,7 @@ TEST(random_values)
 	}
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(plain_text);
 	RUN(strings);
 	RUN(numbers);

@@ -21,46 +21,36 @@ static uint64_t pages_mapped, pages_limit;
 static const char *file_bytes;
 static int64_t file_size, file_at, map_result;
 
-static int64_t coconut_serial_write(const void *buf, size_t len)
-{
+static int64_t coconut_serial_write(const void *buf, size_t len) {
 	CHECK(len >= 1 && len <= COCONUT_WRITE_MAX);
 	strncat(console, buf, len);
 	writes++;
 	return (int64_t)len;
 }
 
-static int64_t coconut_mmap(uint64_t address, uint64_t count)
-{
+static int64_t coconut_mmap(uint64_t address, uint64_t count) {
 	CHECK_EQ(address, (uint64_t)pages + pages_mapped * COCONUT_PAGE_SIZE);
-	if (count == 0)
-		return -COCONUT_E_INVAL;
-	if (pages_mapped + count > pages_limit)
-		return -COCONUT_E_QUOTA;
+	if (count == 0) return -COCONUT_E_INVAL;
+	if (pages_mapped + count > pages_limit) return -COCONUT_E_QUOTA;
 	memset((void *)address, 0, count * COCONUT_PAGE_SIZE);
 	pages_mapped += count;
 	return 0;
 }
 
-static int64_t coconut_fs_open(const char *path, size_t len)
-{
+static int64_t coconut_fs_open(const char *path, size_t len) {
 	file_at = 0;
 	return len == 2 && !memcmp(path, "/f", 2) ? 3 : -COCONUT_E_NOENT;
 }
 
-static int64_t coconut_fs_stat(uint64_t fd)
-{
-	return fd == 3 ? file_size : -COCONUT_E_BADHANDLE;
-}
+static int64_t coconut_fs_stat(uint64_t fd) { return fd == 3 ? file_size : -COCONUT_E_BADHANDLE; }
 
-static int64_t coconut_fs_map(uint64_t fd, uint64_t address)
-{
+static int64_t coconut_fs_map(uint64_t fd, uint64_t address) {
 	(void)fd;
 	(void)address;
 	return map_result;
 }
 
-static int64_t coconut_fs_read(uint64_t fd, void *buf, size_t max)
-{
+static int64_t coconut_fs_read(uint64_t fd, void *buf, size_t max) {
 	size_t left = strlen(file_bytes) - (size_t)file_at, n = left < max ? left : max;
 
 	(void)fd;
@@ -70,8 +60,7 @@ static int64_t coconut_fs_read(uint64_t fd, void *buf, size_t max)
 	return (int64_t)n;
 }
 
-static int64_t coconut_fs_close(uint64_t fd)
-{
+static int64_t coconut_fs_close(uint64_t fd) {
 	CHECK_EQ(fd, 3);
 	return 0;
 }
@@ -100,8 +89,7 @@ size_t strlen(const char *s);
 #undef strlen
 
 /* Begins a test with an empty console and `limit` free pages. */
-static void reset(uint64_t limit)
-{
+static void reset(uint64_t limit) {
 	console[0] = 0;
 	writes = 0;
 	free(pages);
@@ -110,8 +98,7 @@ static void reset(uint64_t limit)
 	pages_limit = limit;
 }
 
-TEST(prints_every_conversion)
-{
+TEST(prints_every_conversion) {
 	char expected[256];
 
 	reset(0);
@@ -128,8 +115,7 @@ TEST(prints_every_conversion)
 	CHECK_EQ(writes, 0);
 }
 
-TEST(prints_long_text_in_pieces)
-{
+TEST(prints_long_text_in_pieces) {
 	char text[301];
 
 	reset(0);
@@ -140,8 +126,7 @@ TEST(prints_long_text_in_pieces)
 	CHECK_EQ(writes, 3);
 }
 
-TEST(splits_args_into_words)
-{
+TEST(splits_args_into_words) {
 	const char *args = "  a=1 flag  b= prompt= x y=z";
 	struct text key, value;
 
@@ -154,8 +139,7 @@ TEST(splits_args_into_words)
 	CHECK(!args_next(&args, &key, &value));
 }
 
-TEST(reads_numbers)
-{
+TEST(reads_numbers) {
 	uint64_t number;
 
 	CHECK(text_to_u64((struct text){ "18446744073709551615", 20 }, &number) && number == UINT64_MAX);
@@ -166,8 +150,7 @@ TEST(reads_numbers)
 }
 
 /* text_to_float() is (float)atof() wherever it takes the number. */
-TEST(reads_decimals_like_atof)
-{
+TEST(reads_decimals_like_atof) {
 	for (unsigned i = 0; i < 200000; i++) {
 		char string[32];
 		float got = -1;
@@ -179,8 +162,7 @@ TEST(reads_decimals_like_atof)
 	}
 }
 
-TEST(moves_memory)
-{
+TEST(moves_memory) {
 	char expected[64], got[64];
 
 	for (int n = 0; n <= 40; n++) {
@@ -202,8 +184,7 @@ TEST(moves_memory)
 	CHECK_EQ(shard_strlen("four"), 4);
 }
 
-TEST(arena_maps_what_is_taken)
-{
+TEST(arena_maps_what_is_taken) {
 	struct arena arena;
 	char *a, *b;
 
@@ -220,8 +201,7 @@ TEST(arena_maps_what_is_taken)
 	CHECK_EQ(pages_mapped, 3);
 }
 
-TEST(loads_files_mapped_or_read)
-{
+TEST(loads_files_mapped_or_read) {
 	char text[2501];
 
 	memset(text, 'f', 2500);
@@ -248,16 +228,14 @@ TEST(loads_files_mapped_or_read)
 	CHECK_EQ(file_load("/g", 2, (uint64_t)pages), -COCONUT_E_NOENT);
 }
 
-TEST(every_error_has_its_words)
-{
+TEST(every_error_has_its_words) {
 	for (int error = 1; error <= COCONUT_E_VEILED; error++)
 		CHECK(strcmp(error_text(-error), "unknown error"));
 	CHECK(!strcmp(error_text(-COCONUT_E_NOENT), "no such file"));
 	CHECK(!strcmp(error_text(-4000), "unknown error"));
 }
 
-int main(void)
-{
+int main(void) {
 	RUN(prints_every_conversion);
 	RUN(prints_long_text_in_pieces);
 	RUN(splits_args_into_words);

@@ -14,8 +14,7 @@
 #include "llama_options.h"
 #include "naive_llama.h"
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
 	struct llama_options options;
 	struct naive_model *model;
 	struct naive_tokenizer *tokenizer;
@@ -25,8 +24,7 @@ int main(int argc, char **argv)
 	int *prompt, n_prompt, token, next;
 	char byte[2];
 
-	if (defect)
-		die("generate", defect);
+	if (defect) die("generate", defect);
 	model = naive_model_new(host_file(options.model, &size));
 	if ((size_t)naive_model_floats(model) * sizeof(float) + 28 != size)
 		die("generate", "the model's size does not fit its header");
@@ -34,15 +32,13 @@ int main(int argc, char **argv)
 	prompt = host_memory((strlen(options.prompt) + 2) * sizeof(int));
 	n_prompt = naive_encode(tokenizer, options.prompt, prompt);
 	sampler = (struct naive_sampler){ options.temperature, options.top_p, options.seed };
-	if (options.steps == 0 || options.steps > (uint64_t)model->seq_len)
-		options.steps = (uint64_t)model->seq_len;
+	if (options.steps == 0 || options.steps > (uint64_t)model->seq_len) options.steps = (uint64_t)model->seq_len;
 
 	token = prompt[0];
 	for (int pos = 0; pos < (int)options.steps; pos++, token = next) {
 		float *logits = naive_forward(model, token, pos);
 		next = pos + 1 < n_prompt ? prompt[pos + 1] : naive_sample(&sampler, logits, model->vocab_size);
-		if (next == 1)
-			break;
+		if (next == 1) break;
 		fputs(naive_decode(tokenizer, token, next, byte), stdout);
 	}
 	putchar('\n');

@@ -17,15 +17,12 @@
 #include "transformer.h"
 
 /* Ends the program when `defect` is not NULL. */
-static void require(const char *what, const char *defect)
-{
-	if (defect)
-		die(what, defect);
+static void require(const char *what, const char *defect) {
+	if (defect) die(what, defect);
 }
 
 /* Runs the model until the text ends. */
-static void run(struct generation *g, struct transformer *t)
-{
+static void run(struct generation *g, struct transformer *t) {
 	struct text piece;
 	char byte;
 
@@ -39,8 +36,7 @@ static void run(struct generation *g, struct transformer *t)
 	putchar('\n');
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
 	struct llama_options options;
 	struct checkpoint model;
 	struct tokenizer tokenizer;
@@ -63,11 +59,9 @@ int main(int argc, char **argv)
 	g.sampler = (struct sampler){ options.temperature, options.top_p, options.seed };
 	g.candidates = host_memory((size_t)model.vocab_size * sizeof(struct candidate));
 	g.hash_logits = (int)options.logits;
-	if (options.steps == 0 || options.steps > (uint64_t)model.seq_len)
-		options.steps = (uint64_t)model.seq_len;
+	if (options.steps == 0 || options.steps > (uint64_t)model.seq_len) options.steps = (uint64_t)model.seq_len;
 	generation_start(&g, prompt, n_prompt, (int)options.steps);
 	run(&g, &transformer);
-	if (options.logits)
-		printf("logits %lx\n", g.logits_hash);
+	if (options.logits) printf("logits %lx\n", g.logits_hash);
 	return 0;
 }

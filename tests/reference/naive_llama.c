@@ -14,12 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *allocate(long count, size_t size)
-{
+static void *allocate(long count, size_t size) {
 	void *memory = calloc(count ? (size_t)count : 1, size);
 
-	if (!memory)
-		abort();
+	if (!memory) abort();
 	return memory;
 }
 
@@ -30,19 +28,12 @@ enum array {
 	EMBEDDING, ATTENTION_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W2, W3, FINAL_NORM, COSINE, SINE, CLASSIFIER, ARRAYS
 };
 
-static int head_size(const struct naive_model *m)
-{
-	return m->dim / m->n_heads;
-}
+static int head_size(const struct naive_model *m) { return m->dim / m->n_heads; }
 
-static int kv_dim(const struct naive_model *m)
-{
-	return head_size(m) * m->n_kv_heads;
-}
+static int kv_dim(const struct naive_model *m) { return head_size(m) * m->n_kv_heads; }
 
 /* Returns the number of floats in an array: of one layer, where it has layers. */
-static long array_floats(const struct naive_model *m, enum array array)
-{
+static long array_floats(const struct naive_model *m, enum array array) {
 	switch (array) {
 	case EMBEDDING:
 		return (long)m->vocab_size * m->dim;
@@ -66,14 +57,10 @@ static long array_floats(const struct naive_model *m, enum array array)
 	}
 }
 
-static int has_layers(enum array array)
-{
-	return array >= ATTENTION_NORM && array <= W3;
-}
+static int has_layers(enum array array) { return array >= ATTENTION_NORM && array <= W3; }
 
 /* Returns where an array begins; `layer` counts only where it has layers. */
-static const float *array_at(const struct naive_model *m, enum array wanted, int layer)
-{
+static const float *array_at(const struct naive_model *m, enum array wanted, int layer) {
 	long at = 0;
 
 	for (enum array array = 0; array < wanted; array++)
@@ -81,8 +68,7 @@ static const float *array_at(const struct naive_model *m, enum array wanted, int
 	return m->weights + at + layer * array_floats(m, wanted);
 }
 
-long naive_model_floats(const struct naive_model *m)
-{
+long naive_model_floats(const struct naive_model *m) {
 	long floats = 0;
 
 	for (enum array array = 0; array < ARRAYS; array++)
@@ -90,8 +76,7 @@ long naive_model_floats(const struct naive_model *m)
 	return floats;
 }
 
-struct naive_model *naive_model_new(const void *file)
-{
+struct naive_model *naive_model_new(const void *file) {
 	struct naive_model *m = allocate(1, sizeof(*m));
 	const int *header = file;
 	long cache;
@@ -112,8 +97,7 @@ struct naive_model *naive_model_new(const void *file)
 	return m;
 }
 
-void naive_model_free(struct naive_model *m)
-{
+void naive_model_free(struct naive_model *m) {
 	free(m->keys);
 	free(m->values);
 	free(m->logits);
@@ -121,8 +105,7 @@ void naive_model_free(struct naive_model *m)
 }
 
 /* out (rows) = w (rows, columns) * x (columns) */
-static void multiply(float *out, const float *w, const float *x, int rows, int columns)
-{
+static void multiply(float *out, const float *w, const float *x, int rows, int columns) {
 	for (int i = 0; i < rows; i++) {
 		out[i] = 0;
 		for (int j = 0; j < columns; j++)
@@ -130,8 +113,7 @@ static void multiply(float *out, const float *w, const float *x, int rows, int c
 	}
 }
 
-static void normalise(float *out, const float *x, const float *weight, int n)
-{
+static void normalise(float *out, const float *x, const float *weight, int n) {
 	float mean = 0;
 
 	for (int i = 0; i < n; i++)
@@ -143,8 +125,7 @@ static void normalise(float *out, const float *x, const float *weight, int n)
 		out[i] = weight[i] * (mean * x[i]);
 }
 
-static void make_probabilities(float *x, int n)
-{
+static void make_probabilities(float *x, int n) {
 	float max = x[0], sum = 0;
 
 	for (int i = 0; i < n; i++)
@@ -158,8 +139,7 @@ static void make_probabilities(float *x, int n)
 }
 
 /* Rotates each pair of a vector (n) by the angles of the position. */
-static void rotate_pairs(const struct naive_model *m, float *x, int n, int pos)
-{
+static void rotate_pairs(const struct naive_model *m, float *x, int n, int pos) {
 	int half = head_size(m) / 2;
 
 	for (int pair = 0; pair < n / 2; pair++) {
@@ -172,8 +152,8 @@ static void rotate_pairs(const struct naive_model *m, float *x, int n, int pos)
 }
 
 /* out (dim) = what all heads find in positions 0..pos of one layer. */
-static void attend(const struct naive_model *m, float *out, const float *q, const float *keys, const float *values, int pos)
-{
+static void attend(const struct naive_model *m, float *out, const float *q, const float *keys, const float *values,
+	int pos) {
 	int size = head_size(m);
 	float *weight = allocate(pos + 1, sizeof(float));
 
@@ -195,8 +175,7 @@ static void attend(const struct naive_model *m, float *out, const float *q, cons
 	free(weight);
 }
 
-static void run_attention(const struct naive_model *m, float *x, int layer, int pos)
-{
+static void run_attention(const struct naive_model *m, float *x, int layer, int pos) {
 	float *keys = m->keys + (long)layer * m->seq_len * kv_dim(m);
 	float *values = m->values + (long)layer * m->seq_len * kv_dim(m);
 	float *k = keys + pos * kv_dim(m), *v = values + pos * kv_dim(m);
@@ -216,8 +195,7 @@ static void run_attention(const struct naive_model *m, float *x, int layer, int 
 	free(q);
 }
 
-static void run_feed_forward(const struct naive_model *m, float *x, int layer)
-{
+static void run_feed_forward(const struct naive_model *m, float *x, int layer) {
 	float *input = allocate(m->dim, sizeof(float));
 	float *gate = allocate(m->hidden_dim, sizeof(float)), *up = allocate(m->hidden_dim, sizeof(float));
 
@@ -234,8 +212,7 @@ static void run_feed_forward(const struct naive_model *m, float *x, int layer)
 	free(up);
 }
 
-float *naive_forward(struct naive_model *m, int token, int pos)
-{
+float *naive_forward(struct naive_model *m, int token, int pos) {
 	float *x = allocate(m->dim, sizeof(float));
 
 	memcpy(x, array_at(m, EMBEDDING, 0) + (long)token * m->dim, (size_t)m->dim * sizeof(float));
@@ -253,18 +230,15 @@ float *naive_forward(struct naive_model *m, int token, int pos)
 
 static const struct naive_tokenizer *sorting; /* qsort and bsearch pass no context */
 
-static int compare_tokens(const void *a, const void *b)
-{
+static int compare_tokens(const void *a, const void *b) {
 	return strcmp(sorting->text[*(const int *)a], sorting->text[*(const int *)b]);
 }
 
-static int compare_with_key(const void *key, const void *token)
-{
+static int compare_with_key(const void *key, const void *token) {
 	return strcmp(key, sorting->text[*(const int *)token]);
 }
 
-struct naive_tokenizer *naive_tokenizer_new(const void *file, int vocab_size)
-{
+struct naive_tokenizer *naive_tokenizer_new(const void *file, int vocab_size) {
 	struct naive_tokenizer *t = allocate(1, sizeof(*t));
 	const char *at = (const char *)file + 4;
 	int len;
@@ -286,8 +260,7 @@ struct naive_tokenizer *naive_tokenizer_new(const void *file, int vocab_size)
 	return t;
 }
 
-void naive_tokenizer_free(struct naive_tokenizer *t)
-{
+void naive_tokenizer_free(struct naive_tokenizer *t) {
 	for (int i = 0; i < t->vocab_size; i++)
 		free(t->text[i]);
 	free(t->text);
@@ -297,8 +270,7 @@ void naive_tokenizer_free(struct naive_tokenizer *t)
 }
 
 /* Returns the token with this text, or -1. */
-static int look_up(const struct naive_tokenizer *t, const char *text)
-{
+static int look_up(const struct naive_tokenizer *t, const char *text) {
 	int *found;
 
 	sorting = t;
@@ -307,8 +279,7 @@ static int look_up(const struct naive_tokenizer *t, const char *text)
 }
 
 /* Merges the pair with the best score, the first of equals. Returns the new number of tokens. */
-static int merge_once(const struct naive_tokenizer *t, int *tokens, int count)
-{
+static int merge_once(const struct naive_tokenizer *t, int *tokens, int count) {
 	float best_score = -1e10f;
 	int best = -1, merged = -1;
 
@@ -323,20 +294,17 @@ static int merge_once(const struct naive_tokenizer *t, int *tokens, int count)
 			merged = token;
 		}
 	}
-	if (best < 0)
-		return count;
+	if (best < 0) return count;
 	tokens[best] = merged;
 	memmove(tokens + best + 1, tokens + best + 2, (size_t)(count - best - 2) * sizeof(int));
 	return count - 1;
 }
 
-int naive_encode(const struct naive_tokenizer *t, const char *string, int *tokens)
-{
+int naive_encode(const struct naive_tokenizer *t, const char *string, int *tokens) {
 	int count = 0, before, space = look_up(t, " ");
 
 	tokens[count++] = 1;
-	if (*string && space >= 0)
-		tokens[count++] = space;
+	if (*string && space >= 0) tokens[count++] = space;
 	while (*string) {
 		char character[5] = { 0 };
 		int len = 0, token;
@@ -357,20 +325,17 @@ int naive_encode(const struct naive_tokenizer *t, const char *string, int *token
 	return count;
 }
 
-const char *naive_decode(const struct naive_tokenizer *t, int previous, int token, char *byte)
-{
+const char *naive_decode(const struct naive_tokenizer *t, int previous, int token, char *byte) {
 	const char *text = t->text[token];
 	unsigned char value;
 
-	if (previous == 1 && *text == ' ')
-		text++;
+	if (previous == 1 && *text == ' ') text++;
 	if (sscanf(text, "<0x%02hhX>", &value) == 1) {
 		byte[0] = (char)value;
 		byte[1] = 0;
 		text = byte;
 	}
-	if (strlen(text) == 1 && !isprint((unsigned char)*text) && !isspace((unsigned char)*text))
-		return "";
+	if (strlen(text) == 1 && !isprint((unsigned char)*text) && !isspace((unsigned char)*text)) return "";
 	return text;
 }
 
@@ -381,15 +346,13 @@ struct choice {
 	int token;
 };
 
-static int compare_choices(const void *a, const void *b)
-{
+static int compare_choices(const void *a, const void *b) {
 	float left = ((const struct choice *)a)->probability, right = ((const struct choice *)b)->probability;
 
 	return (left < right) - (left > right);
 }
 
-static float random_number(struct naive_sampler *s)
-{
+static float random_number(struct naive_sampler *s) {
 	uint32_t upper;
 
 	s->state ^= s->state >> 12;
@@ -399,35 +362,29 @@ static float random_number(struct naive_sampler *s)
 	return (float)(upper >> 8) / 16777216.0f;
 }
 
-static int sample_likeliest(struct naive_sampler *s, const float *p, int n, float coin)
-{
+static int sample_likeliest(struct naive_sampler *s, const float *p, int n, float coin) {
 	struct choice *choices = allocate(n, sizeof(*choices));
 	float cutoff = (1.0f - s->top_p) / (float)(n - 1), total = 0, sum = 0;
 	int count = 0, last, i, token;
 
 	for (i = 0; i < n; i++)
-		if (p[i] >= cutoff)
-			choices[count++] = (struct choice){ p[i], i };
+		if (p[i] >= cutoff) choices[count++] = (struct choice){ p[i], i };
 	qsort(choices, (size_t)count, sizeof(*choices), compare_choices);
 	for (last = 0; last < count - 1; last++) {
 		total += choices[last].probability;
-		if (total > s->top_p)
-			break;
+		if (total > s->top_p) break;
 	}
-	if (last == count - 1)
-		total += choices[last].probability;
+	if (last == count - 1) total += choices[last].probability;
 	for (i = 0; i < last; i++) {
 		sum += choices[i].probability;
-		if (coin * total < sum)
-			break;
+		if (coin * total < sum) break;
 	}
 	token = choices[i].token;
 	free(choices);
 	return token;
 }
 
-int naive_sample(struct naive_sampler *s, float *logits, int n)
-{
+int naive_sample(struct naive_sampler *s, float *logits, int n) {
 	float coin, sum = 0;
 	int best = 0;
 
@@ -440,12 +397,10 @@ int naive_sample(struct naive_sampler *s, float *logits, int n)
 		logits[i] /= s->temperature;
 	make_probabilities(logits, n);
 	coin = random_number(s);
-	if (s->top_p > 0 && s->top_p < 1)
-		return sample_likeliest(s, logits, n, coin);
+	if (s->top_p > 0 && s->top_p < 1) return sample_likeliest(s, logits, n, coin);
 	for (int i = 0; i < n; i++) {
 		sum += logits[i];
-		if (coin < sum)
-			return i;
+		if (coin < sum) return i;
 	}
 	return n - 1;
 }

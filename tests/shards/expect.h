@@ -37,15 +37,13 @@
 #define CALL(...) CALL5(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
 
 /* Whether two strings are equal. */
-static inline int same(const char *a, const char *b)
-{
+static inline int same(const char *a, const char *b) {
 	size_t n = strlen(a);
 	return n == strlen(b) && !memcmp(a, b, n);
 }
 
 /* The next of a sequence of random numbers, from a state that is not 0 (xorshift64*). */
-static inline uint64_t random_next(uint64_t *state)
-{
+static inline uint64_t random_next(uint64_t *state) {
 	*state ^= *state >> 12;
 	*state ^= *state << 25;
 	*state ^= *state >> 27;
@@ -53,8 +51,7 @@ static inline uint64_t random_next(uint64_t *state)
 }
 
 /* Passes `milliseconds` without leaving the CPU by itself. */
-static inline void busy_wait(int64_t milliseconds)
-{
+static inline void busy_wait(int64_t milliseconds) {
 	int64_t end = coconut_time() + milliseconds;
 
 	while (coconut_time() < end)

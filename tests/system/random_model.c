@@ -12,8 +12,7 @@
 #include "../host/llama_random.h"
 
 /* Writes a whole file, or ends the program. */
-static void write_file(const char *path, const void *bytes, size_t size)
-{
+static void write_file(const char *path, const void *bytes, size_t size) {
 	FILE *file = fopen(path, "wb");
 
 	if (!file || fwrite(bytes, 1, size, file) != size || fclose(file)) {
@@ -22,15 +21,13 @@ static void write_file(const char *path, const void *bytes, size_t size)
 	}
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
 	int numbers[7];
 	struct shape shape;
 	void *bytes;
 	size_t size;
 
-	if (argc != 10)
-		return 2;
+	if (argc != 10) return 2;
 	for (int i = 0; i < 7; i++)
 		numbers[i] = atoi(argv[i + 1]);
 	memcpy(&shape, numbers, sizeof(shape));

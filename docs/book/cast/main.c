@@ -18,22 +18,17 @@
 #define WORK 200000
 
 /* Sends one small number. */
-static void tell(uint64_t channel, int64_t number)
-{
-	coconut_channel_send(channel, &number, sizeof(number));
-}
+static void tell(uint64_t channel, int64_t number) { coconut_channel_send(channel, &number, sizeof(number)); }
 
 /* Waits for one small number. */
-static int64_t hear(uint64_t channel)
-{
+static int64_t hear(uint64_t channel) {
 	int64_t number = -1;
 
 	coconut_channel_recv(channel, &number, sizeof(number));
 	return number;
 }
 
-static void ann(void)
-{
+static void ann(void) {
 	int64_t handle = coconut_cap_grant(ANN_TO_CID, ANN_TO_BOB, CAP_RIGHT_SEND | CAP_RIGHT_GRANT);
 
 	print("ann: bob has my channel to cid as his handle %ld\n", handle);
@@ -43,8 +38,7 @@ static void ann(void)
 	tell(ANN_TO_BOB, 0);
 }
 
-static void bob(void)
-{
+static void bob(void) {
 	int64_t handle = hear(BOB_TO_ANN);
 
 	print("bob: dan has it as his handle %ld\n", coconut_cap_grant((uint64_t)handle, BOB_TO_DAN, CAP_RIGHT_SEND));
@@ -55,63 +49,47 @@ static void bob(void)
 	tell(BOB_TO_DAN, 0);
 }
 
-static void cid(void)
-{
+static void cid(void) {
 	print("cid: somebody sent me %ld\n", hear(0));
 	hear(0); /* until ann ends: nobody has a way to cid any more */
 }
 
-static void dan(void)
-{
+static void dan(void) {
 	hear(0);
 	print("dan: inspect: %s\n", error_text(coconut_cap_inspect(1)));
 }
 
-static void eva(void)
-{
+static void eva(void) {
 	for (int64_t number = 1; number <= 6; number++)
 		tell(0, number);
 }
 
-static void fay(void)
-{
+static void fay(void) {
 	for (volatile int i = 0; i < WORK; i++)
 		;
 	for (int64_t number = 0; number < 6;)
 		number = hear(0);
 }
 
-static void gus(void)
-{
+static void gus(void) {
 	for (volatile int i = 0; i < WORK; i++)
 		;
 	tell(0, 7);
 }
 
-static void ivy(void)
-{
-	hear(0);
-}
+static void ivy(void) { hear(0); }
 
-static void kim(void)
-{
+static void kim(void) {
 	print("kim: half of a line, ");
 	coconut_yield();
 	print("and the other half\n");
 }
 
-static void lea(void)
-{
-	print("lea: a whole line\n");
-}
+static void lea(void) { print("lea: a whole line\n"); }
 
-static void joe(void)
-{
-	(void)*(volatile char *)0;
-}
+static void joe(void) { (void)*(volatile char *)0; }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	static const struct {
 		char name[4];
 		void (*play)(void);

@@ -1,8 +1,7 @@
 /* adder: has /shards/counter add the numbers of its args, and checks each sum. */
 #include "../../../tests/shards/expect.h"
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text word, value;
 	uint64_t number = 0, sum = 0, total = 0;
 	int count = 0;

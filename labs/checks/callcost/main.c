@@ -6,34 +6,29 @@
 #define WRONG 2000
 
 /* One round trip by each way. Returns whether the answer is the request plus one. */
-static int by_call(uint64_t i)
-{
+static int by_call(uint64_t i) {
 	uint64_t reply = 0;
 
 	return coconut_channel_call(0, &i, 8, &reply, 8) == 8 && reply == i + 1;
 }
 
-static int by_pair(uint64_t i)
-{
+static int by_pair(uint64_t i) {
 	uint64_t reply = 0;
 
 	return coconut_channel_send(0, &i, 8) == 0 && coconut_channel_recv(0, &reply, 8) == 8 && reply == i + 1;
 }
 
-static uint64_t measure(int (*round_trip)(uint64_t))
-{
+static uint64_t measure(int (*round_trip)(uint64_t)) {
 	int64_t start;
 
 	coconut_yield();
 	start = coconut_time();
 	for (uint64_t i = 1; i <= ROUNDS; i++)
-		if (!round_trip(i * 3))
-			coconut_exit(WRONG);
+		if (!round_trip(i * 3)) coconut_exit(WRONG);
 	return (uint64_t)(coconut_time() - start);
 }
 
-static int client(void)
-{
+static int client(void) {
 	uint64_t zero = 0, call, pair;
 
 	call = measure(by_call);
@@ -42,8 +37,7 @@ static int client(void)
 	return pair ? (int)(call * 100 / pair) : WRONG;
 }
 
-static int server(void)
-{
+static int server(void) {
 	uint64_t number, reply;
 
 	CHECK_EQ(coconut_channel_recv(0, &number, 8), 8);
@@ -58,7 +52,4 @@ static int server(void)
 	return 0;
 }
 
-int main(const char *args)
-{
-	return args[0] == 'c' ? client() : server();
-}
+int main(const char *args) { return args[0] == 'c' ? client() : server(); }

@@ -7,8 +7,7 @@
 
 #define LOOPS_PER_MS 62500 /* two or three instructions each */
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text word, value;
 	uint64_t ms = 0, first[2], fourth = 0;
 	int64_t end;

@@ -4,8 +4,7 @@
 
 #define FILE_ADDRESS COCONUT_LARGE_BASE
 
-int main(void)
-{
+int main(void) {
 	int64_t fd = coconut_fs_open("/file", 5), size;
 
 	CHECK(fd >= 0);

@@ -16,13 +16,11 @@
 #define RESULT (COCONUT_HEAP_BASE + 4 * PAGE)
 #define SENTINEL 12345.0f
 
-static float value(uint64_t seed, uint64_t i)
-{
+static float value(uint64_t seed, uint64_t i) {
 	return (float)((int)((uint32_t)((seed + i) * 2654435761u) >> 24) % 17 - 8);
 }
 
-static __attribute__((noinline)) void plain(float *out, const float *w, const float *x, int rows, int columns)
-{
+static __attribute__((noinline)) void plain(float *out, const float *w, const float *x, int rows, int columns) {
 	for (int i = 0; i < rows; i++) {
 		float sum = 0;
 		for (int j = 0; j < columns; j++)
@@ -31,13 +29,11 @@ static __attribute__((noinline)) void plain(float *out, const float *w, const fl
 	}
 }
 
-static __attribute__((noinline)) void yours(float *out, const float *w, const float *x, int rows, int columns)
-{
+static __attribute__((noinline)) void yours(float *out, const float *w, const float *x, int rows, int columns) {
 	matmul(out, w, x, rows, columns);
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text word, value_word;
 	uint64_t seed = 0, rows = 0, columns = 0, checksum = 0;
 	const char *how = args;
@@ -57,8 +53,7 @@ int main(const char *args)
 		out[rows] = SENTINEL;
 		for (int i = 0; i < (how[0] == 'o' ? 1 : REPEATS); i++)
 			(how[0] == 'p' ? plain : yours)(out, w, x, (int)rows, (int)columns);
-		if (out[rows] != SENTINEL)
-			coconut_exit(1UL << 31);
+		if (out[rows] != SENTINEL) coconut_exit(1UL << 31);
 		for (uint64_t i = 0; i < rows; i++)
 			checksum = (checksum * 31 + (uint64_t)(int64_t)out[i]) & 0x7FFFFFFF;
 	}

@@ -12,8 +12,7 @@
 #define AT_ONCE_MS 3
 
 /* Sends a time stamp whenever more than 10 ms have passed since the last one. */
-static int work(void)
-{
+static int work(void) {
 	int64_t now = coconut_time(), last = now, hog;
 	int told = 1;
 
@@ -33,8 +32,7 @@ static int work(void)
 	return now < hog;
 }
 
-static int wake(void)
-{
+static int wake(void) {
 	int64_t stamp, heard;
 
 	for (int round = 0; round < ROUNDS; round++) {
@@ -48,8 +46,7 @@ static int wake(void)
 	return 0;
 }
 
-static int wait_for_wakes(void)
-{
+static int wait_for_wakes(void) {
 	int64_t stamp;
 
 	for (int round = 0; round < ROUNDS; round++) {
@@ -60,7 +57,4 @@ static int wait_for_wakes(void)
 	return 0;
 }
 
-int main(const char *args)
-{
-	return args[1] == 'o' ? work() : args[0] == 'w' ? wake() : wait_for_wakes();
-}
+int main(const char *args) { return args[1] == 'o' ? work() : args[0] == 'w' ? wake() : wait_for_wakes(); }

@@ -4,8 +4,7 @@
 #define CALL_NAME 56
 #define NAME(buf, max) CALL(CALL_NAME, buf, max)
 
-static void names(const char *name, size_t len)
-{
+static void names(const char *name, size_t len) {
 	char buf[64];
 
 	memset(buf, '~', sizeof(buf));
@@ -14,8 +13,7 @@ static void names(const char *name, size_t len)
 	CHECK_EQ(buf[len], '~');
 }
 
-static void errors(const char *name, size_t len)
-{
+static void errors(const char *name, size_t len) {
 	char buf[64];
 
 	memset(buf, '~', sizeof(buf));
@@ -28,8 +26,7 @@ static void errors(const char *name, size_t len)
 	CHECK(!memcmp(buf, name, len));
 }
 
-static void pointers(void)
-{
+static void pointers(void) {
 	static const uint64_t wrong[] = {0, 8, 0x1000, 0x7FE000, 0x7FFFFF, 0x200000, 0x7FFFFFFFFF, 1UL << 47, 1UL << 63,
 		0xFFFF800000200000, 0xFFFFFFFF80201000, ~0UL};
 
@@ -37,8 +34,7 @@ static void pointers(void)
 		REFUSED(FAULT, NAME(wrong[i], 64));
 }
 
-static void bounds(const char *name, size_t len)
-{
+static void bounds(const char *name, size_t len) {
 	uint64_t end = COCONUT_HEAP_BASE + PAGE;
 
 	CHECK_EQ(coconut_mmap(COCONUT_HEAP_BASE, 1), 0);
@@ -48,16 +44,14 @@ static void bounds(const char *name, size_t len)
 	REFUSED(FAULT, NAME(end - len + 1, 4096));
 }
 
-static void pledge(void)
-{
+static void pledge(void) {
 	char buf[64];
 
 	CHECK_EQ(coconut_gpu_pledge(PLEDGE_SERIAL | PLEDGE_CHANNEL | PLEDGE_GPU_DMA), 0);
 	REFUSED(PLEDGE, NAME(buf, sizeof(buf)));
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text what, name, value;
 
 	CHECK(args_next(&args, &what, &value) && args_next(&args, &name, &value));

@@ -5,8 +5,7 @@
 
 #define ROUNDS 30000
 
-static float sum(void)
-{
+static float sum(void) {
 	float total = 0;
 
 	for (int i = 1; i <= 200; i++)
@@ -14,14 +13,12 @@ static float sum(void)
 	return total;
 }
 
-int main(void)
-{
+int main(void) {
 	volatile float first;
 
 	_mm_setcsr(0x3F80); /* all exceptions masked, round down */
 	first = sum();
 	for (int round = 0; round < ROUNDS; round++)
-		if (sum() != first)
-			return 1;
+		if (sum() != first) return 1;
 	return _mm_getcsr() >> 13 != 1;
 }

@@ -10,8 +10,7 @@
 #define ROUNDS 10
 #define LOOPS 400000 /* some ms of instructions */
 
-static void client(void)
-{
+static void client(void) {
 	int64_t middle, server;
 	char byte = 'c';
 
@@ -24,8 +23,7 @@ static void client(void)
 	}
 }
 
-static void middle(void)
-{
+static void middle(void) {
 	int64_t now;
 	char byte;
 
@@ -38,8 +36,7 @@ static void middle(void)
 	}
 }
 
-static void server(void)
-{
+static void server(void) {
 	int64_t now;
 	char byte;
 
@@ -50,8 +47,7 @@ static void server(void)
 	}
 }
 
-static void starter(void)
-{
+static void starter(void) {
 	for (int round = 0; round < ROUNDS; round++) {
 		for (int i = 0; i < 10; i++)
 			coconut_yield();
@@ -59,16 +55,14 @@ static void starter(void)
 	}
 }
 
-static void early(void)
-{
+static void early(void) {
 	char byte;
 
 	CHECK_EQ(coconut_channel_send(0, "e", 1), 0);
 	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
 }
 
-static void late(void)
-{
+static void late(void) {
 	char byte = 'l';
 
 	coconut_yield();
@@ -76,8 +70,7 @@ static void late(void)
 	CHECK_EQ(byte, 'e');
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	if (args[0] == 'e' || args[0] == 'l') {
 		args[0] == 'e' ? early() : late();
 		return 0;

@@ -14,11 +14,9 @@ extern const struct attack attack_table[];
 
 #define UNKNOWN 98
 
-int main(const char *args)
-{
+int main(const char *args) {
 	coconut_mmap(COCONUT_HEAP_BASE, 1);
 	for (const struct attack *attack = attack_table; args && attack->name; attack++)
-		if (same(attack->name, args))
-			attack->run();
+		if (same(attack->name, args)) attack->run();
 	return UNKNOWN;
 }

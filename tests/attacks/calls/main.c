@@ -18,19 +18,12 @@
 #define PROGRAM "/a/calls"
 #define FILE_PATH "/etc/coconut.conf"
 
-static int64_t open_file(void)
-{
-	return coconut_fs_open(FILE_PATH, strlen(FILE_PATH));
-}
+static int64_t open_file(void) { return coconut_fs_open(FILE_PATH, strlen(FILE_PATH)); }
 
-static int64_t spawn(const char *args)
-{
-	return coconut_spawn(PROGRAM, strlen(PROGRAM), args, strlen(args));
-}
+static int64_t spawn(const char *args) { return coconut_spawn(PROGRAM, strlen(PROGRAM), args, strlen(args)); }
 
 /* Every call that takes a pointer refuses `bad`, a pointer to `len` bytes. */
-static void refuse_pointer(uint64_t bad, uint64_t len)
-{
+static void refuse_pointer(uint64_t bad, uint64_t len) {
 	uint64_t good = HEAP, fd = (uint64_t)open_file();
 	uint64_t path_len = len < 255 ? len : 255, message = len < 256 ? len : 256;
 
@@ -47,45 +40,39 @@ static void refuse_pointer(uint64_t bad, uint64_t len)
 	CHECK_EQ(coconut_fs_close(fd), 0);
 }
 
-static void c1_numbers(void)
-{
+static void c1_numbers(void) {
 	static const uint8_t known[] = {0, 1, 11, 12, 13, 14, 21, 22, 23, 30, 31, 32, 33, 40, 41, 42, 43, 50, 51, 52, 53, 54, 55, 62};
 	uint8_t is_known[256] = {0};
 
 	for (size_t i = 0; i < sizeof(known); i++)
 		is_known[known[i]] = 1;
 	for (uint64_t n = 0; n < 256; n++) {
-		if (!is_known[n])
-			REFUSED(NOSYS, CALL(n));
+		if (!is_known[n]) REFUSED(NOSYS, CALL(n));
 		REFUSED(NOSYS, CALL(n + (1UL << 32)));
 		REFUSED(NOSYS, CALL(n | 1UL << 63));
 	}
 	REFUSED(NOSYS, CALL(~0UL));
 }
 
-static void c2_null(void)
-{
+static void c2_null(void) {
 	refuse_pointer(0, 1);
 	refuse_pointer(0xFFF, 1);
 }
 
-static void c3_kernel(void)
-{
+static void c3_kernel(void) {
 	static const uint64_t bad[] = {KERNEL_TEXT, KERNEL_HHDM, KERNEL_MMIO, 0xFFFF800000000000, ~0xFFUL, 0x8000000000};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		refuse_pointer(bad[i], 8);
 }
 
-static void c4_non_canonical(void)
-{
+static void c4_non_canonical(void) {
 	refuse_pointer(NON_CANONICAL, 8);
 	refuse_pointer(NON_CANONICAL - 4, 8);
 	refuse_pointer(0xFFFF7FFFFFFFFFF8, 8);
 }
 
-static void c5_wraps(void)
-{
+static void c5_wraps(void) {
 	uint64_t fd;
 
 	refuse_pointer(~0UL, 2);
@@ -97,8 +84,7 @@ static void c5_wraps(void)
 	REFUSED(FAULT, CALL(SYS_CHANNEL_CALL, 0, HEAP, 1, HEAP, -HEAP + 8));
 }
 
-static void c6_crosses(void)
-{
+static void c6_crosses(void) {
 	CHECK_EQ(coconut_mmap(0x400000, 1), 0);
 	refuse_pointer(0x400FFF, 2);
 	refuse_pointer(0x401000 - 100, 200);
@@ -107,8 +93,7 @@ static void c6_crosses(void)
 	refuse_pointer(0x7FEFFF, 2);  /* the guard below it */
 }
 
-static void c7_hole(void)
-{
+static void c7_hole(void) {
 	CHECK_EQ(coconut_mmap(0x400000, 1), 0);
 	CHECK_EQ(coconut_mmap(0x402000, 1), 0);
 	BYTES(0x400FFF)[0] = 'x';
@@ -116,8 +101,7 @@ static void c7_hole(void)
 	REFUSED(FAULT, CALL(SYS_SERIAL_WRITE, 0x400FFF, 4096)); /* begins and ends in what is mapped, over the hole */
 }
 
-static void c8_read_only(void)
-{
+static void c8_read_only(void) {
 	uint64_t fd = (uint64_t)open_file();
 
 	CHECK(coconut_fs_map(fd, LARGE) > 0);
@@ -131,8 +115,7 @@ static void c8_read_only(void)
 	}
 }
 
-static void c9_lengths(void)
-{
+static void c9_lengths(void) {
 	static const uint64_t wrong[] = {0, 1UL << 63, ~0UL, 1UL << 32};
 	uint64_t fd = (uint64_t)open_file();
 
@@ -142,8 +125,7 @@ static void c9_lengths(void)
 		REFUSED(INVAL, CALL(SYS_CHANNEL_SEND, 0, HEAP, wrong[i]));
 		REFUSED(INVAL, CALL(SYS_CHANNEL_CALL, 0, HEAP, wrong[i], HEAP, 16));
 		REFUSED(INVAL, CALL(SYS_SPAWN, HEAP, wrong[i], HEAP, 1));
-		if (i)
-			REFUSED(INVAL, CALL(SYS_SPAWN, HEAP, 1, HEAP, wrong[i]));
+		if (i) REFUSED(INVAL, CALL(SYS_SPAWN, HEAP, 1, HEAP, wrong[i]));
 	}
 	REFUSED(INVAL, CALL(SYS_SERIAL_WRITE, HEAP, COCONUT_WRITE_MAX + 1));
 	REFUSED(INVAL, CALL(SYS_FS_OPEN, HEAP, COCONUT_PATH_MAX + 1));
@@ -157,8 +139,7 @@ static void c9_lengths(void)
 }
 
 /* Every call on a capability refuses the handle with `error`, a negative number. */
-static void refuse_handle(uint64_t handle, int64_t error)
-{
+static void refuse_handle(uint64_t handle, int64_t error) {
 	CHECK_EQ(CALL(SYS_CAP_GRANT, handle, 0, 1), error);
 	CHECK_EQ(CALL(SYS_CAP_GRANT, 0, handle, 1), error);
 	CHECK_EQ(CALL(SYS_CAP_REVOKE, handle), error);
@@ -171,8 +152,7 @@ static void refuse_handle(uint64_t handle, int64_t error)
 	CHECK_EQ(CALL(SYS_KILL, handle), error);
 }
 
-static void c10_handles(void)
-{
+static void c10_handles(void) {
 	static const uint64_t bad[] = {2, 15, 16, 17, 255, 256, 1UL << 16, 1UL << 32, 1UL << 63, ~0UL};
 	int64_t child;
 
@@ -207,15 +187,13 @@ static void c10_handles(void)
 	REFUSED(BADHANDLE, CALL(SYS_CHANNEL_SEND, 0, HEAP, 1));
 }
 
-static void c10_child(void)
-{
+static void c10_child(void) {
 	for (uint64_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++)
 		refuse_handle(handle, -COCONUT_E_BADHANDLE);
 	REFUSED(RIGHTS, CALL(SYS_SPAWN, HEAP, 1, HEAP, 1));
 }
 
-static void c11_mmap(void)
-{
+static void c11_mmap(void) {
 	static const struct {
 		uint64_t address, pages;
 		int error;
@@ -249,8 +227,7 @@ static void c11_mmap(void)
 	CHECK_EQ(coconut_mmap(0x2FF000, 1), 0);
 }
 
-static void c12_munmap(void)
-{
+static void c12_munmap(void) {
 	static const uint64_t wrong[] = {0, 0x1000, 0x7FF000, 0x7FE000, 0x800000, 0x8000000000, NON_CANONICAL, KERNEL_HHDM, HEAP + 1};
 	static const char *const touches[] = {"C12.read", "C12.write", "C12.half"};
 
@@ -277,8 +254,7 @@ static void c12_munmap(void)
 }
 
 /* Touches memory that it has used and given back. Ends with 99 when that goes well. */
-static void c12_touch(const char *how)
-{
+static void c12_touch(const char *how) {
 	uint8_t value;
 
 	CHECK_EQ(coconut_mmap(0x300000, 4), 0);
@@ -297,21 +273,16 @@ static void c12_touch(const char *how)
 
 /* ---- Rows that need a word with the partner ---- */
 
-static uint64_t hear(void)
-{
+static uint64_t hear(void) {
 	uint64_t word;
 
 	CHECK_EQ(coconut_channel_recv(0, &word, sizeof(word)), sizeof(word));
 	return word;
 }
 
-static void say(uint64_t word)
-{
-	CHECK_EQ(coconut_channel_send(0, &word, sizeof(word)), 0);
-}
+static void say(uint64_t word) { CHECK_EQ(coconut_channel_send(0, &word, sizeof(word)), 0); }
 
-static uint64_t rights_of(uint64_t handle)
-{
+static uint64_t rights_of(uint64_t handle) {
 	int64_t got = coconut_cap_inspect(handle);
 
 	CHECK(got >= 0);
@@ -319,8 +290,7 @@ static uint64_t rights_of(uint64_t handle)
 }
 
 /* Handle 1 is a channel to a shard that ends at once, handle 2 one to a third shard, `C13.third`. */
-static void c13_grant(void)
-{
+static void c13_grant(void) {
 	uint64_t copy;
 
 	/* To somebody who has ended. */
@@ -350,8 +320,7 @@ static void c13_grant(void)
 	REFUSED(RIGHTS, coconut_channel_send(0, "x", 1));
 }
 
-static void c13_peer(void)
-{
+static void c13_peer(void) {
 	uint64_t copy = hear();
 
 	CHECK_EQ(rights_of(copy), CAP_RIGHT_SEND | CAP_RIGHT_GRANT);
@@ -366,23 +335,20 @@ static void c13_peer(void)
 	say(2);
 }
 
-static void wait_for_the_end(void)
-{
+static void wait_for_the_end(void) {
 	while (CALL(SYS_CHANNEL_RECV, 0, HEAP, 256) >= 0)
 		;
 }
 
 /* Handle 1 leads to a third shard, which is silent; the partner waits there until we take its copy away. */
-static void c14_revoke(void)
-{
+static void c14_revoke(void) {
 	say((uint64_t)coconut_cap_grant(1, 0, CAP_RIGHT_SEND | CAP_RIGHT_RECV));
 	busy_wait(5);
 	CHECK_EQ(coconut_cap_revoke(1), 0);
 	CHECK_EQ(hear(), 1);
 }
 
-static void c14_peer(void)
-{
+static void c14_peer(void) {
 	uint64_t copy = hear();
 
 	REFUSED(BADHANDLE, CALL(SYS_CHANNEL_RECV, copy, HEAP, 256));
@@ -390,8 +356,7 @@ static void c14_peer(void)
 	say(1);
 }
 
-static void c15_fill(void)
-{
+static void c15_fill(void) {
 	for (int i = 0; i < COCONUT_CAP_SLOTS / 2; i++)
 		CHECK(coconut_cap_grant(0, 0, CAP_RIGHT_SEND | CAP_RIGHT_RECV) >= 0);
 	for (int i = 0; i < COCONUT_CAP_SLOTS; i++)
@@ -402,8 +367,7 @@ static void c15_fill(void)
 	REFUSED(FULL, coconut_cap_grant(0, 0, CAP_RIGHT_SEND));
 }
 
-static void c15_peer(void)
-{
+static void c15_peer(void) {
 	uint64_t used = 0;
 
 	CHECK_EQ(hear(), 1);
@@ -415,8 +379,7 @@ static void c15_peer(void)
 	wait_for_the_end();
 }
 
-static void pledge(void)
-{
+static void pledge(void) {
 	CHECK_EQ(coconut_gpu_pledge(PLEDGE_CHANNEL), 0);
 	REFUSED(PLEDGE, CALL(SYS_FS_OPEN, HEAP, 1));
 	REFUSED(PLEDGE, CALL(SYS_SERIAL_WRITE, HEAP, 1));
@@ -427,8 +390,7 @@ static void pledge(void)
 
 /* ---- B9: registers after every call ---- */
 
-static void b9_registers(void)
-{
+static void b9_registers(void) {
 	uint64_t harm = 0, random = 42;
 
 	for (uint64_t number = 1; number < 70; number++) {
@@ -436,8 +398,7 @@ static void b9_registers(void)
 			uint64_t a[5];
 			for (int k = 0; k < 5; k++)
 				a[k] = random_next(&random) >> (i % 4 * 16);
-			if (number == SYS_GPU_PLEDGE)
-				a[0] = 7 | 1UL << 40;
+			if (number == SYS_GPU_PLEDGE) a[0] = 7 | 1UL << 40;
 			guarded_call(random >> 1, &harm, number, a[0], a[1], a[2], a[3], a[4]);
 			CHECK_EQ(harm, 0);
 		}
@@ -446,8 +407,7 @@ static void b9_registers(void)
 
 /* ---- E: exhaustion ---- */
 
-static void e1_frames(void)
-{
+static void e1_frames(void) {
 	uint64_t most = 0;
 
 	for (uint64_t step = 64; step; step /= 2) {
@@ -470,8 +430,7 @@ static void e1_frames(void)
 
 /* An mmap of three pages that needs tables of every level, in the middle of which the quota ends, for every place where
  * it can: the manifest gives each shard another quota. Whatever happens, it happens again, and nothing is left. */
-static void e2_tables(void)
-{
+static void e2_tables(void) {
 	const uint64_t at = LARGE + (1UL << 30) - PAGE; /* the last page below a border of all tables */
 	int64_t first = coconut_mmap(at, 3);
 
@@ -492,8 +451,7 @@ static void e2_tables(void)
 }
 
 /* Starts children until no slot is left. Returns their number; their handles follow each other. */
-static uint64_t spawn_all(uint64_t first)
-{
+static uint64_t spawn_all(uint64_t first) {
 	uint64_t handle = first;
 	int64_t got;
 
@@ -505,16 +463,14 @@ static uint64_t spawn_all(uint64_t first)
 	return handle - first;
 }
 
-static void end_all(uint64_t first, uint64_t count)
-{
+static void end_all(uint64_t first, uint64_t count) {
 	for (uint64_t handle = first; handle < first + count; handle++)
 		CHECK_EQ(coconut_kill(handle), 0);
 	for (uint64_t handle = first; handle < first + count; handle++)
 		CHECK_EQ(coconut_wait(handle), -1);
 }
 
-static void e3_capabilities(void)
-{
+static void e3_capabilities(void) {
 	for (int i = 0; i < 3; i++) {
 		CHECK_EQ(spawn_all(2), COCONUT_CAP_SLOTS - 2);
 		REFUSED(FULL, spawn("sleep"));
@@ -522,8 +478,7 @@ static void e3_capabilities(void)
 	}
 }
 
-static void e4_descriptors(void)
-{
+static void e4_descriptors(void) {
 	for (int i = 0; i < 3; i++) {
 		for (int fd = 0; fd < COCONUT_FILES; fd++)
 			CHECK_EQ(open_file(), fd);
@@ -537,8 +492,7 @@ static void e4_descriptors(void)
 
 /* Takes the last of the `slots` slots for shards; its own slots for capabilities do not run out. What it has started ends
  * with it, and the next shard of the manifest finds as many slots. */
-static void e6_shards(uint64_t slots)
-{
+static void e6_shards(uint64_t slots) {
 	uint64_t first = (uint64_t)spawn("sleep"), count = 1;
 	int64_t got;
 
@@ -557,8 +511,7 @@ static void e6_shards(uint64_t slots)
 	}
 }
 
-static void sleep_for_ever(void)
-{
+static void sleep_for_ever(void) {
 	for (;;)
 		coconut_yield();
 }
@@ -567,8 +520,7 @@ static void sleep_for_ever(void)
 
 #define RESIDUE_PAGES 40
 
-static void f1_fill(void)
-{
+static void f1_fill(void) {
 	CHECK_EQ(coconut_mmap(LARGE, RESIDUE_PAGES), 0);
 	for (uint64_t i = 0; i < RESIDUE_PAGES * PAGE / 8; i++)
 		((uint64_t *)LARGE)[i] = 0xDEADBEEFDEADBEEF;
@@ -576,14 +528,12 @@ static void f1_fill(void)
 		;
 }
 
-static void f1_die(void)
-{
+static void f1_die(void) {
 	f1_fill();
 	__builtin_trap();
 }
 
-static void f1_look(void)
-{
+static void f1_look(void) {
 	CHECK_EQ(coconut_mmap(LARGE, RESIDUE_PAGES + 10), 0);
 	for (uint64_t i = 0; i < (RESIDUE_PAGES + 10) * PAGE / 8; i++)
 		CHECK_EQ(((uint64_t *)LARGE)[i], 0);
@@ -597,8 +547,7 @@ static void f1_look(void)
 }
 
 /* Takes and gives back something of everything, for ever: to be killed at any instant. */
-static void e7_busy(void)
-{
+static void e7_busy(void) {
 	for (uint64_t pages = 1;; pages = pages % 20 + 1) {
 		CHECK_EQ(coconut_mmap(LARGE, pages), 0);
 		BYTES(LARGE)[0] = 'x';
@@ -614,8 +563,7 @@ static void e7_busy(void)
 	}
 }
 
-static void f5_look(void)
-{
+static void f5_look(void) {
 	c10_child();
 	for (uint64_t fd = 0; fd < COCONUT_FILES; fd++) {
 		REFUSED(BADHANDLE, CALL(SYS_FS_STAT, fd));
@@ -623,14 +571,10 @@ static void f5_look(void)
 	}
 }
 
-static void call_time(void)
-{
-	coconut_time();
-}
+static void call_time(void) { coconut_time(); }
 
 /* With AC set at the call, which would let the kernel touch this shard's memory if it were left so. */
-static void call_time_ac(void)
-{
+static void call_time_ac(void) {
 	__asm__ volatile("pushfq; orq $0x40000, (%%rsp); popfq" : : : "memory", "cc");
 	coconut_time();
 }
@@ -648,14 +592,12 @@ static const struct {
 	{"F1.look", f1_look}, {"F5.look", f5_look}, {"E7.busy", e7_busy}, {"time", call_time}, {"time_ac", call_time_ac},
 };
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text key, value;
 	uint64_t number;
 
 	CHECK(args);
-	if (same(args, "end"))
-		return 0;
+	if (same(args, "end")) return 0;
 	CHECK_EQ(coconut_mmap(HEAP, 1), 0);
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		if (same(args, parts[i].name)) {
@@ -663,8 +605,7 @@ int main(const char *args)
 			return 0;
 		}
 	}
-	if (args[0] == 'C' && args[1] == '1' && args[2] == '2')
-		c12_touch(args);
+	if (args[0] == 'C' && args[1] == '1' && args[2] == '2') c12_touch(args);
 	if (args_next(&args, &key, &value) && text_equals(key, "E6") && text_to_u64(value, &number)) {
 		e6_shards(number);
 		return 0;

@@ -11,28 +11,23 @@
 #define WATCHED 0x300000
 #define SEED 0x1F83D9ABFB41BD6B
 
-static int page_unharmed(void)
-{
+static int page_unharmed(void) {
 	for (uint64_t i = 0; i < PAGE / 8; i++)
-		if (((uint64_t *)WATCHED)[i] != SEED + i)
-			return 0;
+		if (((uint64_t *)WATCHED)[i] != SEED + i) return 0;
 	return 1;
 }
 
-static void spin(uint64_t rounds)
-{
+static void spin(uint64_t rounds) {
 	uint64_t harm = 0;
 
 	for (uint64_t seed = SEED + rounds * 977; rounds--; seed += 12345) {
 		harm |= guarded_spin(seed & ~(1UL << 63), 10000);
 		guarded_call(seed & ~(1UL << 63), &harm, SYS_YIELD, 0, 0, 0, 0, 0);
-		if (harm || !page_unharmed())
-			coconut_exit(1);
+		if (harm || !page_unharmed()) coconut_exit(1);
 	}
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	uint8_t message[COCONUT_MESSAGE_MAX];
 	uint64_t harm = 0, rounds;
 	int64_t len;

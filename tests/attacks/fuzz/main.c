@@ -23,19 +23,12 @@ struct fuzz {
 	int child, trace;
 };
 
-static uint64_t any(struct fuzz *f)
-{
-	return random_next(&f->state);
-}
+static uint64_t any(struct fuzz *f) { return random_next(&f->state); }
 
-static uint64_t below(struct fuzz *f, uint64_t limit)
-{
-	return any(f) % limit;
-}
+static uint64_t below(struct fuzz *f, uint64_t limit) { return any(f) % limit; }
 
 /* A number near one of the borders that the calls know. */
-static uint64_t boundary(struct fuzz *f)
-{
+static uint64_t boundary(struct fuzz *f) {
 	static const uint64_t border[] = {0, 1, 8, 15, 16, 64, 255, 256, 1023, 1024, 4095, 4096, 0x1000, 0x100000, 0x7FE000, 0x7FF000,
 		0x800000, 0x40000000, 1UL << 31, 1UL << 32, 1UL << 39, 1UL << 47, 1UL << 52, 1UL << 63, ~0UL,
 		0xFFFF800000000000, 0xFFFFFFFF80200000, 0xFFFFFFFFA0000000, 0xFFFFFFFFC0000000};
@@ -45,31 +38,22 @@ static uint64_t boundary(struct fuzz *f)
 }
 
 /* An address that may be a buffer: mostly in the arena, which calls may unmap, never on our own stack. */
-static uint64_t address(struct fuzz *f)
-{
+static uint64_t address(struct fuzz *f) {
 	uint64_t kind = below(f, 16), at;
 
-	if (kind < 9)
-		return ARENA + below(f, ARENA_PAGES * PAGE);
-	if (kind < 11)
-		return ARENA + below(f, ARENA_PAGES + 2) * PAGE - below(f, 300);
-	if (kind < 13)
-		return ARENA + below(f, ARENA_PAGES + 2) * PAGE;
-	if (kind < 14)
-		return COCONUT_LARGE_BASE + below(f, 64) * PAGE;
+	if (kind < 9) return ARENA + below(f, ARENA_PAGES * PAGE);
+	if (kind < 11) return ARENA + below(f, ARENA_PAGES + 2) * PAGE - below(f, 300);
+	if (kind < 13) return ARENA + below(f, ARENA_PAGES + 2) * PAGE;
+	if (kind < 14) return COCONUT_LARGE_BASE + below(f, 64) * PAGE;
 	at = kind < 15 ? boundary(f) : any(f);
 	return at - COCONUT_STACK_TOP + 2 * PAGE < 3 * PAGE ? 0 : at;
 }
 
 /* A small number mostly: a handle, a length, a number of pages. */
-static uint64_t small(struct fuzz *f, uint64_t limit)
-{
-	return below(f, 8) ? below(f, limit) : boundary(f);
-}
+static uint64_t small(struct fuzz *f, uint64_t limit) { return below(f, 8) ? below(f, limit) : boundary(f); }
 
 /* Writes the 19 bytes of args for a child. */
-static void write_child_args(struct fuzz *f, char *args)
-{
+static void write_child_args(struct fuzz *f, char *args) {
 	static const char text[] = "child=1 seed=";
 	uint64_t number = below(f, 1000000);
 
@@ -79,8 +63,7 @@ static void write_child_args(struct fuzz *f, char *args)
 }
 
 /* Makes one call. */
-static void step(struct fuzz *f, uint64_t index)
-{
+static void step(struct fuzz *f, uint64_t index) {
 	static const uint8_t numbers[] = {1, 1, 11, 12, 13, 14, 21, 22, 23, 21, 22, 23, 30, 31, 32, 33, 40, 41, 42, 43, 43, 50, 51, 52, 53,
 		53, 54, 55, 55, 62, 0};
 	char args[32];
@@ -89,8 +72,7 @@ static void step(struct fuzz *f, uint64_t index)
 	f->state = (f->seed + 1) * 0x9E3779B97F4A7C15 ^ (index + 1) * 0xD1B54A32D192ED03;
 	f->state += f->state == 0;
 	number = below(f, 20) ? numbers[below(f, sizeof(numbers))] : below(f, 3) ? below(f, 80) : any(f);
-	if (!f->child && (number == SYS_EXIT || number == SYS_GPU_PLEDGE))
-		number = SYS_YIELD;
+	if (!f->child && (number == SYS_EXIT || number == SYS_GPU_PLEDGE)) number = SYS_YIELD;
 	a[0] = number == SYS_SERIAL_WRITE || number == SYS_FS_OPEN || number == SYS_SPAWN ? address(f) : small(f, below(f, 2) ? 3 : 17);
 	a[1] = number == SYS_SERIAL_WRITE || number == SYS_FS_OPEN || number == SYS_SPAWN ? small(f, 300) :
 	       number == SYS_CAP_GRANT ? small(f, 4) : address(f);
@@ -115,15 +97,13 @@ static void step(struct fuzz *f, uint64_t index)
 		a[0] = (uint64_t)(below(f, 2) ? "/etc/coconut.conf" : PROGRAM);
 		a[1] = strlen((const char *)a[0]);
 	}
-	if (f->trace)
-		print("call %lu: %lu(%lx, %lx, %lx, %lx, %lx)\n", index, number, a[0], a[1], a[2], a[3], a[4]);
+	if (f->trace) print("call %lu: %lu(%lx, %lx, %lx, %lx, %lx)\n", index, number, a[0], a[1], a[2], a[3], a[4]);
 	coconut_syscall(number, a[0], a[1], a[2], a[3], a[4]);
 }
 
 /* Sends on the channel to the fuzzing shard until that has ended, and throws away what it has been granted. Handle 1
  * leads to the peer that receives at the same end, by a capability that it gets here. */
-static void send_for_ever(void)
-{
+static void send_for_ever(void) {
 	uint8_t message[COCONUT_MESSAGE_MAX] = {0};
 	int64_t copy = coconut_cap_grant(0, 1, CAP_RIGHT_RECV);
 
@@ -131,12 +111,10 @@ static void send_for_ever(void)
 	CHECK_EQ(coconut_channel_send(1, &copy, sizeof(copy)), 0);
 	for (uint64_t round = 0; coconut_channel_send(0, message, 1 + round % COCONUT_MESSAGE_MAX) == 0; round++)
 		for (uint64_t handle = 2; round % 64 == 0 && handle < COCONUT_CAP_SLOTS; handle++)
-			if (coconut_cap_inspect(handle) >= 0)
-				coconut_cap_revoke(handle);
+			if (coconut_cap_inspect(handle) >= 0) coconut_cap_revoke(handle);
 }
 
-static void take_for_ever(void)
-{
+static void take_for_ever(void) {
 	uint8_t message[COCONUT_MESSAGE_MAX];
 	uint64_t copy;
 
@@ -145,16 +123,14 @@ static void take_for_ever(void)
 		;
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct fuzz f = {0};
 	struct text key, value;
 	uint64_t count = CHILD_CALLS, from = 0, number;
 
 	while (args_next(&args, &key, &value)) {
 		number = 0;
-		if (value.start)
-			text_to_u64(value, &number);
+		if (value.start) text_to_u64(value, &number);
 		if (text_equals(key, "seed"))
 			f.seed = number;
 		else if (text_equals(key, "count"))
@@ -169,8 +145,7 @@ int main(const char *args)
 			send_for_ever();
 		else if (text_equals(key, "take"))
 			take_for_ever();
-		if (text_equals(key, "send") || text_equals(key, "take"))
-			return 0;
+		if (text_equals(key, "send") || text_equals(key, "take")) return 0;
 	}
 	coconut_mmap(ARENA, ARENA_PAGES);
 	for (uint64_t index = from; index < from + count; index++)

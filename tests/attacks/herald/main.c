@@ -7,8 +7,7 @@
  */
 #include "tests/shards/expect.h"
 
-int main(void)
-{
+int main(void) {
 	char word[17] = "";
 	uint64_t number;
 	uint8_t good;

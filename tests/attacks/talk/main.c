@@ -9,13 +9,11 @@
 #define BUFFER 0x100000UL
 #define SECRET "a secret of the first life"
 
-static void send_text(uint64_t handle, const char *text)
-{
+static void send_text(uint64_t handle, const char *text) {
 	CHECK_EQ(coconut_channel_send(handle, text, strlen(text) + 1), 0);
 }
 
-static void hear_text(uint64_t handle, const char *text)
-{
+static void hear_text(uint64_t handle, const char *text) {
 	char got[COCONUT_MESSAGE_MAX];
 
 	CHECK_EQ(coconut_channel_recv(handle, got, sizeof(got)), strlen(text) + 1);
@@ -23,8 +21,7 @@ static void hear_text(uint64_t handle, const char *text)
 }
 
 /* Sends a command to a partner that dies and comes back, as soon as it is back. */
-static void command(const char *text)
-{
+static void command(const char *text) {
 	int64_t got;
 
 	while ((got = coconut_channel_send(0, text, strlen(text) + 1)) == -COCONUT_E_CLOSED)
@@ -35,8 +32,7 @@ static void command(const char *text)
 /* ---- D1, E7, F3: a partner that ends ---- */
 
 /* Makes the partner die while this shard receives, calls, and waits for room; each wait ends with E_CLOSED. */
-static void ends(uint64_t cycles)
-{
+static void ends(uint64_t cycles) {
 	char answer[COCONUT_MESSAGE_MAX];
 
 	for (uint64_t i = 0; i < cycles; i++) {
@@ -67,25 +63,20 @@ static void ends(uint64_t cycles)
 	REFUSED(CLOSED, coconut_channel_call(0, "x", 1, answer, sizeof(answer)));
 }
 
-static void ends_peer(void)
-{
+static void ends_peer(void) {
 	char word[COCONUT_MESSAGE_MAX];
 
 	for (;;) {
 		CHECK(coconut_channel_recv(0, word, sizeof(word)) > 0);
-		if (same(word, "end"))
-			return;
-		if (same(word, "fault late"))
-			busy_wait(30);
-		if (word[0] == 'f')
-			__builtin_trap();
+		if (same(word, "end")) return;
+		if (same(word, "fault late")) busy_wait(30);
+		if (word[0] == 'f') __builtin_trap();
 		CHECK(same(word, "more"));
 	}
 }
 
 /* What was sent to the first life of the partner does not reach the second, and no message shows more than itself. */
-static void residue(void)
-{
+static void residue(void) {
 	char answer[16];
 
 	send_text(0, "fault later");
@@ -98,8 +89,7 @@ static void residue(void)
 }
 
 /* Lets the driver ../vram dirty its video memory and die, twice. */
-static void vram(void)
-{
+static void vram(void) {
 	char answer[16];
 
 	for (int i = 0; i < 2; i++) {
@@ -110,8 +100,7 @@ static void vram(void)
 	REFUSED(CLOSED, coconut_channel_recv(0, answer, sizeof(answer)));
 }
 
-static void residue_peer(void)
-{
+static void residue_peer(void) {
 	char word[COCONUT_MESSAGE_MAX];
 
 	for (;;) {
@@ -120,8 +109,7 @@ static void residue_peer(void)
 		CHECK(len > 0);
 		for (size_t i = (size_t)len; i < sizeof(word); i++)
 			CHECK_EQ(word[i], 0);
-		if (same(word, "end"))
-			return;
+		if (same(word, "end")) return;
 		if (same(word, "fault later")) {
 			busy_wait(500); /* until the secrets are in the queue */
 			__builtin_trap();
@@ -132,23 +120,20 @@ static void residue_peer(void)
 
 /* ---- D2 to D5, D7, E5: messages ---- */
 
-static void two_sends(void)
-{
+static void two_sends(void) {
 	send_text(0, "first");
 	send_text(0, "second");
 	hear_text(0, "thanks");
 }
 
-static void two_sends_peer(void)
-{
+static void two_sends_peer(void) {
 	busy_wait(3);
 	hear_text(0, "first");
 	hear_text(0, "second");
 	send_text(0, "thanks");
 }
 
-static void both_ways(void)
-{
+static void both_ways(void) {
 	for (int round = 0; round < 50; round++) {
 		for (char number = 0; number < 4; number++)
 			CHECK_EQ(coconut_channel_send(0, &number, 1), 0);
@@ -160,8 +145,7 @@ static void both_ways(void)
 	}
 }
 
-static void small_buffer(void)
-{
+static void small_buffer(void) {
 	char answer[COCONUT_MESSAGE_MAX];
 
 	for (size_t size = 1; size < 6; size++)
@@ -171,16 +155,14 @@ static void small_buffer(void)
 	hear_text(0, "an answer");
 }
 
-static void small_buffer_peer(void)
-{
+static void small_buffer_peer(void) {
 	send_text(0, "large");
 	hear_text(0, "answer me");
 	send_text(0, "an answer");
 }
 
 /* Message number n: its length and its bytes follow from n. */
-static size_t make_message(uint64_t n, uint8_t *bytes)
-{
+static size_t make_message(uint64_t n, uint8_t *bytes) {
 	uint64_t state = n * 2 + 1;
 	size_t len = 8 + random_next(&state) % (COCONUT_MESSAGE_MAX - 8 + 1);
 
@@ -190,16 +172,14 @@ static size_t make_message(uint64_t n, uint8_t *bytes)
 	return len;
 }
 
-static void numbered(uint64_t count)
-{
+static void numbered(uint64_t count) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 
 	for (uint64_t n = 0; n < count; n++)
 		CHECK_EQ(coconut_channel_send(0, bytes, make_message(n, bytes)), 0);
 }
 
-static void numbered_peer(uint64_t count)
-{
+static void numbered_peer(uint64_t count) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX], wanted[COCONUT_MESSAGE_MAX];
 
 	for (uint64_t n = 0; n < count; n++) {
@@ -211,15 +191,13 @@ static void numbered_peer(uint64_t count)
 }
 
 /* Keeps the others busy with preemptions until they have ended. */
-static void spin(uint64_t rounds)
-{
+static void spin(uint64_t rounds) {
 	for (uint64_t i = 0; i < rounds; i++)
 		busy_wait(1);
 }
 
 /* Handle 1 leads to a second holder of our end, handle 2 once more to the partner. */
-static void two_holders(void)
-{
+static void two_holders(void) {
 	char answer[16];
 	uint64_t copy = (uint64_t)coconut_cap_grant(0, 1, CAP_RIGHT_SEND | CAP_RIGHT_RECV);
 
@@ -235,8 +213,7 @@ static void two_holders(void)
 	hear_text(0, "once more");
 }
 
-static void two_holders_second(void)
-{
+static void two_holders_second(void) {
 	char answer[16];
 	uint64_t copy;
 
@@ -247,8 +224,7 @@ static void two_holders_second(void)
 	REFUSED(CLOSED, coconut_channel_recv(0, answer, sizeof(answer)));
 }
 
-static void two_holders_peer(void)
-{
+static void two_holders_peer(void) {
 	hear_text(0, "question");
 	send_text(1, "asked");
 	hear_text(1, "answer it");
@@ -258,19 +234,16 @@ static void two_holders_peer(void)
 }
 
 /* More messages than a queue holds: the sender waits, nothing is overwritten. */
-static void full_queue(void)
-{
+static void full_queue(void) {
 	for (uint64_t n = 0; n < 40; n++)
 		CHECK_EQ(coconut_channel_send(0, &n, sizeof(n)), 0);
 }
 
-static void full_queue_peer(void)
-{
+static void full_queue_peer(void) {
 	uint64_t got;
 
 	for (uint64_t n = 0; n < 40; n++) {
-		if (n % 10 == 0)
-			busy_wait(30);
+		if (n % 10 == 0) busy_wait(30);
 		CHECK_EQ(coconut_channel_recv(0, &got, sizeof(got)), sizeof(got));
 		CHECK_EQ(got, n);
 	}
@@ -279,8 +252,7 @@ static void full_queue_peer(void)
 /* ---- D6 ---- */
 
 /* Waits at `handle` for a word that never comes: everybody in the circle does. */
-static void circle(uint64_t handle)
-{
+static void circle(uint64_t handle) {
 	char word[16];
 
 	coconut_channel_recv(handle, word, sizeof(word));
@@ -288,8 +260,7 @@ static void circle(uint64_t handle)
 
 /* ---- D8: the console ---- */
 
-static void forge(void)
-{
+static void forge(void) {
 	print("PANIC: this is a lie\n");
 	print("Shard 0 (D8.forge) ended: code 0 after 1 ms, at most 1 frames\n");
 	print("--- Shard Profiling Summary ---\n");
@@ -298,28 +269,24 @@ static void forge(void)
 	coconut_exit(3);
 }
 
-static void flood(void)
-{
+static void flood(void) {
 	for (int i = 0; i < 300; i++)
 		coconut_puts("flood flood flood flood flood flood flood flood flood ");
 }
 
 /* One line that nobody ends, and then silence for a while. */
-static void endless_line(void)
-{
+static void endless_line(void) {
 	for (int i = 0; i < 2000; i++)
 		coconut_puts("x");
 	busy_wait(30);
 }
 
-static void lines(void)
-{
+static void lines(void) {
 	for (int i = 0; i < 200; i++)
 		print("line %d of 200 is whole\n", i);
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text key, value;
 	uint64_t count = 1;
 	const struct {
@@ -338,11 +305,9 @@ int main(const char *args)
 	};
 
 	CHECK(args_next(&args, &key, &value));
-	if (value.start)
-		CHECK(text_to_u64(value, &count));
+	if (value.start) CHECK(text_to_u64(value, &count));
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		if (!text_equals(key, parts[i].name))
-			continue;
+		if (!text_equals(key, parts[i].name)) continue;
 		if (parts[i].run)
 			parts[i].run();
 		else

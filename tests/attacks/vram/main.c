@@ -6,8 +6,7 @@
 
 __asm__(".globl gpu_shard\n.set gpu_shard, 1"); /* shard.ld leaves the page of the configuration free */
 
-int main(void)
-{
+int main(void) {
 	const struct gpu_config *config = coconut_gpu_config();
 	char word[16];
 
@@ -16,8 +15,7 @@ int main(void)
 	for (uint64_t i = 0; i < config->vram_size / 8; i++)
 		CHECK_EQ(vram[i], 0);
 	CHECK(coconut_channel_recv(0, word, sizeof(word)) > 0);
-	if (same(word, "end"))
-		return 0;
+	if (same(word, "end")) return 0;
 	for (uint64_t i = 0; i < config->vram_size / 8; i++)
 		vram[i] = 0xDEADBEEFDEADBEEF;
 	__builtin_trap();

@@ -51,8 +51,7 @@ struct step {
 	int words;
 };
 
-static uint64_t number_of(const char *word)
-{
+static uint64_t number_of(const char *word) {
 	uint64_t value = 0;
 
 	while (*word >= '0' && *word <= '9')
@@ -60,8 +59,7 @@ static uint64_t number_of(const char *word)
 	return value;
 }
 
-static size_t word_length(const char *word)
-{
+static size_t word_length(const char *word) {
 	size_t len = 0;
 
 	while (word[len] != ' ' && word[len] != '\n' && word[len])
@@ -69,30 +67,25 @@ static size_t word_length(const char *word)
 	return len;
 }
 
-static int word_is(const char *word, const char *text)
-{
+static int word_is(const char *word, const char *text) {
 	return word_length(word) == strlen(text) && !memcmp(word, text, strlen(text));
 }
 
 /* ---- Looking for harm ---- */
 
-static void fill_watched(const struct warden *w)
-{
+static void fill_watched(const struct warden *w) {
 	for (uint64_t i = 0; i < WATCHED_PAGES * PAGE / 8; i++)
 		((uint64_t *)WATCHED)[i] = w->seed * (i + 1);
 }
 
-static int watched_unharmed(const struct warden *w)
-{
+static int watched_unharmed(const struct warden *w) {
 	for (uint64_t i = 0; i < WATCHED_PAGES * PAGE / 8; i++)
-		if (((uint64_t *)WATCHED)[i] != w->seed * (i + 1))
-			return 0;
+		if (((uint64_t *)WATCHED)[i] != w->seed * (i + 1)) return 0;
 	return 1;
 }
 
 /* One question to the canary and its answer. Returns whether it was the right one. */
-static int talk(struct warden *w)
-{
+static int talk(struct warden *w) {
 	uint8_t question[ROUND_TRIP_BYTES], answer[ROUND_TRIP_BYTES];
 	int64_t got;
 
@@ -101,17 +94,14 @@ static int talk(struct warden *w)
 		question[i] = (uint8_t)(w->sequence * 31 + (uint64_t)i * 7);
 	got = guarded_call(w->seed, &w->harm, SYS_CHANNEL_CALL, CANARY, (uint64_t)question, sizeof(question),
 			   (uint64_t)answer, sizeof(answer));
-	if (got != sizeof(answer))
-		return 0;
+	if (got != sizeof(answer)) return 0;
 	for (int i = 0; i < ROUND_TRIP_BYTES; i++)
-		if (answer[i] != (question[i] ^ 0xFF))
-			return 0;
+		if (answer[i] != (question[i] ^ 0xFF)) return 0;
 	return 1;
 }
 
 /* Returns how many pages it can map at once. */
-static uint64_t count_frames(void)
-{
+static uint64_t count_frames(void) {
 	uint64_t low = 0, high = 1024;
 
 	while (low + 1 < high) {
@@ -127,35 +117,26 @@ static uint64_t count_frames(void)
 }
 
 /* Returns whether there are fewer or more frames than before all steps, or NULL. */
-static const char *frames_missing(const struct warden *w)
-{
-	if (coconut_mmap(COUNTED, w->frames))
-		return "frames are missing";
+static const char *frames_missing(const struct warden *w) {
+	if (coconut_mmap(COUNTED, w->frames)) return "frames are missing";
 	coconut_munmap(COUNTED, w->frames);
-	if (coconut_mmap(COUNTED, w->frames + 1) == 0)
-		return "there are more frames than before";
+	if (coconut_mmap(COUNTED, w->frames + 1) == 0) return "there are more frames than before";
 	return NULL;
 }
 
 /* Returns what an attack has left behind, or NULL. */
-static const char *harm_done(struct warden *w)
-{
-	if (!watched_unharmed(w))
-		return "the warden's memory was changed";
-	if (!talk(w))
-		return "the canary answered wrongly or not at all";
-	if (w->harm)
-		return "registers of the warden were changed";
-	if (w->started_count || ++w->steps % FRAMES_EVERY)
-		return NULL;
+static const char *harm_done(struct warden *w) {
+	if (!watched_unharmed(w)) return "the warden's memory was changed";
+	if (!talk(w)) return "the canary answered wrongly or not at all";
+	if (w->harm) return "registers of the warden were changed";
+	if (w->started_count || ++w->steps % FRAMES_EVERY) return NULL;
 	return frames_missing(w);
 }
 
 /* ---- Steps ---- */
 
 /* Prints the verdict on a step: `problem` is NULL when it was right. */
-static void verdict(struct warden *w, const char *label, const char *problem, int64_t got)
-{
+static void verdict(struct warden *w, const char *label, const char *problem, int64_t got) {
 	int len = (int)word_length(label);
 
 	if (!problem) {
@@ -168,39 +149,32 @@ static void verdict(struct warden *w, const char *label, const char *problem, in
 }
 
 /* Whether a program may end so: EXPECT is `killed`, a code, or several of them with bars between. */
-static int expected(const char *expect, int64_t got)
-{
+static int expected(const char *expect, int64_t got) {
 	for (const char *at = expect;; at++) {
-		if (got == (*at == 'k' ? -1 : (int64_t)number_of(at)))
-			return 1;
+		if (got == (*at == 'k' ? -1 : (int64_t)number_of(at))) return 1;
 		while (*at != '|')
-			if (*at == ' ' || *at == '\n' || !*at++)
-				return 0;
+			if (*at == ' ' || *at == '\n' || !*at++) return 0;
 	}
 }
 
 /* Starts the program that a word of the step names, with the rest of the line as its args. */
-static int64_t launch(struct warden *w, const struct step *step, int word)
-{
+static int64_t launch(struct warden *w, const struct step *step, int word) {
 	const char *args = word + 1 < step->words ? step->word[word + 1] : step->end;
 
 	return guarded_call(w->seed, &w->harm, SYS_SPAWN, (uint64_t)step->word[word], word_length(step->word[word]),
 			    (uint64_t)args, (uint64_t)(step->end - args), 0);
 }
 
-static int64_t wait_for(struct warden *w, int64_t handle)
-{
+static int64_t wait_for(struct warden *w, int64_t handle) {
 	return guarded_call(w->seed, &w->harm, SYS_WAIT, (uint64_t)handle, 0, 0, 0, 0);
 }
 
 /* Waits for all that were started. Returns the first unexpected result, or 0 with *problem unchanged. */
-static int64_t join(struct warden *w, const char *expect, int kill, const char **problem)
-{
+static int64_t join(struct warden *w, const char *expect, int kill, const char **problem) {
 	int64_t first = 0;
 
 	for (int i = 0; i < w->started_count; i++) {
-		if (kill)
-			coconut_kill((uint64_t)w->started[i]);
+		if (kill) coconut_kill((uint64_t)w->started[i]);
 		int64_t got = wait_for(w, w->started[i]);
 		if (!expected(expect, got) && !*problem) {
 			*problem = "a program ended otherwise";
@@ -212,8 +186,7 @@ static int64_t join(struct warden *w, const char *expect, int kill, const char *
 }
 
 /* Runs one program to its end. */
-static int64_t run_once(struct warden *w, const struct step *step, int expect, const char **problem)
-{
+static int64_t run_once(struct warden *w, const struct step *step, int expect, const char **problem) {
 	int64_t got = launch(w, step, expect + 1);
 
 	if (got < 0) {
@@ -221,14 +194,12 @@ static int64_t run_once(struct warden *w, const struct step *step, int expect, c
 		return got;
 	}
 	got = wait_for(w, got);
-	if (!expected(step->word[expect], got))
-		*problem = "the program ended otherwise";
+	if (!expected(step->word[expect], got)) *problem = "the program ended otherwise";
 	return got;
 }
 
 /* Starts one program and kills it while it runs. */
-static int64_t slay(struct warden *w, const struct step *step, uint64_t patience, const char **problem)
-{
+static int64_t slay(struct warden *w, const struct step *step, uint64_t patience, const char **problem) {
 	int64_t handle = launch(w, step, 4);
 
 	if (handle < 0) {
@@ -240,13 +211,11 @@ static int64_t slay(struct warden *w, const struct step *step, uint64_t patience
 	w->harm |= guarded_spin(w->seed, patience * 7919 % 20000);
 	coconut_kill((uint64_t)handle);
 	int64_t got = wait_for(w, handle);
-	if (!expected(step->word[3], got))
-		*problem = "the program ended otherwise";
+	if (!expected(step->word[3], got)) *problem = "the program ended otherwise";
 	return got;
 }
 
-static void take_step(struct warden *w, const struct step *step)
-{
+static void take_step(struct warden *w, const struct step *step) {
 	const char *verb = step->word[0], *problem = NULL, *harm;
 	int64_t got = 0;
 
@@ -266,8 +235,7 @@ static void take_step(struct warden *w, const struct step *step)
 			w->started[w->started_count++] = got;
 	} else if (word_is(verb, "rest")) {
 		for (uint64_t i = number_of(step->word[2]); i && !problem; i--)
-			if (!talk(w))
-				problem = "the canary answered wrongly or not at all";
+			if (!talk(w)) problem = "the canary answered wrongly or not at all";
 	} else if (word_is(verb, "join") || word_is(verb, "stop")) {
 		got = join(w, step->word[2], word_is(verb, "stop"), &problem);
 	} else {
@@ -278,12 +246,10 @@ static void take_step(struct warden *w, const struct step *step)
 }
 
 /* Cuts the line at `at` into words. Returns where the next line begins. */
-static const char *read_step(const char *at, struct step *step)
-{
+static const char *read_step(const char *at, struct step *step) {
 	step->words = 0;
 	while (*at && *at != '\n') {
-		if (step->words < WORDS_MAX)
-			step->word[step->words++] = at;
+		if (step->words < WORDS_MAX) step->word[step->words++] = at;
 		at += word_length(at);
 		while (*at == ' ')
 			at++;
@@ -292,8 +258,7 @@ static const char *read_step(const char *at, struct step *step)
 	return *at ? at + 1 : at;
 }
 
-int main(void)
-{
+int main(void) {
 	struct warden w = {.seed = 0x5DEECE66D1234567};
 	struct step step;
 	int64_t size;
@@ -311,14 +276,11 @@ int main(void)
 	w.frames = count_frames();
 	for (const char *at = (const char *)PLAN; at < (const char *)PLAN + size && *at;) {
 		at = read_step(at, &step);
-		if (step.words)
-			take_step(&w, &step);
+		if (step.words) take_step(&w, &step);
 	}
-	if (frames_missing(&w))
-		verdict(&w, "frames", frames_missing(&w), 0);
+	if (frames_missing(&w)) verdict(&w, "frames", frames_missing(&w), 0);
 	coconut_kill((uint64_t)w.spinner);
-	if (wait_for(&w, w.spinner) != -1)
-		verdict(&w, "spinner", "the sibling that spins was harmed", 0);
+	if (wait_for(&w, w.spinner) != -1) verdict(&w, "spinner", "the sibling that spins was harmed", 0);
 	print("plan done %s\n", w.nonce);
 	return w.bad > 0;
 }

@@ -12,28 +12,24 @@
 #define PAGES 64
 #define LIVES 20
 
-static void fail(const char *what)
-{
+static void fail(const char *what) {
 	print("bench: %s does not work\n", what);
 	coconut_exit(1);
 }
 
-static void report(const char *name, uint64_t total, uint64_t count)
-{
+static void report(const char *name, uint64_t total, uint64_t count) {
 	print("BENCH %s %lu\n", name, (total + count / 2) / count);
 }
 
 /* null and reject: a round trip that looks up a capability, and one that finds none. */
-static void bench_inspect(void)
-{
+static void bench_inspect(void) {
 	int64_t expected = coconut_cap_inspect(BENCH_CHANNEL), sum = 0;
 	uint64_t start = clock_now();
 
 	for (int i = 0; i < ROUNDS; i++)
 		sum += coconut_cap_inspect(BENCH_CHANNEL);
 	report("null", clock_now() - start, ROUNDS);
-	if (expected < 0 || sum != expected * ROUNDS)
-		fail("CAP_INSPECT");
+	if (expected < 0 || sum != expected * ROUNDS) fail("CAP_INSPECT");
 
 	for (int i = 0; i < 4; i++)
 		coconut_cap_inspect(99); /* the first few refusals are printed */
@@ -41,13 +37,11 @@ static void bench_inspect(void)
 	for (int i = sum = 0; i < ROUNDS; i++)
 		sum += coconut_cap_inspect(99);
 	report("reject", clock_now() - start, ROUNDS);
-	if (sum != -COCONUT_E_BADHANDLE * ROUNDS)
-		fail("refusing a handle");
+	if (sum != -COCONUT_E_BADHANDLE * ROUNDS) fail("refusing a handle");
 }
 
 /* yield: two shards yield to each other; each round is two switches. */
-static void bench_yield(void)
-{
+static void bench_yield(void) {
 	char order = ORDER_YIELD;
 
 	coconut_channel_send(BENCH_CHANNEL, &order, 1);
@@ -61,8 +55,7 @@ static void bench_yield(void)
 }
 
 /* rtt8 and rtt256: a request and its answer, CALL on both sides. */
-static void bench_round_trip(const char *name, size_t len)
-{
+static void bench_round_trip(const char *name, size_t len) {
 	char request[COCONUT_MESSAGE_MAX], reply[COCONUT_MESSAGE_MAX];
 
 	for (size_t i = 0; i < len; i++)
@@ -73,13 +66,11 @@ static void bench_round_trip(const char *name, size_t len)
 	for (int i = 0; i < ROUNDS; i++)
 		coconut_channel_call(BENCH_CHANNEL, request, len, reply, sizeof(reply));
 	report(name, clock_now() - start, ROUNDS);
-	if (memcmp(request, reply, len))
-		fail("CHANNEL_CALL");
+	if (memcmp(request, reply, len)) fail("CHANNEL_CALL");
 }
 
 /* mmap1: one page, zeroed, with its share of MUNMAP. */
-static void bench_mmap(void)
-{
+static void bench_mmap(void) {
 	uint64_t total = 0;
 
 	for (int round = 0; round < 4; round++) {
@@ -89,8 +80,7 @@ static void bench_mmap(void)
 		total += clock_now() - start;
 		for (uint64_t i = 0; i < PAGES; i++) {
 			volatile uint64_t *word = (volatile uint64_t *)(HEAP + i * COCONUT_PAGE_SIZE);
-			if (word[0] | word[511])
-				fail("MMAP");
+			if (word[0] | word[511]) fail("MMAP");
 			word[0] = word[511] = ~0UL;
 		}
 		start = clock_now();
@@ -101,8 +91,7 @@ static void bench_mmap(void)
 }
 
 /* fsread4k: 4 KiB from an open file, page aligned. */
-static void bench_read(void)
-{
+static void bench_read(void) {
 	int64_t fd = coconut_fs_open("/model.bin", 10);
 	uint64_t total = 0;
 
@@ -111,8 +100,7 @@ static void bench_read(void)
 		uint64_t start = clock_now();
 		int64_t got = coconut_fs_read((uint64_t)fd, (void *)HEAP, COCONUT_PAGE_SIZE);
 		total += clock_now() - start;
-		if (got != COCONUT_PAGE_SIZE)
-			fail("FS_READ");
+		if (got != COCONUT_PAGE_SIZE) fail("FS_READ");
 	}
 	report("fsread4k", total, PAGES);
 	coconut_fs_close((uint64_t)fd);
@@ -120,8 +108,7 @@ static void bench_read(void)
 }
 
 /* How MMAP with MUNMAP grows with the pages, and FS_READ with the bytes. */
-static void bench_growth(void)
-{
+static void bench_growth(void) {
 	for (uint64_t pages = 1; pages <= PAGES; pages *= 4) {
 		uint64_t start = clock_now();
 		coconut_mmap(HEAP, pages);
@@ -139,8 +126,7 @@ static void bench_growth(void)
 	coconut_munmap(HEAP, 4);
 }
 
-static int64_t run_victim(const char *args)
-{
+static int64_t run_victim(const char *args) {
 	int64_t handle = coconut_spawn("/shards/victim", 14, args, 5);
 
 	return handle < 0 ? handle : coconut_wait((uint64_t)handle);
@@ -148,8 +134,7 @@ static int64_t run_victim(const char *args)
 
 /* life and fault: a shard from SPAWN to WAIT, and from its fault to its slot being free: the whole life of one that
  * faults, less the time up to its first instruction, which the one that exits reports. */
-static void bench_life(void)
-{
+static void bench_life(void) {
 	uint64_t life = 0, birth = 0, fault_life = 0;
 
 	run_victim("exits");
@@ -159,8 +144,7 @@ static void bench_life(void)
 		life += clock_now() - start;
 		birth += (uint64_t)(first - (int64_t)start) & 0x7FFFFFFF;
 		start = clock_now();
-		if (run_victim("fault") != -1)
-			fail("a fault");
+		if (run_victim("fault") != -1) fail("a fault");
 		fault_life += clock_now() - start;
 	}
 	report("life", life, LIVES);
@@ -168,15 +152,13 @@ static void bench_life(void)
 }
 
 /* tick: two shards that spin; what passes between the last reading of one and the first of the other. */
-static void bench_tick(void)
-{
+static void bench_tick(void) {
 	uint64_t mine[TICKS][2], other[TICKS][2], total = 0, count = 0;
 	char order = ORDER_SPIN;
 
 	coconut_channel_send(BENCH_CHANNEL, &order, 1);
 	spin(mine);
-	if (coconut_channel_recv(BENCH_CHANNEL, other, sizeof(other)) != sizeof(other))
-		fail("the peer");
+	if (coconut_channel_recv(BENCH_CHANNEL, other, sizeof(other)) != sizeof(other)) fail("the peer");
 	for (int i = 1; i < TICKS - 1; i++) {
 		for (int j = 0; j < TICKS; j++) {
 			if (other[j][1] > mine[i][0] && other[j][1] < mine[i][1]) {
@@ -185,13 +167,11 @@ static void bench_tick(void)
 			}
 		}
 	}
-	if (count < TICKS / 2)
-		fail("preemption");
+	if (count < TICKS / 2) fail("preemption");
 	report("tick", total, count);
 }
 
-int main(void)
-{
+int main(void) {
 	char order = ORDER_END;
 
 	bench_inspect();

@@ -5,8 +5,7 @@
  */
 #include "../bench.h"
 
-int main(void)
-{
+int main(void) {
 	uint64_t now = clock_now();
 
 	print("BENCH first %lu\n", now);

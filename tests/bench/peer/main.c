@@ -6,18 +6,15 @@
 #include "../bench.h"
 
 /* Answers every request with a message of the same size until the order changes. Returns the new order. */
-static int answer(char *message, int64_t len)
-{
+static int answer(char *message, int64_t len) {
 	while (message[0] == ORDER_ANSWER) {
 		len = coconut_channel_call(BENCH_CHANNEL, message, (size_t)len, message, COCONUT_MESSAGE_MAX);
-		if (len < 0)
-			return ORDER_END;
+		if (len < 0) return ORDER_END;
 	}
 	return message[0];
 }
 
-int main(void)
-{
+int main(void) {
 	char message[COCONUT_MESSAGE_MAX];
 	uint64_t gap[TICKS][2];
 
@@ -25,8 +22,7 @@ int main(void)
 		int64_t len = coconut_channel_recv(BENCH_CHANNEL, message, sizeof(message));
 		int order = len > 0 ? message[0] : ORDER_END;
 
-		if (order == ORDER_ANSWER)
-			order = answer(message, len);
+		if (order == ORDER_ANSWER) order = answer(message, len);
 		if (order == ORDER_YIELD)
 			for (int i = 0; i < ROUNDS + 10; i++)
 				coconut_yield();

@@ -12,18 +12,13 @@
 #define HEAP COCONUT_HEAP_BASE
 
 /* Where the trace finds the beginning and the end of an operation. */
-static __attribute__((noinline)) void mark_begin(void)
-{
-	__asm__ volatile("nop" : : : "memory");
-}
+static __attribute__((noinline)) void mark_begin(void) { __asm__ volatile("nop" : : : "memory"); }
 
-static __attribute__((noinline)) void mark_end(void)
-{
+static __attribute__((noinline)) void mark_end(void) {
 	__asm__ volatile("nop; nop" : : : "memory"); /* unlike mark_begin, or the compiler makes one of both */
 }
 
-static void operation(int number, int round, char *message)
-{
+static void operation(int number, int round, char *message) {
 	switch (number) {
 	case 0:
 		coconut_cap_inspect(BENCH_CHANNEL);
@@ -51,8 +46,7 @@ static void operation(int number, int round, char *message)
 	}
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	char message[COCONUT_MESSAGE_MAX] = {1};
 
 	if (args && args[0] == 'f') {
@@ -65,8 +59,7 @@ int main(const char *args)
 	}
 	coconut_fs_open("/model.bin", 10);
 	for (int number = 0; number < 8; number++) {
-		if (number == 7)
-			coconut_mmap(HEAP, 1);
+		if (number == 7) coconut_mmap(HEAP, 1);
 		for (int round = 0; round < WARM; round++)
 			operation(number, round, message);
 		mark_begin();

@@ -6,11 +6,9 @@
  */
 #include "../bench.h"
 
-int main(const char *args)
-{
+int main(const char *args) {
 	uint64_t now = clock_now();
 
-	if (args && args[0] == 'f')
-		*(volatile int *)0 = 0;
+	if (args && args[0] == 'f') *(volatile int *)0 = 0;
 	return (int)(now & 0x7FFFFFFF);
 }

@@ -12,14 +12,10 @@
 #define SR (CAP_RIGHT_SEND | CAP_RIGHT_RECV)
 
 /* Sends one byte. */
-static void tell(uint64_t handle, char byte)
-{
-	CHECK_EQ(coconut_channel_send(handle, &byte, 1), 0);
-}
+static void tell(uint64_t handle, char byte) { CHECK_EQ(coconut_channel_send(handle, &byte, 1), 0); }
 
 /* Receives exactly the byte. */
-static void hear(uint64_t handle, char byte)
-{
+static void hear(uint64_t handle, char byte) {
 	char buf[COCONUT_MESSAGE_MAX];
 
 	CHECK_EQ(coconut_channel_recv(handle, buf, sizeof(buf)), 1);
@@ -27,14 +23,12 @@ static void hear(uint64_t handle, char byte)
 }
 
 /* Checks that a handle names end `end` with the rights. */
-static void holds(uint64_t handle, uint64_t end, uint64_t rights)
-{
+static void holds(uint64_t handle, uint64_t end, uint64_t rights) {
 	CHECK_EQ(coconut_cap_inspect(handle), (uint64_t)CAP_CHANNEL << 48 | end << 16 | rights);
 }
 
 /* Checks that no call accepts the handle. */
-static void gone(uint64_t handle)
-{
+static void gone(uint64_t handle) {
 	char buf[8];
 
 	REFUSED(BADHANDLE, coconut_cap_inspect(handle));
@@ -49,8 +43,7 @@ static void gone(uint64_t handle)
 
 /* ---- alone: errors that one shard sees without anybody's help ---- */
 
-static void alone_a(void)
-{
+static void alone_a(void) {
 	static const uint64_t wrong[] = {2, 3, 15, 16, 17, 64, 255, 256, 1UL << 16, 1UL << 32, 1UL << 63, ~0UL};
 	char buf[8];
 
@@ -86,23 +79,18 @@ static void alone_a(void)
 	tell(1, 'x');
 }
 
-static void alone_c(void)
-{
-	hear(2, 'x');
-}
+static void alone_c(void) { hear(2, 'x'); }
 
 /* ---- speak: whoever holds a granted end speaks at that end, and hears what arrives there ---- */
 
-static void speak_a(void)
-{
+static void speak_a(void) {
 	/* b gets a's end of the channel to c: what b sends there arrives at c as if a had sent it. */
 	CHECK_EQ(coconut_cap_grant(1, 0, SR), 2);
 	tell(0, 'g');
 	hear(0, 'd'); /* b is done */
 }
 
-static void speak_b(void)
-{
+static void speak_b(void) {
 	hear(0, 'g');
 	holds(2, 6, SR);
 	REFUSED(RIGHTS, coconut_cap_grant(2, 1, CAP_RIGHT_SEND)); /* it was granted without GRANT */
@@ -111,24 +99,21 @@ static void speak_b(void)
 	tell(0, 'd');
 }
 
-static void speak_c(void)
-{
+static void speak_c(void) {
 	hear(2, 'b');
 	tell(2, 'c');
 }
 
 /* ---- subset: the copy has the rights that were named, its copies have no more ---- */
 
-static void subset_a(void)
-{
+static void subset_a(void) {
 	CHECK_EQ(coconut_cap_grant(1, 0, CAP_RIGHT_SEND | CAP_RIGHT_GRANT), 2);
 	tell(0, 'g');
 	hear(0, 'd');
 	holds(1, 6, ALL);
 }
 
-static void subset_b(void)
-{
+static void subset_b(void) {
 	char buf[8];
 
 	hear(0, 'g');
@@ -143,8 +128,7 @@ static void subset_b(void)
 	tell(0, 'd');
 }
 
-static void subset_c(void)
-{
+static void subset_c(void) {
 	char buf[8];
 
 	hear(0, 'g');
@@ -158,8 +142,7 @@ static void subset_c(void)
 
 /* ---- revoke: copies of copies go with what they were made from, and nothing else goes ---- */
 
-static void revoke_a(void)
-{
+static void revoke_a(void) {
 	CHECK_EQ(coconut_cap_grant(1, 0, ALL), 2); /* a-c to b */
 	CHECK_EQ(coconut_cap_grant(1, 0, ALL), 3); /* once more */
 	tell(0, 'g');
@@ -171,8 +154,7 @@ static void revoke_a(void)
 	hear(0, 'd');
 }
 
-static void revoke_b(void)
-{
+static void revoke_b(void) {
 	hear(0, 'g');
 	CHECK_EQ(coconut_cap_grant(2, 1, ALL), 3);
 	tell(1, 'g');
@@ -194,8 +176,7 @@ static void revoke_b(void)
 	tell(0, 'd');
 }
 
-static void revoke_c(void)
-{
+static void revoke_c(void) {
 	hear(0, 'g');
 	holds(3, 6, ALL);
 	CHECK_EQ(coconut_cap_grant(3, 1, ALL), 1);
@@ -212,8 +193,7 @@ static void revoke_c(void)
 	tell(0, 'd');
 }
 
-static void revoke_d(void)
-{
+static void revoke_d(void) {
 	hear(0, 'g');
 	holds(1, 6, ALL);
 	tell(0, 'r');
@@ -225,8 +205,7 @@ static void revoke_d(void)
 
 /* ---- recv, call, send: the capability is taken away while its holder is blocked in that call ---- */
 
-static void taken_a(void)
-{
+static void taken_a(void) {
 	CHECK_EQ(coconut_cap_grant(0, 1, ALL), 3); /* to c, who will wait on it */
 	tell(1, 'g');
 	hear(1, 'b');
@@ -236,13 +215,9 @@ static void taken_a(void)
 }
 
 /* Neither sends nor receives on the channel to a, so that c waits until the capability goes. */
-static void taken_b(void)
-{
-	hear(1, 'e');
-}
+static void taken_b(void) { hear(1, 'e'); }
 
-static void taken_c(const char *how)
-{
+static void taken_c(const char *how) {
 	char buf[COCONUT_MESSAGE_MAX];
 	int64_t start, result = 0;
 
@@ -266,8 +241,7 @@ static void taken_c(const char *how)
 
 /* ---- half: others fill at most half of the slots ---- */
 
-static void half_a(void)
-{
+static void half_a(void) {
 	for (int i = 0; i < COCONUT_CAP_SLOTS / 2; i++)
 		CHECK_EQ(coconut_cap_grant(1, 0, CAP_RIGHT_SEND), 2 + i);
 	REFUSED(FULL, coconut_cap_grant(1, 0, CAP_RIGHT_SEND));
@@ -281,8 +255,7 @@ static void half_a(void)
 	hear(0, 'd');
 }
 
-static void half_b(void)
-{
+static void half_b(void) {
 	hear(0, 'f');
 	CHECK_EQ(coconut_cap_revoke(5), 0);
 	tell(0, 'm');
@@ -294,8 +267,7 @@ static void half_b(void)
 
 /* ---- busy: two holders of one end, one of them in a CALL ---- */
 
-static void busy_a(void)
-{
+static void busy_a(void) {
 	char buf[8];
 
 	CHECK_EQ(coconut_cap_grant(0, 1, ALL), 3); /* c speaks at a's end of a-b as well */
@@ -308,8 +280,7 @@ static void busy_a(void)
 	hear(1, 'z');
 }
 
-static void busy_b(void)
-{
+static void busy_b(void) {
 	hear(0, 'q');
 	busy_wait(60);
 	tell(1, 'o'); /* c may try now, while a still waits */
@@ -317,8 +288,7 @@ static void busy_b(void)
 	tell(0, 'a');
 }
 
-static void busy_c(void)
-{
+static void busy_c(void) {
 	char buf[8];
 
 	hear(2, 'g');
@@ -335,24 +305,21 @@ static void busy_c(void)
 /* ---- elder: c waits through a copy of a copy, for b, who waits for c: no deadlock as long as a, from whom it comes, can
  * take it back ---- */
 
-static void elder_a(void)
-{
+static void elder_a(void) {
 	CHECK_EQ(coconut_cap_grant(0, 0, ALL), 2);
 	tell(0, 'g');
 	busy_wait(700); /* long enough for a search */
 	CHECK_EQ(coconut_cap_revoke(0), 0);
 }
 
-static void elder_b(void)
-{
+static void elder_b(void) {
 	hear(0, 'g');
 	CHECK_EQ(coconut_cap_grant(2, 1, SR), 3);
 	tell(1, 'g');
 	hear(1, 'd');
 }
 
-static void elder_c(void)
-{
+static void elder_c(void) {
 	char buf[8];
 
 	hear(0, 'g');
@@ -360,8 +327,7 @@ static void elder_c(void)
 	tell(0, 'd');
 }
 
-static void run(const char *scene, char who)
-{
+static void run(const char *scene, char who) {
 	if (same(scene, "alone"))
 		who == 'a' ? alone_a() : who == 'c' ? alone_c() : (void)0;
 	else if (same(scene, "speak"))
@@ -382,8 +348,7 @@ static void run(const char *scene, char who)
 		coconut_exit(1);
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	char scene[16] = {0};
 	size_t n = strlen(args);
 

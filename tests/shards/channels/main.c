@@ -7,8 +7,7 @@
 #define QUEUE 4 /* messages that a direction holds at least */
 
 /* Sends a message of `len` bytes that all have the value `value`. */
-static int64_t send(uint8_t value, size_t len)
-{
+static int64_t send(uint8_t value, size_t len) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 
 	memset(bytes, value, sizeof(bytes));
@@ -16,8 +15,7 @@ static int64_t send(uint8_t value, size_t len)
 }
 
 /* Receives a message and checks that it has `len` bytes, all of the value `value`, and that nothing else was written. */
-static void expect(uint8_t value, int64_t len)
-{
+static void expect(uint8_t value, int64_t len) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX + 16];
 
 	memset(bytes, 0x5A, sizeof(bytes));
@@ -28,8 +26,7 @@ static void expect(uint8_t value, int64_t len)
 
 /* ---- order: a queues messages of all sizes before b looks, b gets them in order and whole ---- */
 
-static void order_a(void)
-{
+static void order_a(void) {
 	for (int i = 0; i < QUEUE; i++)
 		CHECK_EQ(send((uint8_t)(i + 1), (size_t)(1 + i * 85)), 0);
 	expect(99, 1);
@@ -37,8 +34,7 @@ static void order_a(void)
 		CHECK_EQ(send((uint8_t)len, len), 0);
 }
 
-static void order_b(void)
-{
+static void order_b(void) {
 	busy_wait(30);
 	for (int i = 0; i < QUEUE; i++)
 		expect((uint8_t)(i + 1), 1 + i * 85);
@@ -49,8 +45,7 @@ static void order_b(void)
 
 /* ---- full: a sends more than the queue holds while b sleeps: a waits, and nothing is overwritten ---- */
 
-static void full_a(void)
-{
+static void full_a(void) {
 	int64_t start = coconut_time();
 
 	for (int i = 0; i < 10 * QUEUE; i++)
@@ -58,8 +53,7 @@ static void full_a(void)
 	CHECK(coconut_time() - start >= 100); /* so it has waited for b */
 }
 
-static void full_b(void)
-{
+static void full_b(void) {
 	expect(0, 8);
 	busy_wait(150);
 	for (int i = 1; i < 10 * QUEUE; i++)
@@ -68,8 +62,7 @@ static void full_b(void)
 
 /* ---- small: a buffer that is too small for the message ---- */
 
-static void small_a(void)
-{
+static void small_a(void) {
 	CHECK_EQ(send(1, 200), 0);
 	CHECK_EQ(send(2, 256), 0);
 	expect(3, 1);
@@ -77,8 +70,7 @@ static void small_a(void)
 	expect(5, 1);
 }
 
-static void small_b(void)
-{
+static void small_b(void) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 
 	memset(bytes, 0x5A, sizeof(bytes));
@@ -98,8 +90,7 @@ static void small_b(void)
 
 /* ---- both: both sides fill both directions at the same time; neither disturbs the other ---- */
 
-static void both(uint8_t mine, uint8_t other)
-{
+static void both(uint8_t mine, uint8_t other) {
 	for (int round = 0; round < 200; round++) {
 		for (int i = 0; i < QUEUE; i++)
 			CHECK_EQ(send((uint8_t)(mine + i), (size_t)(mine + i)), 0);
@@ -112,8 +103,7 @@ static void both(uint8_t mine, uint8_t other)
 
 #define CALLS 500
 
-static void call_a(void)
-{
+static void call_a(void) {
 	uint32_t request[4], answer[4];
 
 	for (uint32_t i = 0; i < CALLS; i++) {
@@ -124,8 +114,7 @@ static void call_a(void)
 	}
 }
 
-static void call_b(void)
-{
+static void call_b(void) {
 	uint32_t request[2], answer[2];
 	int64_t got = coconut_channel_recv(0, request, sizeof(request));
 
@@ -141,20 +130,17 @@ static void call_b(void)
 
 /* ---- exit, death: b waits to receive when a goes away; what a had sent before still arrives ---- */
 
-static void leave(void)
-{
+static void leave(void) {
 	CHECK_EQ(send(7, 7), 0);
 	busy_wait(30);
 }
 
-static void die(void)
-{
+static void die(void) {
 	leave();
 	__asm__ volatile("ud2");
 }
 
-static void survive(void)
-{
+static void survive(void) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 
 	busy_wait(10);
@@ -169,8 +155,7 @@ static void survive(void)
 
 /* ---- late: a has ended before b looks for the first time ---- */
 
-static void late_b(void)
-{
+static void late_b(void) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 
 	busy_wait(200);
@@ -180,15 +165,13 @@ static void late_b(void)
 
 /* ---- stuffed: b is blocked in a SEND, and then in the first half of a CALL, when a goes away ---- */
 
-static void stuffed_a(void)
-{
+static void stuffed_a(void) {
 	while (coconut_cap_inspect(1) < 0) /* b grants something when it has filled the queue */
 		coconut_yield();
 	busy_wait(50);
 }
 
-static void stuffed_b(int call)
-{
+static void stuffed_b(int call) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 
 	for (int i = 0; i < QUEUE; i++)
@@ -202,21 +185,18 @@ static void stuffed_b(int call)
 
 /* ---- asked: b waits for the answer of a CALL when a goes away ---- */
 
-static void asked_a(void)
-{
+static void asked_a(void) {
 	expect(1, 1);
 	busy_wait(30);
 }
 
-static void asked_b(void)
-{
+static void asked_b(void) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 
 	REFUSED(CLOSED, coconut_channel_call(0, "\1", 1, bytes, sizeof(bytes)));
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	if (same(args, "order a"))
 		order_a();
 	else if (same(args, "order b"))

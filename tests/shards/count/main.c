@@ -9,14 +9,12 @@
 #include "../expect.h"
 
 /* Works without a system call. */
-static void work(void)
-{
+static void work(void) {
 	for (uint64_t i = 0; i < 300000000; i++)
 		__asm__ volatile("");
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text word, value;
 	uint64_t calls = 0;
 	char byte;

@@ -8,17 +8,12 @@
  */
 #include "../expect.h"
 
-static __attribute__((noinline)) int at_rest(void)
-{
-	return coconut_serial_write("taker: at rest\n", 15) == 15;
-}
+static __attribute__((noinline)) int at_rest(void) { return coconut_serial_write("taker: at rest\n", 15) == 15; }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	char buf[COCONUT_MESSAGE_MAX];
 
-	if (same(args, "faulty"))
-		return *(volatile int *)8;
+	if (same(args, "faulty")) return *(volatile int *)8;
 	if (same(args, "giver")) {
 		CHECK_EQ(coconut_mmap(COCONUT_HEAP_BASE, 2), 0);
 		CHECK_EQ(coconut_channel_send(0, "one", 3), 0);

@@ -13,18 +13,13 @@ struct order {
 	uint64_t offset, bytes, seed;
 };
 
-static unsigned char *vram(void)
-{
-	return (unsigned char *)CONFIG->vram_vaddr;
-}
+static unsigned char *vram(void) { return (unsigned char *)CONFIG->vram_vaddr; }
 
-static unsigned char pattern(uint64_t seed, uint64_t i)
-{
+static unsigned char pattern(uint64_t seed, uint64_t i) {
 	return (unsigned char)((i * 31 + (i >> 8) + seed) | 1); /* never zero */
 }
 
-static void check_zero(uint64_t from, uint64_t to)
-{
+static void check_zero(uint64_t from, uint64_t to) {
 	for (uint64_t i = from; i < to; i++)
 		if (vram()[i]) {
 			print("VRAM[0x%lx] is 0x%x, expected 0\n", i, vram()[i]);
@@ -32,15 +27,13 @@ static void check_zero(uint64_t from, uint64_t to)
 		}
 }
 
-static int64_t dma(uint64_t source, uint64_t target, uint64_t bytes)
-{
+static int64_t dma(uint64_t source, uint64_t target, uint64_t bytes) {
 	return CALL(SYS_GPU_DMA, 1 + CONFIG->partition, source, target << 32 | bytes);
 }
 
 /* ---- sizes: any size from and to any offset arrives whole, and nothing else is written ---- */
 
-static void copy(uint64_t source, uint64_t target, uint64_t bytes)
-{
+static void copy(uint64_t source, uint64_t target, uint64_t bytes) {
 	struct order order = {target, bytes, source};
 	char verdict;
 
@@ -52,8 +45,7 @@ static void copy(uint64_t source, uint64_t target, uint64_t bytes)
 	CHECK_EQ(coconut_channel_call(0, &order, sizeof(order), &verdict, 1), 1);
 }
 
-static void sizes_a(void)
-{
+static void sizes_a(void) {
 	uint64_t end = CONFIG->vram_size;
 
 	copy(4095, 8191, 2);
@@ -65,15 +57,13 @@ static void sizes_a(void)
 	CHECK_EQ(coconut_channel_send(0, &(struct order){0}, sizeof(struct order)), 0);
 }
 
-static void sizes_b(void)
-{
+static void sizes_b(void) {
 	struct order order;
 
 	check_zero(0, CONFIG->vram_size);
 	for (;;) {
 		CHECK_EQ(coconut_channel_recv(0, &order, sizeof(order)), sizeof(order));
-		if (!order.bytes)
-			return;
+		if (!order.bytes) return;
 		check_zero(0, order.offset);
 		for (uint64_t i = 0; i < order.bytes; i++)
 			CHECK_EQ(vram()[order.offset + i], pattern(order.seed, i));
@@ -85,8 +75,7 @@ static void sizes_b(void)
 
 /* ---- crowd: more pairs than engines, several copies each ---- */
 
-static void crowd_a(void)
-{
+static void crowd_a(void) {
 	for (uint64_t i = 1; i <= 4; i++)
 		copy(CONFIG->partition * 64 + i, i * 5000, 1000 * i);
 	CHECK_EQ(coconut_channel_send(0, &(struct order){0}, sizeof(struct order)), 0);
@@ -96,15 +85,13 @@ static void crowd_a(void)
 
 /* ---- dies: b dies in the middle of a copy to it; in its second life it finds zeros, and they stay ---- */
 
-static void dies_a(void)
-{
+static void dies_a(void) {
 	memset(vram(), 0xEE, LONG);
 	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
 	REFUSED(CLOSED, dma(0, 0, LONG));
 }
 
-static void dies_b(void)
-{
+static void dies_b(void) {
 	char byte;
 
 	check_zero(0, CONFIG->vram_size);
@@ -121,8 +108,7 @@ static void dies_b(void)
 }
 
 /* The same, but the kernel kills b while the engine writes to it (PROVOKE_dma_kill_target). */
-static void shot_a(void)
-{
+static void shot_a(void) {
 	char byte = KILLED_BY_KERNEL;
 
 	memset(vram(), 0xEE, LONG);
@@ -132,8 +118,7 @@ static void shot_a(void)
 
 /* ---- narrow: b unveils one page in the middle of a copy to it; the copy ends, and nothing more arrives behind that page ---- */
 
-static void narrow_a(void)
-{
+static void narrow_a(void) {
 	int64_t result;
 
 	memset(vram(), 0xEE, LONG);
@@ -142,8 +127,7 @@ static void narrow_a(void)
 	print("the copy ended with %ld\n", result);
 }
 
-static void narrow_b(void)
-{
+static void narrow_b(void) {
 	char byte;
 
 	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
@@ -161,8 +145,7 @@ static void narrow_b(void)
 
 #define FIRST_TARGET 0x8000
 
-static void killed_a(void)
-{
+static void killed_a(void) {
 	char life;
 
 	memset(vram(), 0xEE, LONG);
@@ -170,8 +153,7 @@ static void killed_a(void)
 	CHECK_EQ(dma(0, life == 1 ? FIRST_TARGET : 0, 10000), 0);
 }
 
-static void killed_b(void)
-{
+static void killed_b(void) {
 	char lives = 0, byte;
 
 	while (lives < 2)
@@ -187,8 +169,7 @@ static void killed_b(void)
 
 /* ---- refused: the one copy of a ends in an error of the device; not a byte of a's own memory changes ---- */
 
-static void refused_a(void)
-{
+static void refused_a(void) {
 	for (uint64_t i = 0; i < LONG; i++)
 		vram()[i] = pattern(1, i);
 	int64_t result = dma(100, 0, 1000);
@@ -201,8 +182,7 @@ static void refused_a(void)
 }
 
 /* Keeps its partition until the other side has ended. */
-static void refused_b(void)
-{
+static void refused_b(void) {
 	char byte;
 
 	REFUSED(CLOSED, coconut_channel_recv(0, &byte, 1));
@@ -211,16 +191,14 @@ static void refused_b(void)
 
 /* ---- silent: the first engine never answers (PROVOKE_dma_silence); the copy fails, the next one has another engine ---- */
 
-static void silent_a(void)
-{
+static void silent_a(void) {
 	memset(vram(), 0xEE, LONG);
 	REFUSED(IO, dma(0, 0, 1000));
 	CHECK_EQ(dma(0, 0x1000, 1000), 0);
 	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
 }
 
-static void silent_b(void)
-{
+static void silent_b(void) {
 	char byte;
 
 	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
@@ -230,16 +208,14 @@ static void silent_b(void)
 
 /* ---- astray: the kernel sends an engine, or two, astray while a asks for the time; b has memory of its own to lose ---- */
 
-static void astray_a(void)
-{
+static void astray_a(void) {
 	char byte;
 
 	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
 	coconut_time();
 }
 
-static void astray_b(void)
-{
+static void astray_b(void) {
 	volatile unsigned char *page = BYTES(COCONUT_HEAP_BASE);
 	char byte;
 
@@ -258,15 +234,13 @@ static void astray_b(void)
 #define THERE 0x20000UL
 #define PIERCED 64 /* bytes of an attempt; the next one aims that much further */
 
-static void pierce_a(const char *args)
-{
+static void pierce_a(const char *args) {
 	uint64_t vram_phys = 0, supervisor = 0x200000;
 	struct text key, value;
 	char byte;
 
 	while (args_next(&args, &key, &value))
-		if (text_equals(key, "vram"))
-			CHECK(text_to_u64(value, &vram_phys));
+		if (text_equals(key, "vram")) CHECK(text_to_u64(value, &vram_phys));
 	memset(vram(), 0x77, LONG);
 	memset(vram() + 2 * LONG, 0x77, PAGE);
 	CHECK_EQ(coconut_gpu_unveil(OWN, PAGE), 0);
@@ -279,8 +253,7 @@ static void pierce_a(const char *args)
 	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
 }
 
-static uint64_t arrived(uint64_t offset)
-{
+static uint64_t arrived(uint64_t offset) {
 	uint64_t count = 0;
 
 	for (uint64_t i = 0; i < PIERCED; i++)
@@ -288,8 +261,7 @@ static uint64_t arrived(uint64_t offset)
 	return count;
 }
 
-static void pierce_b(void)
-{
+static void pierce_b(void) {
 	char byte;
 
 	CHECK_EQ(coconut_gpu_unveil(THERE, PAGE), 0);
@@ -299,8 +271,7 @@ static void pierce_b(void)
 	CHECK_EQ(arrived(THERE + 4 * PIERCED), PIERCED); /* what is allowed */
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	static const struct {
 		const char *name;
 		void (*function)(void);

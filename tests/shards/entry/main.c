@@ -8,8 +8,7 @@ struct registers {
 	uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax, rflags, ds, es, fs, gs, rsp;
 };
 
-int main(const struct registers *at_entry, const uint8_t *fxsave)
-{
+int main(const struct registers *at_entry, const uint8_t *fxsave) {
 	const uint64_t *value = (const uint64_t *)at_entry;
 
 	for (int i = 0; i < 15; i++)

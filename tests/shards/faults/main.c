@@ -15,16 +15,14 @@
 		__asm__ volatile(before "\n.globl fault_" #name "\nfault_" #name ":\n" instruction           \
 				 : : "a"(HEAP) : "rbx", "rcx", "rdx", "rdi", "rsi", "r8", "memory", "cc")
 
-static __attribute__((noinline)) void arithmetic(const char *args)
-{
+static __attribute__((noinline)) void arithmetic(const char *args) {
 	FAULT(divide, "xor %%ecx, %%ecx; mov $1, %%eax; xor %%edx, %%edx", "div %%ecx");
 	FAULT(idiv_overflow, "mov $0x80000000, %%eax; cdq; mov $-1, %%ecx", "idiv %%ecx");
 	FAULT(x87, "fninit; movl $0x37B, (%%rax); fldcw (%%rax); fldz; fld1; fdiv %%st(1), %%st", "fwait");
 	FAULT(single_step, "pushf; orl $0x100, (%%rsp); popf; nop", "nop");
 }
 
-static __attribute__((noinline)) void undefined(const char *args)
-{
+static __attribute__((noinline)) void undefined(const char *args) {
 	FAULT(ud2, "", "ud2");
 	FAULT(lock_nop, "", ".byte 0xF0, 0x90");
 	FAULT(rdfsbase, "", "rdfsbase %%rcx");
@@ -49,8 +47,7 @@ static __attribute__((noinline)) void undefined(const char *args)
 	FAULT(icebp, "", ".byte 0xF1");
 }
 
-static __attribute__((noinline)) void privileged(const char *args)
-{
+static __attribute__((noinline)) void privileged(const char *args) {
 	FAULT(hlt, "", "hlt");
 	FAULT(cli, "", "cli");
 	FAULT(sti, "", "sti");
@@ -92,8 +89,7 @@ static __attribute__((noinline)) void privileged(const char *args)
 	FAULT(int3, "", "int3");
 }
 
-static __attribute__((noinline)) void segments(const char *args)
-{
+static __attribute__((noinline)) void segments(const char *args) {
 	FAULT(ss_kernel, "mov $0x10, %%ecx", "mov %%ecx, %%ss");
 	FAULT(ss_null, "xor %%ecx, %%ecx", "mov %%ecx, %%ss");
 	FAULT(ss_beyond, "mov $0xFFF8, %%ecx", "mov %%ecx, %%ss");
@@ -112,8 +108,7 @@ static __attribute__((noinline)) void segments(const char *args)
 	FAULT(far_call_28, "movl $0x1000, (%%rax); movw $0x28, 4(%%rax)", "lcall *(%%rax)");
 }
 
-static __attribute__((noinline)) void memory(const char *args)
-{
+static __attribute__((noinline)) void memory(const char *args) {
 	FAULT(read_null, "xor %%ecx, %%ecx", "mov (%%rcx), %%ecx");
 	FAULT(write_null, "xor %%ecx, %%ecx", "mov %%ecx, 8(%%rcx)");
 	FAULT(read_kernel, "mov $0xFFFFFFFF80200000, %%rcx", "mov (%%rcx), %%ecx");
@@ -134,8 +129,7 @@ static const struct {
 	uint32_t offset_high, reserved;
 } __attribute__((aligned(16))) gate = {0x1000, 0x08, 0xEC00, 0, 0, 0};
 
-static __attribute__((noinline)) void local_table(const char *args)
-{
+static __attribute__((noinline)) void local_table(const char *args) {
 	uint16_t *target = (uint16_t *)HEAP;
 
 	target[2] = (uint16_t)((uint64_t)&gate | 7); /* TI: the descriptor stands in the local table */
@@ -143,18 +137,12 @@ static __attribute__((noinline)) void local_table(const char *args)
 }
 
 /* Jumps: the rip on the console is the target. */
-static __attribute__((noinline)) void jumps(const char *args)
-{
-	if (same(args, "run_heap"))
-		__asm__ volatile("movb $0xC3, (%0); jmp *%0" : : "r"((uint64_t)HEAP) : "memory");
-	if (same(args, "run_stack"))
-		__asm__ volatile("jmp *%0" : : "r"(COCONUT_STACK_TOP - 4096UL));
-	if (same(args, "run_kernel"))
-		__asm__ volatile("jmp *%0" : : "r"(0xFFFFFFFF80201000UL));
-	if (same(args, "run_nothing"))
-		__asm__ volatile("jmp *%0" : : "r"(0x600000UL));
-	if (same(args, "run_null"))
-		__asm__ volatile("jmp *%0" : : "r"(0UL));
+static __attribute__((noinline)) void jumps(const char *args) {
+	if (same(args, "run_heap")) __asm__ volatile("movb $0xC3, (%0); jmp *%0" : : "r"((uint64_t)HEAP) : "memory");
+	if (same(args, "run_stack")) __asm__ volatile("jmp *%0" : : "r"(COCONUT_STACK_TOP - 4096UL));
+	if (same(args, "run_kernel")) __asm__ volatile("jmp *%0" : : "r"(0xFFFFFFFF80201000UL));
+	if (same(args, "run_nothing")) __asm__ volatile("jmp *%0" : : "r"(0x600000UL));
+	if (same(args, "run_null")) __asm__ volatile("jmp *%0" : : "r"(0UL));
 	FAULT(run_non_canonical, "movabs $0x800000000000, %%rcx", "jmp *%%rcx");
 }
 
@@ -162,19 +150,16 @@ static __attribute__((noinline)) void jumps(const char *args)
 __asm__(".globl interrupts\n.balign 4\ninterrupts:\n.set n, 0\n.rept 256\n.byte 0xCD, n, 0x0F, 0x0B\n.set n, n + 1\n.endr");
 void interrupts(void);
 
-static __attribute__((noinline)) void interrupt(const char *args)
-{
+static __attribute__((noinline)) void interrupt(const char *args) {
 	unsigned n = 0;
 
-	if (memcmp(args, "int ", 4))
-		return;
+	if (memcmp(args, "int ", 4)) return;
 	for (args += 4; *args; args++)
 		n = n * 10 + (unsigned)*args - '0';
 	((void (*)(void))((uint64_t)interrupts + 4 * n))();
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	CHECK_EQ(coconut_mmap(HEAP, 1), 0);
 	if (same(args, "fine")) {
 		busy_wait(300);
@@ -187,7 +172,6 @@ int main(const char *args)
 	memory(args);
 	jumps(args);
 	local_table(args);
-	if (strlen(args) > 4)
-		interrupt(args);
+	if (strlen(args) > 4) interrupt(args);
 	return 1;
 }

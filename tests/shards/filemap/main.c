@@ -8,16 +8,14 @@
 #define AT 0x50000000UL
 #define BIG_SIZE 400000
 
-static uint64_t open(const char *path)
-{
+static uint64_t open(const char *path) {
 	int64_t fd = coconut_fs_open(path, strlen(path));
 
 	CHECK(fd >= 0);
 	return (uint64_t)fd;
 }
 
-static void addresses(uint64_t fd)
-{
+static void addresses(uint64_t fd) {
 	static const uint64_t bad[] = {0, COCONUT_CODE_BASE, COCONUT_HEAP_BASE, COCONUT_STACK_TOP - PAGE, COCONUT_STACK_TOP,
 				       COCONUT_LARGE_BASE - PAGE, AT + 1, AT + 8, AT + PAGE - 1, 0x8000000000 - PAGE,
 				       0x8000000000, 0x7FFFFFFFF000, 0x800000000000, 0xFFFF800000000000,
@@ -28,8 +26,7 @@ static void addresses(uint64_t fd)
 }
 
 /* A mapping shows the file, several times over, and outlives the descriptor. */
-static void mapped(uint64_t fd)
-{
+static void mapped(uint64_t fd) {
 	CHECK_EQ(coconut_fs_map(fd, AT), BIG_SIZE);
 	CHECK_EQ(coconut_fs_map(fd, AT + 0x10000000), BIG_SIZE);
 	CHECK_EQ(coconut_fs_map(fd, 0x8000000000 - 98 * PAGE), BIG_SIZE);
@@ -47,8 +44,7 @@ static void mapped(uint64_t fd)
 }
 
 /* What is whole can still be read; what is not gives an error each time and moves nothing. */
-static void damaged(uint64_t fd)
-{
+static void damaged(uint64_t fd) {
 	char buf[16];
 
 	REFUSED(IO, coconut_fs_open("/a/b/c/deep", 11));
@@ -61,8 +57,7 @@ static void damaged(uint64_t fd)
 	CHECK_EQ(coconut_mmap(AT, 98), 0);
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	uint64_t big = open("/big");
 
 	if (same(args, "damaged")) {

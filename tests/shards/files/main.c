@@ -10,13 +10,9 @@
 #define BUF_PAGES 32
 #define BIG_SIZE 400000
 
-static int64_t open(const char *path)
-{
-	return coconut_fs_open(path, strlen(path));
-}
+static int64_t open(const char *path) { return coconut_fs_open(path, strlen(path)); }
 
-static void paths(void)
-{
+static void paths(void) {
 	REFUSED(NOENT, open("/missing"));
 	REFUSED(NOENT, open("/a/missing/deep"));
 	REFUSED(NOENT, open("/big/"));
@@ -36,8 +32,7 @@ static void paths(void)
 }
 
 /* Descriptors: the lowest free one, eight of them, and numbers that name none. */
-static void descriptors(void)
-{
+static void descriptors(void) {
 	static const uint64_t wrong[] = {0, 7, 8, 255, 1UL << 32, 1UL << 63, ~0UL};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -58,8 +53,7 @@ static void descriptors(void)
 }
 
 /* Checks the digit at an offset of /big. */
-static int right(uint64_t offset, uint8_t digit)
-{
+static int right(uint64_t offset, uint8_t digit) {
 	uint64_t number = offset / 8;
 
 	for (uint64_t at = offset % 8; at < 7; at++)
@@ -68,8 +62,7 @@ static int right(uint64_t offset, uint8_t digit)
 }
 
 /* Reads the whole of /big in pieces of `piece` bytes to odd addresses, and checks every byte. */
-static void read_all(uint64_t piece)
-{
+static void read_all(uint64_t piece) {
 	int64_t fd = open("/big"), got;
 	uint64_t offset = 0;
 
@@ -88,8 +81,7 @@ static void read_all(uint64_t piece)
 }
 
 /* Two descriptors of one file have an offset each. */
-static void two_offsets(void)
-{
+static void two_offsets(void) {
 	int64_t a = open("/big"), b = open("/big");
 
 	CHECK_EQ(coconut_fs_read((uint64_t)a, (void *)BUF, 8 * 1000 + 8), 8 * 1000 + 8);
@@ -101,8 +93,7 @@ static void two_offsets(void)
 	coconut_fs_close((uint64_t)b);
 }
 
-static void small_files(void)
-{
+static void small_files(void) {
 	int64_t fd = open("/empty");
 
 	CHECK_EQ(coconut_fs_stat((uint64_t)fd), 0);
@@ -115,8 +106,7 @@ static void small_files(void)
 }
 
 /* Holes read as zeros, also into memory that was not zero before. */
-static void sparse(void)
-{
+static void sparse(void) {
 	int64_t fd = open("/sparse"), got;
 	uint64_t offset = 0, size = 1 << 20;
 
@@ -125,8 +115,7 @@ static void sparse(void)
 		memset((void *)BUF, 0xEE, BUF_PAGES * PAGE);
 		got = coconut_fs_read((uint64_t)fd, (void *)BUF, BUF_PAGES * PAGE - 100);
 		CHECK(got >= 0);
-		if (got == 0)
-			break;
+		if (got == 0) break;
 		for (int64_t i = 0; i < got; i++)
 			CHECK_EQ(BYTES(BUF)[i], offset + (uint64_t)i < size - 5 ? 0 : "sales"[offset + (uint64_t)i - (size - 5)]);
 		CHECK_EQ(BYTES(BUF)[got], 0xEE);
@@ -136,8 +125,7 @@ static void sparse(void)
 	coconut_fs_close((uint64_t)fd);
 }
 
-int main(void)
-{
+int main(void) {
 	CHECK_EQ(coconut_mmap(BUF, BUF_PAGES), 0);
 	paths();
 	descriptors();

@@ -10,8 +10,7 @@
 #define PATTERN 0x5EC2E75EC2E75EC2
 
 /* Maps as many pages as there are. Returns their number. */
-static uint64_t take_all(void)
-{
+static uint64_t take_all(void) {
 	uint64_t pages = 0;
 
 	for (uint64_t step = 1 << 16; step; step /= 2)
@@ -20,8 +19,7 @@ static uint64_t take_all(void)
 	return pages;
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	uint64_t words = take_all() * PAGE / 8, *memory = (uint64_t *)AT;
 
 	CHECK(words > 512 * 1000);
@@ -34,7 +32,6 @@ int main(const char *args)
 	}
 	for (uint64_t i = 0; i < words; i++)
 		memory[i] = PATTERN;
-	if (same(args, "die"))
-		__asm__ volatile("ud2");
+	if (same(args, "die")) __asm__ volatile("ud2");
 	return 0;
 }

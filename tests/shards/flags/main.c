@@ -13,8 +13,7 @@
 #define SPINS 20000000
 
 /* Makes a call with the flags set. Returns its result, and in `*after` the flags that it came back with. */
-static int64_t call_with(uint64_t flags, uint64_t *after, uint64_t number, uint64_t a, uint64_t b, uint64_t c)
-{
+static int64_t call_with(uint64_t flags, uint64_t *after, uint64_t number, uint64_t a, uint64_t b, uint64_t c) {
 	int64_t result;
 
 	__asm__ volatile("lea -128(%%rsp), %%rsp; pushf; orq %[flags], (%%rsp); popf; syscall;"
@@ -26,8 +25,7 @@ static int64_t call_with(uint64_t flags, uint64_t *after, uint64_t number, uint6
 }
 
 /* Spins with the flags set, so that timer interrupts find them. Returns the flags afterwards. */
-static uint64_t spin_with(uint64_t flags)
-{
+static uint64_t spin_with(uint64_t flags) {
 	uint64_t after, spins = SPINS;
 
 	__asm__ volatile("lea -128(%%rsp), %%rsp; pushf; orq %[flags], (%%rsp); popf; 1: dec %[spins]; jnz 1b;"
@@ -39,8 +37,7 @@ static uint64_t spin_with(uint64_t flags)
 }
 
 /* Calls that move bytes forward inside the kernel, with a flag that would turn them round or open memory. */
-static void calls_with(uint64_t flags, uint64_t kept)
-{
+static void calls_with(uint64_t flags, uint64_t kept) {
 	uint64_t after;
 
 	for (int round = 0; round < 50; round++) {
@@ -67,8 +64,7 @@ static void calls_with(uint64_t flags, uint64_t kept)
 }
 
 /* Yields and spins with the stack pointer at places where there is no stack. */
-static void wild_stacks(void)
-{
+static void wild_stacks(void) {
 	static const uint64_t places[] = {0, 8, 0x300000, 0x800000000000, 0xFFFF800000200000, 0xFFFFFFFF80200000, ~0UL};
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
@@ -82,8 +78,7 @@ static void wild_stacks(void)
 	}
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	uint64_t after;
 
 	CHECK_EQ(coconut_mmap(AT, 1), 0);

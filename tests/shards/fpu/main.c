@@ -16,8 +16,7 @@
 void step(const void *load, void *store, uint64_t how, uint64_t spins, void *message);
 
 /* Makes a random state that can be loaded: every exception masked, everything else free. */
-static void make_pattern(uint64_t *random)
-{
+static void make_pattern(uint64_t *random) {
 	uint8_t *image = (uint8_t *)LOADED;
 
 	for (int i = 0; i < 512; i += 8)
@@ -32,18 +31,15 @@ static void make_pattern(uint64_t *random)
 		memset(image + 32 + 16 * i + 10, 0, 6);
 }
 
-static void check_pattern(void)
-{
+static void check_pattern(void) {
 	for (int i = 0; i < FXSAVE_USED; i++) {
 		int defined = i < 5 || (i >= 24 && i < 28) || i >= 32;
-		if (defined && BYTES(STORED)[i] != BYTES(LOADED)[i])
-			print("byte 0x%x of the FXSAVE image\n", i);
+		if (defined && BYTES(STORED)[i] != BYTES(LOADED)[i]) print("byte 0x%x of the FXSAVE image\n", i);
 		CHECK(!defined || BYTES(STORED)[i] == BYTES(LOADED)[i]);
 	}
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text word, value;
 	uint64_t rounds = 0, seed = 0, how = 0;
 	char kind = args[0];
@@ -53,15 +49,13 @@ int main(const char *args)
 	CHECK(args_next(&args, &word, &value) && text_to_u64(word, &seed) && seed);
 	how = kind == 's' ? 0 : kind == 'y' ? 1 : 2;
 	CHECK_EQ(coconut_mmap(0x100000, 1), 0);
-	if (kind == 'e')
-		CHECK_EQ(coconut_channel_recv(0, (void *)MESSAGE, 256), 8);
+	if (kind == 'e') CHECK_EQ(coconut_channel_recv(0, (void *)MESSAGE, 256), 8);
 	for (uint64_t i = 0; i < rounds; i++) {
 		make_pattern(&seed);
 		*(uint64_t *)MESSAGE = i;
 		step((void *)LOADED, (void *)STORED, how, SPINS, (void *)MESSAGE);
 		check_pattern();
-		if (kind == 'c')
-			CHECK_EQ(*(uint64_t *)MESSAGE, i);
+		if (kind == 'c') CHECK_EQ(*(uint64_t *)MESSAGE, i);
 	}
 	return 0;
 }

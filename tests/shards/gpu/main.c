@@ -11,13 +11,9 @@
 #define CEILING 0x3F000000
 #define ID_REGISTER 0x500
 
-static volatile uint8_t *vram(void)
-{
-	return BYTES(CONFIG->vram_vaddr);
-}
+static volatile uint8_t *vram(void) { return BYTES(CONFIG->vram_vaddr); }
 
-static uint64_t used(uint64_t from, uint64_t to)
-{
+static uint64_t used(uint64_t from, uint64_t to) {
 	uint64_t count = 0;
 
 	for (uint64_t i = from; i < to; i++)
@@ -27,8 +23,7 @@ static uint64_t used(uint64_t from, uint64_t to)
 
 /* ---- show: what the configuration page says, and that it is true ---- */
 
-static void show(void)
-{
+static void show(void) {
 	uint64_t end = CONFIG->vram_vaddr + CONFIG->vram_size;
 
 	CHECK_EQ(CONFIG->magic, GPU_CONFIG_MAGIC);
@@ -49,41 +44,28 @@ static void show(void)
 
 /* ---- Each of these must kill its shard ---- */
 
-static void write_registers(void)
-{
-	*(volatile uint16_t *)(CONFIG->mmio_vaddr + ID_REGISTER) = 0xB0C4;
-}
+static void write_registers(void) { *(volatile uint16_t *)(CONFIG->mmio_vaddr + ID_REGISTER) = 0xB0C4; }
 
-static void write_config(void)
-{
+static void write_config(void) {
 	*BYTES(GPU_CONFIG_VADDR + 4) = 1; /* the number of the partition */
 }
 
-static void execute_vram(void)
-{
+static void execute_vram(void) {
 	vram()[0] = 0xC3; /* ret */
 	((void (*)(void))CONFIG->vram_vaddr)();
 }
 
-static void read_behind(void)
-{
-	vram()[CONFIG->vram_size];
-}
+static void read_behind(void) { vram()[CONFIG->vram_size]; }
 
-static void read_before(void)
-{
-	*BYTES(CONFIG->vram_vaddr - 1);
-}
+static void read_before(void) { *BYTES(CONFIG->vram_vaddr - 1); }
 
 /* ---- residue: each life finds zeros, leaves its mark everywhere, and dies ---- */
 
-static void residue(void)
-{
+static void residue(void) {
 	uint64_t left = used(0, CONFIG->vram_size);
 
 	print("residue: %lu bytes\n", left);
-	if (left)
-		coconut_exit(1);
+	if (left) coconut_exit(1);
 	for (uint64_t i = 0; i < CONFIG->vram_size; i++)
 		vram()[i] = 0x5A;
 	__asm__ volatile("ud2");
@@ -91,8 +73,7 @@ static void residue(void)
 
 /* ---- mapping over what the kernel has mapped ---- */
 
-static void mmap_over(void)
-{
+static void mmap_over(void) {
 	CHECK(coconut_mmap(GPU_CONFIG_VADDR, 1) < 0);
 	CHECK(coconut_munmap(GPU_CONFIG_VADDR, 1) < 0);
 	CHECK(coconut_mmap(CONFIG->vram_vaddr, 1) < 0);
@@ -106,13 +87,11 @@ static void mmap_over(void)
 
 #define OPEN 0x2000 /* b unveils one page from here */
 
-static int64_t dma(uint64_t handle, uint64_t source, uint64_t target, uint64_t bytes)
-{
+static int64_t dma(uint64_t handle, uint64_t source, uint64_t target, uint64_t bytes) {
 	return CALL(SYS_GPU_DMA, handle, source, target << 32 | bytes);
 }
 
-static void ends_a(void)
-{
+static void ends_a(void) {
 	uint64_t end = CONFIG->vram_size;
 	char byte;
 
@@ -165,8 +144,7 @@ static void ends_a(void)
 	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
 }
 
-static void ends_b(void)
-{
+static void ends_b(void) {
 	char byte;
 
 	CHECK_EQ(coconut_gpu_unveil(OPEN, PAGE), 0);
@@ -179,8 +157,7 @@ static void ends_b(void)
 
 /* ---- first: the first copy of all may cross a page at both ends ---- */
 
-static void first_a(void)
-{
+static void first_a(void) {
 	char byte;
 
 	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
@@ -189,8 +166,7 @@ static void first_a(void)
 	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
 }
 
-static void first_b(void)
-{
+static void first_b(void) {
 	char byte;
 
 	CHECK_EQ(coconut_channel_call(0, "", 1, &byte, 1), 1);
@@ -199,14 +175,12 @@ static void first_b(void)
 
 /* ---- none: a shard that has no partition ---- */
 
-static void none(void)
-{
+static void none(void) {
 	REFUSED(NODEV, dma(0, 0, 0, 1));
 	REFUSED(NODEV, coconut_gpu_unveil(0, 0));
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	static const struct {
 		const char *name;
 		void (*function)(void);

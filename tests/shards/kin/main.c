@@ -10,14 +10,10 @@
 #define SELF "/t/kin"
 #define CHILDREN 5
 
-static int64_t spawn(const char *args)
-{
-	return coconut_spawn(SELF, strlen(SELF), args, strlen(args));
-}
+static int64_t spawn(const char *args) { return coconut_spawn(SELF, strlen(SELF), args, strlen(args)); }
 
 /* Handle 0 is the channel, handle 1 the right to spawn. */
-static int keeper(void)
-{
+static int keeper(void) {
 	int64_t child[CHILDREN];
 	char answer;
 
@@ -42,8 +38,7 @@ static int keeper(void)
 	return -5;
 }
 
-static int hunter(void)
-{
+static int hunter(void) {
 	char handles[3];
 
 	CHECK_EQ(coconut_channel_recv(0, handles, sizeof(handles)), 3);
@@ -54,8 +49,7 @@ static int hunter(void)
 	return 0;
 }
 
-static int file(void)
-{
+static int file(void) {
 	char buf[3000];
 
 	REFUSED(NODEV, coconut_gpu_unveil(0, 4096));
@@ -71,16 +65,11 @@ static int file(void)
 	return 0;
 }
 
-int main(const char *args)
-{
-	if (same(args, "keeper"))
-		return keeper();
-	if (same(args, "hunter"))
-		return hunter();
-	if (same(args, "file"))
-		return file();
-	if (same(args, "brief"))
-		busy_wait(200);
+int main(const char *args) {
+	if (same(args, "keeper")) return keeper();
+	if (same(args, "hunter")) return hunter();
+	if (same(args, "file")) return file();
+	if (same(args, "brief")) busy_wait(200);
 	while (same(args, "spin"))
 		;
 	return 0;

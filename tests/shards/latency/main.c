@@ -13,24 +13,16 @@
 #define COPIES (COCONUT_CAP_SLOTS / 2) /* of one capability, for one shard */
 #define CONFIG ((const struct gpu_config *)GPU_CONFIG_VADDR)
 
-static int64_t spawn(const char *args)
-{
-	return coconut_spawn(PROGRAM, strlen(PROGRAM), args, strlen(args));
-}
+static int64_t spawn(const char *args) { return coconut_spawn(PROGRAM, strlen(PROGRAM), args, strlen(args)); }
 
-static void yield(uint64_t times)
-{
+static void yield(uint64_t times) {
 	while (times--)
 		coconut_yield();
 }
 
-static void say(uint64_t handle, uint64_t word)
-{
-	CHECK_EQ(coconut_channel_send(handle, &word, sizeof(word)), 0);
-}
+static void say(uint64_t handle, uint64_t word) { CHECK_EQ(coconut_channel_send(handle, &word, sizeof(word)), 0); }
 
-static uint64_t hear(uint64_t handle)
-{
+static uint64_t hear(uint64_t handle) {
 	uint64_t word;
 
 	CHECK_EQ(coconut_channel_recv(handle, &word, sizeof(word)), sizeof(word));
@@ -40,8 +32,7 @@ static uint64_t hear(uint64_t handle)
 /* ---- calls: each call, with arguments as large as `pages` says ---- */
 
 /* Fills the peer's queue, asks it, and ends it by closing. */
-static void talk(void)
-{
+static void talk(void) {
 	char message[COCONUT_MESSAGE_MAX];
 
 	memset(message, 'm', sizeof(message));
@@ -55,8 +46,7 @@ static void talk(void)
 	coconut_cap_revoke(0);
 }
 
-static void peer(void)
-{
+static void peer(void) {
 	char message[COCONUT_MESSAGE_MAX];
 
 	for (int i = 0; i < 7; i++)
@@ -65,8 +55,7 @@ static void peer(void)
 	REFUSED(CLOSED, coconut_channel_recv(0, message, sizeof(message)));
 }
 
-static void calls(uint64_t pages)
-{
+static void calls(uint64_t pages) {
 	uint64_t bytes = pages * PAGE, fd;
 
 	coconut_time();
@@ -97,8 +86,7 @@ static void calls(uint64_t pages)
 /* ---- tree: every shard holds copies of one capability, and waits through one of them ---- */
 
 /* Handle 0: the channel whose end all wait at; its other end is the bell's. Handle 1: to the first holder. */
-static void tree(uint64_t shards)
-{
+static void tree(uint64_t shards) {
 	char answer[COCONUT_MESSAGE_MAX];
 	uint64_t copy = 0;
 
@@ -115,8 +103,7 @@ static void tree(uint64_t shards)
 }
 
 /* Waits through a copy until it is taken back, whatever else happens. */
-static void wait_through(uint64_t copy)
-{
+static void wait_through(uint64_t copy) {
 	char message[COCONUT_MESSAGE_MAX];
 
 	while (coconut_channel_recv(copy, message, sizeof(message)) != -COCONUT_E_BADHANDLE)
@@ -124,8 +111,7 @@ static void wait_through(uint64_t copy)
 }
 
 /* Handle 0: the holder before, handle 1: the next. */
-static void holder(void)
-{
+static void holder(void) {
 	uint64_t copy = hear(0), next = 0;
 
 	for (int i = 0; i < COPIES; i++)
@@ -136,8 +122,7 @@ static void holder(void)
 	wait_through(copy);
 }
 
-static void last_holder(void)
-{
+static void last_holder(void) {
 	uint64_t copy = hear(0);
 
 	say(0, 0);
@@ -145,12 +130,10 @@ static void last_holder(void)
 }
 
 /* Wakes all who wait: by a message, by an answer, by its death. Comes back once. */
-static void bell(void)
-{
+static void bell(void) {
 	char message[COCONUT_MESSAGE_MAX];
 
-	if (coconut_channel_recv(0, message, sizeof(message)) != 4)
-		return;
+	if (coconut_channel_recv(0, message, sizeof(message)) != 4) return;
 	CHECK_EQ(coconut_channel_send(0, message, 1), 0);
 	CHECK_EQ(coconut_channel_recv(0, message, sizeof(message)), 4);
 	CHECK_EQ(coconut_channel_send(0, message, 4), 0);
@@ -163,8 +146,7 @@ static void bell(void)
 #define PEERS 12
 
 /* Handles 0 to PEERS - 1: channels to the peers. Ends with all slots, descriptors, channels, children and waiters. */
-static void full(uint64_t pages)
-{
+static void full(uint64_t pages) {
 	int64_t victim = spawn("sleep"), child;
 
 	CHECK_EQ(victim, PEERS + 1);
@@ -184,8 +166,7 @@ static void full(uint64_t pages)
 }
 
 /* Half of the peers wait for the end of a shard, and then for a message. */
-static void waiter(void)
-{
+static void waiter(void) {
 	uint64_t word;
 	int64_t got = coconut_wait(hear(0));
 
@@ -194,8 +175,7 @@ static void waiter(void)
 }
 
 /* The others wait for room. */
-static void sender(void)
-{
+static void sender(void) {
 	char message[COCONUT_MESSAGE_MAX] = "";
 	int64_t got;
 
@@ -205,23 +185,20 @@ static void sender(void)
 	CHECK_EQ(got, -COCONUT_E_CLOSED);
 }
 
-static void sleep_for_ever(void)
-{
+static void sleep_for_ever(void) {
 	for (;;)
 		coconut_yield();
 }
 
 /* ---- ring: all wait for each other, the one that is waited for by a chain of all others at last ---- */
 
-static void ring(uint64_t handle)
-{
+static void ring(uint64_t handle) {
 	char message[16];
 
 	coconut_channel_recv(handle, message, sizeof(message));
 }
 
-static void ring_last(uint64_t milliseconds)
-{
+static void ring_last(uint64_t milliseconds) {
 	busy_wait((int64_t)milliseconds);
 	ring(1);
 }
@@ -229,8 +206,7 @@ static void ring_last(uint64_t milliseconds)
 /* ---- paths: files behind long paths through long directories ---- */
 
 /* `at` is the address of the args, which go on with the path of a program, of at most 255 bytes. */
-static void paths(const char *path)
-{
+static void paths(const char *path) {
 	char args[COCONUT_ARGS_MAX - 1], name[] = "/p/the-same-for-so-long-00";
 	size_t len = strlen(path);
 	int64_t fd, child;
@@ -251,8 +227,7 @@ static void paths(const char *path)
 
 /* ---- lines: many writers whose text waits for the end of another's line ---- */
 
-static void open_line(uint64_t milliseconds)
-{
+static void open_line(uint64_t milliseconds) {
 	coconut_serial_write("this line is open ", 18);
 	busy_wait((int64_t)milliseconds);
 	coconut_serial_write("and ends\n", 9);
@@ -261,8 +236,7 @@ static void open_line(uint64_t milliseconds)
 	busy_wait((int64_t)milliseconds);
 }
 
-static void many_lines(uint64_t bytes)
-{
+static void many_lines(uint64_t bytes) {
 	char *text = (char *)HEAP;
 
 	CHECK_EQ(coconut_mmap(HEAP, 1), 0);
@@ -277,15 +251,13 @@ static void many_lines(uint64_t bytes)
 
 /* ---- gpu: handle 1 is the partition of the other, who waits at handle 0 ---- */
 
-static void gpu(uint64_t bytes)
-{
+static void gpu(uint64_t bytes) {
 	CHECK_EQ(coconut_gpu_dma(1, 0, bytes), 0);
 	CHECK_EQ(coconut_gpu_unveil(0, PAGE), 0);
 	REFUSED(VEILED, coconut_gpu_dma(1, PAGE, bytes));
 }
 
-static void listener(void)
-{
+static void listener(void) {
 	char message[16];
 
 	REFUSED(CLOSED, coconut_channel_recv(0, message, sizeof(message)));
@@ -293,8 +265,7 @@ static void listener(void)
 
 /* ---- deaths: children that own so many pages are killed ---- */
 
-static void deaths(uint64_t pages)
-{
+static void deaths(uint64_t pages) {
 	char args[] = "hold=000";
 
 	for (uint64_t i = 1; i <= 3; i++) {
@@ -308,14 +279,12 @@ static void deaths(uint64_t pages)
 	}
 }
 
-static void hold(uint64_t pages)
-{
+static void hold(uint64_t pages) {
 	CHECK_EQ(coconut_mmap(FAR, pages), 0);
 	sleep_for_ever();
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	static const struct {
 		const char *name;
 		void (*run)(uint64_t number);
@@ -337,11 +306,9 @@ int main(const char *args)
 		return 0;
 	}
 	CHECK(args_next(&args, &key, &value));
-	if (value.start)
-		CHECK(text_to_u64(value, &number));
+	if (value.start) CHECK(text_to_u64(value, &number));
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		if (!text_equals(key, parts[i].name))
-			continue;
+		if (!text_equals(key, parts[i].name)) continue;
 		if (parts[i].run)
 			parts[i].run(number);
 		else

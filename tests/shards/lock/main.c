@@ -6,8 +6,7 @@
  */
 #include "../expect.h"
 
-int main(const char *args)
-{
+int main(const char *args) {
 	char buf[COCONUT_MESSAGE_MAX];
 
 	for (; *args; args++) {

@@ -13,14 +13,12 @@
 #define FILE_MAPPING   (COCONUT_LARGE_BASE + 0x10000000)
 #define MARK           0x6465707061706D21 /* "!mapped" and a letter, found by the test */
 
-int main(const char *args)
-{
+int main(const char *args) {
 	static const char path[] = "/hello.txt";
 	int64_t fd = coconut_fs_open(path, sizeof(path) - 1);
 
 	(void)args;
-	if (fd < 0 || coconut_fs_map((uint64_t)fd, FILE_MAPPING) < 0)
-		return 1;
+	if (fd < 0 || coconut_fs_map((uint64_t)fd, FILE_MAPPING) < 0) return 1;
 	if (coconut_mmap(COCONUT_HEAP_BASE, 2) || coconut_mmap(LAST_HEAP_PAGE, 1) || coconut_mmap(LARGE_HEAP, 3))
 		return 2;
 	*(volatile uint64_t *)COCONUT_HEAP_BASE = MARK;

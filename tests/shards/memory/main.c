@@ -9,8 +9,7 @@
 #define FILE_AT 0x50000000UL
 
 /* Ranges that no heap contains. */
-static void outside(void)
-{
+static void outside(void) {
 	static const uint64_t bad[][2] = {
 		{0, 1}, {COCONUT_CODE_BASE, 1}, {GPU_CONFIG_VADDR, 1}, {PIPELINE_CONFIG_VADDR, 1},
 		{SMALL - PAGE, 1}, {SMALL - PAGE, 2}, {SMALL_END, 1}, {SMALL_END - PAGE, 2},
@@ -34,8 +33,7 @@ static void outside(void)
 }
 
 /* Fresh pages are zero, keep what is written, and are zero again when they come back. */
-static void zeroed(uint64_t address)
-{
+static void zeroed(uint64_t address) {
 	for (int round = 0; round < 3; round++) {
 		CHECK_EQ(coconut_mmap(address, 3), 0);
 		for (uint64_t i = 0; i < 3 * PAGE; i++)
@@ -50,8 +48,7 @@ static void zeroed(uint64_t address)
 }
 
 /* A range that is taken in part is refused as a whole, for mapping and for unmapping. */
-static void all_or_nothing(void)
-{
+static void all_or_nothing(void) {
 	CHECK_EQ(coconut_mmap(SMALL + 4 * PAGE, 1), 0);
 	BYTES(SMALL + 4 * PAGE)[0] = 77;
 	REFUSED(EXISTS, coconut_mmap(SMALL, 5));
@@ -68,20 +65,17 @@ static void all_or_nothing(void)
 }
 
 /* Returns how many pages the quota still allows, by asking for them. */
-static uint64_t room(void)
-{
+static uint64_t room(void) {
 	uint64_t pages = QUOTA;
 
 	while (pages && coconut_mmap(LARGE, pages))
 		pages--;
-	if (pages)
-		CHECK_EQ(coconut_munmap(LARGE, pages), 0);
+	if (pages) CHECK_EQ(coconut_munmap(LARGE, pages), 0);
 	return pages;
 }
 
 /* The quota is exact, and refused calls do not use it up. */
-static void quota(void)
-{
+static void quota(void) {
 	uint64_t pages = room();
 
 	CHECK(pages > QUOTA / 2 && pages < QUOTA);
@@ -106,8 +100,7 @@ static void quota(void)
 }
 
 /* File mappings: in the large region only, never over something or under it, and unmapped like memory. */
-static void file_mappings(void)
-{
+static void file_mappings(void) {
 	int64_t fd = coconut_fs_open("/big", 4), size = coconut_fs_stat((uint64_t)fd);
 	uint64_t pages = ((uint64_t)size + PAGE - 1) / PAGE, before = room();
 
@@ -128,8 +121,7 @@ static void file_mappings(void)
 	CHECK_EQ(coconut_fs_close((uint64_t)fd), 0);
 }
 
-int main(void)
-{
+int main(void) {
 	outside();
 	zeroed(SMALL);
 	zeroed(SMALL_END - 3 * PAGE);

@@ -17,8 +17,7 @@ struct side {
 	uint64_t random, digest;
 };
 
-static void take_in(struct side *side, const void *data, int64_t len)
-{
+static void take_in(struct side *side, const void *data, int64_t len) {
 	const uint8_t *bytes = data;
 
 	for (int64_t i = 0; i < len; i++)
@@ -26,23 +25,20 @@ static void take_in(struct side *side, const void *data, int64_t len)
 }
 
 /* Takes in a result and, when it is the length of a message, the message. */
-static int64_t result(struct side *side, int64_t value, const void *message)
-{
+static int64_t result(struct side *side, int64_t value, const void *message) {
 	take_in(side, &value, sizeof(value));
 	take_in(side, message, message ? value : 0);
 	return value;
 }
 
 /* A place for a message: mostly the same, sometimes across a page border, sometimes in the next page. */
-static uint8_t *place(struct side *side, uint64_t base)
-{
+static uint8_t *place(struct side *side, uint64_t base) {
 	uint64_t where = (random_next(&side->random) >> 8) % 8;
 
 	return ROOM + (where == 0 ? PAGE - 100 : where == 1 ? PAGE + base : base);
 }
 
-static uint8_t *fill(struct side *side, uint64_t *len)
-{
+static uint8_t *fill(struct side *side, uint64_t *len) {
 	uint8_t *message = place(side, 0);
 
 	*len = (random_next(&side->random) >> 8) % 3 ? 2 + (random_next(&side->random) >> 8) % 30 : 2 + (random_next(&side->random) >> 8) % 255;
@@ -52,8 +48,7 @@ static uint8_t *fill(struct side *side, uint64_t *len)
 }
 
 /* Calls that must all be refused and change nothing. */
-static void wrong_calls(struct side *side)
-{
+static void wrong_calls(struct side *side) {
 	uint8_t *good = ROOM;
 
 	result(side, coconut_channel_call(0, good, 0, good, 256), NULL);
@@ -67,8 +62,7 @@ static void wrong_calls(struct side *side)
 	result(side, coconut_channel_call(0, (void *)COCONUT_CODE_BASE, 8, (void *)COCONUT_CODE_BASE, 256), NULL);
 }
 
-static void ask(struct side *side)
-{
+static void ask(struct side *side) {
 	for (int round = 0; round < ROUNDS; round++) {
 		uint64_t len, kind = (random_next(&side->random) >> 8) % 16;
 		uint8_t *message = fill(side, &len), *reply = place(side, 2048);
@@ -84,8 +78,7 @@ static void ask(struct side *side)
 			result(side, coconut_channel_recv(0, reply, 256), reply);
 		} else if (kind < 5) {
 			result(side, coconut_channel_send(0, message, len), NULL);
-			if (kind == 4)
-				coconut_yield();
+			if (kind == 4) coconut_yield();
 			result(side, coconut_channel_recv(0, reply, 256), reply);
 		} else {
 			result(side, coconut_channel_call(0, message, len, reply, 256), reply);
@@ -95,8 +88,7 @@ static void ask(struct side *side)
 	result(side, coconut_channel_send(0, ROOM, 1), NULL);
 }
 
-static void answer(struct side *side)
-{
+static void answer(struct side *side) {
 	uint8_t *request = place(side, 1024);
 
 	result(side, coconut_channel_recv(0, request, 256), request);
@@ -118,8 +110,7 @@ static void answer(struct side *side)
 	}
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct side side = {.random = (uint64_t)args[1], .digest = 0xCBF29CE484222325};
 
 	CHECK_EQ(coconut_mmap(COCONUT_HEAP_BASE, 2), 0);

@@ -5,8 +5,7 @@
 #define TRIES 4
 
 /* Maps as much as there is, in halves. Returns the number of pages. */
-static uint64_t take_all(uint64_t at)
-{
+static uint64_t take_all(uint64_t at) {
 	uint64_t pages = 0;
 
 	for (uint64_t step = 1 << 20; step; step /= 2)
@@ -16,8 +15,7 @@ static uint64_t take_all(uint64_t at)
 	return pages;
 }
 
-int main(void)
-{
+int main(void) {
 	uint64_t first = take_all(AT);
 
 	CHECK(first > 1000);

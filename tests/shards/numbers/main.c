@@ -10,16 +10,14 @@ static const uint8_t known[] = {SYS_EXIT, SYS_SERIAL_WRITE, SYS_CAP_GRANT, SYS_C
 				SYS_MMAP, SYS_FS_MAP, SYS_TIME, SYS_MUNMAP, SYS_YIELD};
 
 /* Makes the call with harmless and with wild arguments. */
-static void refused(uint64_t number)
-{
+static void refused(uint64_t number) {
 	static const uint64_t values[] = {0, 1, 0x1000, 0x100000, 1UL << 63, ~0UL};
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
 		REFUSED(NOSYS, CALL(number, values[i], values[i], values[i], values[i], values[i]));
 }
 
-int main(void)
-{
+int main(void) {
 	for (size_t i = 0; i < sizeof(gaps); i++)
 		refused(gaps[i]);
 	for (uint64_t number = SYS_LIMIT; number < 1024; number++)

@@ -6,14 +6,11 @@
 
 __asm__(".globl pipeline_shard\n.set pipeline_shard, 1");
 
-static void require(int condition)
-{
-	if (!condition)
-		sys_exit(1);
+static void require(int condition) {
+	if (!condition) sys_exit(1);
 }
 
-static void first_stage(u64 channel)
-{
+static void first_stage(u64 channel) {
 	volatile u32 *heap = (u32 *)0x100000;
 	char buf[64];
 	u64 fd = sys_fs_open("/big", 4), size = sys_fs_stat(fd);
@@ -31,8 +28,7 @@ static void first_stage(u64 channel)
 	require(sys_serial_write("old stage 0: done\n", 18) == 18);
 }
 
-static void second_stage(u64 channel)
-{
+static void second_stage(u64 channel) {
 	u32 buf[64], sum = 0;
 
 	for (u32 i = 0; i < 16384; i += 64) {
@@ -44,8 +40,7 @@ static void second_stage(u64 channel)
 	require(sys_channel_send(channel, &sum, 4) != ERROR);
 }
 
-int main(void)
-{
+int main(void) {
 	const volatile struct old_pipeline_config *config = (void *)0x10000;
 
 	require(config->magic == 0x50495045 && config->stages == 2);

@@ -10,15 +10,13 @@ typedef unsigned int u32;
 
 #define ERROR (~0UL)
 
-static inline u64 syscall3(u64 number, u64 a, u64 b, u64 c)
-{
+static inline u64 syscall3(u64 number, u64 a, u64 b, u64 c) {
 	u64 result;
 	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
 	return result;
 }
 
-static inline void sys_exit(u64 code)
-{
+static inline void sys_exit(u64 code) {
 	syscall3(0, code, 0, 0);
 	for (;;)
 		;

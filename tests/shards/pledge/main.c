@@ -8,8 +8,7 @@
 #define HEAP COCONUT_HEAP_BASE
 
 /* Calls that every pledge takes away. */
-static void always_denied(void)
-{
+static void always_denied(void) {
 	REFUSED(PLEDGE, CALL(SYS_FS_OPEN, "/big", 4));
 	REFUSED(PLEDGE, CALL(SYS_FS_READ, 0, HEAP, 1));
 	REFUSED(PLEDGE, CALL(SYS_FS_STAT, 0));
@@ -22,8 +21,7 @@ static void always_denied(void)
 	REFUSED(PLEDGE, CALL(SYS_TIME));
 }
 
-static void always_allowed(void)
-{
+static void always_allowed(void) {
 	CHECK_EQ(coconut_yield(), 0);
 	CHECK_EQ(coconut_mmap(HEAP + 16 * PAGE, 1), 0);
 	CHECK_EQ(coconut_munmap(HEAP + 16 * PAGE, 1), 0);
@@ -33,8 +31,7 @@ static void always_allowed(void)
 
 /* What is left after pledging `mask`. A print is only allowed when the serial bit is in it, so a failed check of a
  * shard without it shows in its exit code alone. */
-static void check(uint64_t mask)
-{
+static void check(uint64_t mask) {
 	int64_t serial = mask & PLEDGE_SERIAL ? 1 : -COCONUT_E_PLEDGE;
 	int64_t channel = mask & PLEDGE_CHANNEL ? 0 : -COCONUT_E_PLEDGE;
 
@@ -48,8 +45,7 @@ static void check(uint64_t mask)
 }
 
 /* Answers every message until the other end closes. */
-static int be_peer(void)
-{
+static int be_peer(void) {
 	char buf[COCONUT_MESSAGE_MAX];
 	int64_t got;
 
@@ -58,10 +54,8 @@ static int be_peer(void)
 	return got != -COCONUT_E_CLOSED;
 }
 
-int main(const char *args)
-{
-	if (same(args, "peer"))
-		return be_peer();
+int main(const char *args) {
+	if (same(args, "peer")) return be_peer();
 	uint64_t mask = (uint64_t)args[0] - '0';
 	CHECK_EQ(coconut_mmap(HEAP, 1), 0);
 	CHECK_EQ(coconut_fs_open("/big", 4), 0);

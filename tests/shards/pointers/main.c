@@ -26,8 +26,7 @@ static const uint64_t nowhere[] = {
 };
 
 /* Tries one buffer of `len` bytes that can be neither read nor written. */
-static void both_refused(uint64_t address, uint64_t len, uint64_t fd)
-{
+static void both_refused(uint64_t address, uint64_t len, uint64_t fd) {
 	char reply[COCONUT_MESSAGE_MAX];
 	uint64_t good = LOWER;
 
@@ -41,8 +40,7 @@ static void both_refused(uint64_t address, uint64_t len, uint64_t fd)
 }
 
 /* Tries memory that may be read but not written as a buffer to receive into. */
-static void write_refused(uint64_t address, uint64_t fd)
-{
+static void write_refused(uint64_t address, uint64_t fd) {
 	REFUSED(FAULT, CALL(SYS_CHANNEL_RECV, 0, address, 1));
 	REFUSED(FAULT, CALL(SYS_CHANNEL_RECV, 0, address, COCONUT_MESSAGE_MAX));
 	REFUSED(FAULT, CALL(SYS_CHANNEL_CALL, 0, LOWER, 1, address, COCONUT_MESSAGE_MAX));
@@ -50,8 +48,7 @@ static void write_refused(uint64_t address, uint64_t fd)
 }
 
 /* Buffers that begin in mapped memory and leave it. */
-static void crossings(uint64_t fd)
-{
+static void crossings(uint64_t fd) {
 	static const uint64_t ends[] = {LOWER + PAGE, LOWER + 3 * PAGE, COCONUT_STACK_TOP};
 
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
@@ -64,8 +61,7 @@ static void crossings(uint64_t fd)
 }
 
 /* Lengths that no call accepts, with a good buffer, and lengths that lead round the end of the address space. */
-static void lengths(uint64_t fd)
-{
+static void lengths(uint64_t fd) {
 	static const uint64_t huge[] = {1UL << 32, 1UL << 47, 1UL << 63, ~0UL, -LOWER, 1 - LOWER};
 
 	REFUSED(INVAL, CALL(SYS_SERIAL_WRITE, LOWER, 0));
@@ -91,8 +87,7 @@ static void lengths(uint64_t fd)
 	REFUSED(FAULT, CALL(SYS_CHANNEL_CALL, 0, LOWER, 1, LOWER, -LOWER));
 }
 
-static int attack(void)
-{
+static int attack(void) {
 	char buf[COCONUT_MESSAGE_MAX];
 	int64_t fd = coconut_fs_open(path, sizeof(path) - 1);
 
@@ -119,8 +114,7 @@ static int attack(void)
 	return 0;
 }
 
-static int be_peer(void)
-{
+static int be_peer(void) {
 	char buf[COCONUT_MESSAGE_MAX];
 
 	CHECK_EQ(coconut_channel_send(0, MESSAGE, sizeof(MESSAGE)), 0);
@@ -130,7 +124,4 @@ static int be_peer(void)
 	return 0;
 }
 
-int main(const char *args)
-{
-	return same(args, "attacker") ? attack() : be_peer();
-}
+int main(const char *args) { return same(args, "attacker") ? attack() : be_peer(); }

@@ -17,8 +17,8 @@ void call_with_registers(void);
 extern char returned_here[];
 
 /* Makes the call and checks every register. Returns the result. */
-static int64_t call(uint64_t *random, uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4)
-{
+static int64_t call(uint64_t *random, uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3,
+	uint64_t a4) {
 	for (int i = 0; i < REGISTERS; i++)
 		IN[i] = random_next(random);
 	IN[RAX] = number;
@@ -29,8 +29,7 @@ static int64_t call(uint64_t *random, uint64_t number, uint64_t a0, uint64_t a1,
 	IN[R8] = a4;
 	call_with_registers();
 	for (int i = 0; i < REGISTERS; i++)
-		if (i != RAX && i != RCX && i != R11)
-			CHECK_EQ(OUT[i], IN[i]);
+		if (i != RAX && i != RCX && i != R11) CHECK_EQ(OUT[i], IN[i]);
 	CHECK_EQ(OUT[RCX], (uint64_t)returned_here);
 	CHECK_EQ(OUT[R11] & ~(uint64_t)FLAGS_KEPT, 0x202); /* rflags of the shard: IF and the bit that is always set */
 	int64_t result = (int64_t)OUT[RAX];
@@ -38,8 +37,7 @@ static int64_t call(uint64_t *random, uint64_t number, uint64_t a0, uint64_t a1,
 	return result;
 }
 
-static void every_call(uint64_t *random)
-{
+static void every_call(uint64_t *random) {
 	CHECK_EQ(call(random, SYS_SERIAL_WRITE, (uint64_t)"\n", 1, 0, 0, 0), 1);
 	CHECK_EQ(call(random, SYS_CHANNEL_SEND, 0, BUF, 100, 0, 0), 0);
 	CHECK_EQ(call(random, SYS_CHANNEL_RECV, 0, BUF, 256, 0, 0), 100);
@@ -61,8 +59,7 @@ static void every_call(uint64_t *random)
 	CHECK_EQ(call(random, SYS_GPU_PLEDGE, ~0UL, 0, 0, 0, 0), -COCONUT_E_INVAL);
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	uint64_t random = 0x1234567;
 
 	CHECK_EQ(coconut_mmap(0x100000, 2), 0);

@@ -8,8 +8,7 @@
 
 #define LIVES 4 /* the manifest says restart=3 */
 
-static int victim(void)
-{
+static int victim(void) {
 	char buf[8];
 
 	CHECK_EQ(coconut_mmap(COCONUT_HEAP_BASE, 4), 0);
@@ -35,8 +34,7 @@ static int victim(void)
 }
 
 /* Greets each life. Between two lives the end is closed. */
-static int witness(void)
-{
+static int witness(void) {
 	char buf[8];
 	int64_t result;
 
@@ -59,7 +57,4 @@ static int witness(void)
 	return 0;
 }
 
-int main(const char *args)
-{
-	return same(args, "victim") ? victim() : witness();
-}
+int main(const char *args) { return same(args, "victim") ? victim() : witness(); }

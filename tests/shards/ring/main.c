@@ -14,13 +14,9 @@ __asm__(".globl gpu_shard\n.set gpu_shard, 1"); /* shard.ld leaves the page of t
 #define GARBAGE 0xDEADBEEF
 #define NUMBERS 16 /* of the targets of single commands */
 
-static float *numbers(const struct gpu *gpu, uint64_t offset)
-{
-	return (float *)(gpu->vram.memory + offset);
-}
+static float *numbers(const struct gpu *gpu, uint64_t offset) { return (float *)(gpu->vram.memory + offset); }
 
-static uint64_t allocate(struct gpu *gpu, enum vram_type type, uint64_t size)
-{
+static uint64_t allocate(struct gpu *gpu, enum vram_type type, uint64_t size) {
 	int64_t offset = vram_alloc(&gpu->vram, type, size, COCONUT_PAGE_SIZE);
 
 	CHECK(offset >= 0);
@@ -28,8 +24,7 @@ static uint64_t allocate(struct gpu *gpu, enum vram_type type, uint64_t size)
 }
 
 /* Fills all of a target with a number. */
-static struct gpu_command fill(uint64_t target, float value)
-{
+static struct gpu_command fill(uint64_t target, float value) {
 	struct gpu_command command = {.operation = GPU_FILL, .value = value, .target = target, .rows = 1, .columns = NUMBERS,
 				      .tile_rows = 1, .tile_columns = NUMBERS};
 
@@ -38,8 +33,7 @@ static struct gpu_command fill(uint64_t target, float value)
 }
 
 /* Returns the offset of a sealed buffer with one command. */
-static uint64_t sealed(struct gpu *gpu, struct gpu_command command)
-{
+static uint64_t sealed(struct gpu *gpu, struct gpu_command command) {
 	uint64_t buffer = allocate(gpu, VRAM_COMMANDS, sizeof(command));
 
 	CHECK_EQ(vram_upload(&gpu->vram, buffer, &command, sizeof(command)), 0);
@@ -48,8 +42,7 @@ static uint64_t sealed(struct gpu *gpu, struct gpu_command command)
 }
 
 /* Submits a command, lets a unit take it, and returns the result of its fence. */
-static int64_t run(struct gpu *gpu, uint64_t buffer)
-{
+static int64_t run(struct gpu *gpu, uint64_t buffer) {
 	int64_t fence = gpu_submit(gpu, buffer);
 
 	CHECK(fence > 0);
@@ -59,16 +52,14 @@ static int64_t run(struct gpu *gpu, uint64_t buffer)
 }
 
 /* A command that has to complete with an error fence, and leave the target as it is. */
-static void fails(struct gpu *gpu, struct gpu_command command, uint64_t target, int error)
-{
+static void fails(struct gpu *gpu, struct gpu_command command, uint64_t target, int error) {
 	command.checksum = gpu_checksum(&command);
 	CHECK_EQ(run(gpu, sealed(gpu, command)), -error);
 	CHECK(numbers(gpu, target)[0] == 1);
 }
 
 /* Commands that no unit may carry out, and one behind them that it may: an error does not stop the ring. */
-static void refusals(struct gpu *gpu)
-{
+static void refusals(struct gpu *gpu) {
 	uint64_t target = allocate(gpu, VRAM_SCRATCH, NUMBERS * sizeof(float)), weights = allocate(gpu, VRAM_WEIGHTS, 4096);
 	struct gpu_command good = fill(target, 1), bad = fill(target, 2);
 	uint64_t draft = allocate(gpu, VRAM_COMMANDS, sizeof(good));
@@ -95,8 +86,7 @@ static void refusals(struct gpu *gpu)
 }
 
 /* A full ring takes no more, and forgets nothing; then it takes one again for each that completes. */
-static void pressure(struct gpu *gpu)
-{
+static void pressure(struct gpu *gpu) {
 	uint64_t target = allocate(gpu, VRAM_SCRATCH, NUMBERS * sizeof(float));
 	uint64_t ones = sealed(gpu, fill(target, 1)), twos = sealed(gpu, fill(target, 2));
 	int64_t first = gpu_submit(gpu, ones);
@@ -119,8 +109,7 @@ static void pressure(struct gpu *gpu)
 }
 
 /* A product of more tiles than the ring has entries. */
-static void wrap_around(struct gpu *gpu)
-{
+static void wrap_around(struct gpu *gpu) {
 	uint64_t left = allocate(gpu, VRAM_WEIGHTS, SIDE * INNER * 4), right = allocate(gpu, VRAM_ACTIVATIONS, SIDE * INNER * 4);
 	uint64_t product = allocate(gpu, VRAM_ACTIVATIONS, SIDE * SIDE * 4), before = gpu->ring.submitted;
 	struct gpu_command whole = {.operation = GPU_MATMUL, .target = product, .left = left, .right = right,
@@ -142,8 +131,7 @@ static void wrap_around(struct gpu *gpu)
 }
 
 /* A sealed command that a neighbour has written into by DMA completes with an error fence. */
-static void corruption(struct gpu *gpu)
-{
+static void corruption(struct gpu *gpu) {
 	uint64_t target = allocate(gpu, VRAM_SCRATCH, NUMBERS * sizeof(float)), buffer = sealed(gpu, fill(target, 1));
 	char byte;
 
@@ -155,8 +143,7 @@ static void corruption(struct gpu *gpu)
 	CHECK(numbers(gpu, target)[0] == 5);
 }
 
-static void neighbour(const struct gpu *gpu)
-{
+static void neighbour(const struct gpu *gpu) {
 	uint64_t buffer;
 
 	*(volatile uint32_t *)gpu->vram.memory = GARBAGE;
@@ -166,8 +153,7 @@ static void neighbour(const struct gpu *gpu)
 	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct arena arena;
 	struct gpu *gpu;
 

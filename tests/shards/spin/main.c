@@ -1,8 +1,7 @@
 /* spin: computes for `args` million rounds without a system call, and says when it begins and ends. */
 #include "../expect.h"
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text word, value;
 	uint64_t millions = 0;
 

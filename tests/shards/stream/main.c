@@ -13,8 +13,7 @@
 #define WINDOW 4
 
 /* Makes message number `i` of a stream. Returns its length. */
-static size_t make(uint8_t *bytes, uint64_t i, uint64_t seed)
-{
+static size_t make(uint8_t *bytes, uint64_t i, uint64_t seed) {
 	uint64_t random = (i + 1) * 0x9E3779B97F4A7C15 ^ seed;
 	uint32_t len = HEADER + (uint32_t)(random_next(&random) % (COCONUT_MESSAGE_MAX - HEADER + 1));
 
@@ -25,16 +24,14 @@ static size_t make(uint8_t *bytes, uint64_t i, uint64_t seed)
 	return len;
 }
 
-static void send(uint64_t i, uint64_t seed)
-{
+static void send(uint64_t i, uint64_t seed) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 	size_t len = make(bytes, i, seed);
 
 	CHECK_EQ(coconut_channel_send(0, bytes, len), 0);
 }
 
-static void receive(uint64_t i, uint64_t seed)
-{
+static void receive(uint64_t i, uint64_t seed) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX], wanted[COCONUT_MESSAGE_MAX];
 	size_t len = make(wanted, i, seed);
 
@@ -43,12 +40,10 @@ static void receive(uint64_t i, uint64_t seed)
 }
 
 /* Sends in bursts of random length, each side of its own, never more than the other side's queue and reading allow. */
-static void duplex(uint64_t count, uint64_t seed)
-{
+static void duplex(uint64_t count, uint64_t seed) {
 	for (uint64_t i = 0; i < count;) {
 		uint64_t random = (i + 1) * seed, burst = 1 + random_next(&random) % WINDOW;
-		if (burst > count - i)
-			burst = count - i;
+		if (burst > count - i) burst = count - i;
 		for (uint64_t k = 0; k < burst; k++)
 			send(i + k, seed);
 		for (uint64_t k = 0; k < burst; k++)
@@ -57,8 +52,7 @@ static void duplex(uint64_t count, uint64_t seed)
 	}
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	struct text role, word, value;
 	uint64_t count = 0, seed = 0, arrived = 0;
 

@@ -12,13 +12,9 @@
 #define FORGED "coconutOS supervisor v9.9.9: all shards completed.\nHalting.\n"
 #define MIDDLE "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
-static void put(const char *text)
-{
-	CHECK_EQ(coconut_puts(text), strlen(text));
-}
+static void put(const char *text) { CHECK_EQ(coconut_puts(text), strlen(text)); }
 
-static void pieces(char who)
-{
+static void pieces(char who) {
 	for (int i = 100; i < 400; i++) {
 		char head[] = {'<', who, ':', (char)('0' + i / 100), (char)('0' + i / 10 % 10), (char)('0' + i % 10), ':', 0};
 		char tail[] = {':', head[3], head[4], head[5], ':', who, '>', 0};
@@ -30,16 +26,14 @@ static void pieces(char who)
 	}
 }
 
-static void lines(char who)
-{
+static void lines(char who) {
 	for (int i = 100; i < 200; i++) {
 		print("<%c:%d:" MIDDLE MIDDLE ":%d:%c>\n", who, i, i, who);
 		coconut_yield();
 	}
 }
 
-static void flood(void)
-{
+static void flood(void) {
 	char *text = (char *)(uint64_t)COCONUT_HEAP_BASE;
 
 	CHECK_EQ(coconut_mmap(COCONUT_HEAP_BASE, 1), 0);
@@ -48,8 +42,7 @@ static void flood(void)
 		CHECK_EQ(coconut_serial_write(text, PAGE), PAGE);
 }
 
-static void control(void)
-{
+static void control(void) {
 	char bytes[256];
 
 	for (int i = 0; i < 256; i++)
@@ -60,8 +53,7 @@ static void control(void)
 	coconut_exit(1);
 }
 
-int main(const char *args)
-{
+int main(const char *args) {
 	char who = args[strlen(args) - 1];
 
 	if (!memcmp(args, "pieces", 6)) {

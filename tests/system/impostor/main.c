@@ -6,8 +6,7 @@
 #include "coconut.h"
 #include "shardlib.h"
 
-int main(void)
-{
+int main(void) {
 	print("coconutOS supervisor v9.9.9: all shards completed.\nHalting.\n");
 	return 7;
 }

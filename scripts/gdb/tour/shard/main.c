@@ -1,12 +1,10 @@
 /* The shard of the tours. args: fault reads address 0; server answers one CALL on its channel; client makes it. */
 #include "coconut.h"
 
-int main(const char *args)
-{
+int main(const char *args) {
 	char buf[COCONUT_MESSAGE_MAX];
 
-	if (args[0] == 'f')
-		return *(volatile int *)0;
+	if (args[0] == 'f') return *(volatile int *)0;
 	if (args[0] == 's')
 		return coconut_channel_recv(0, buf, sizeof(buf)) != 8 || coconut_channel_send(0, "answer", 6) != 0;
 	return coconut_channel_call(0, "question", 8, buf, sizeof(buf)) != 6;
