@@ -39,12 +39,10 @@ int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, b
 /* Gives `shard` a copy of entry `from` with the given rights, a subset of its own, as its child. Returns the
  * handle or -COCONUT_E_FULL. */
 int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights) {
-	struct capability *parent = &table->entry[from];
-	struct capability copy = *parent;
-	int handle;
+	struct capability *parent = &table->entry[from], copy = *parent;
 
-	copy.rights = rights & parent->rights;
-	handle = cap_insert(table, shard, copy, true);
+	copy.rights &= rights;
+	int handle = cap_insert(table, shard, copy, true);
 	if (handle < 0) return handle;
 
 	uint16_t index = (uint16_t)(shard * COCONUT_CAP_SLOTS + (uint32_t)handle);
@@ -94,10 +92,8 @@ void cap_remove(struct cap_table *table, uint32_t index) {
 
 /* Returns the capability that `handle` names for `shard`, NULL when there is none. */
 const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle) {
-	const struct capability *cap;
-
 	if (handle >= COCONUT_CAP_SLOTS) return NULL;
-	cap = &table->entry[shard * COCONUT_CAP_SLOTS + handle];
+	const struct capability *cap = &table->entry[shard * COCONUT_CAP_SLOTS + handle];
 	return cap->type ? cap : NULL;
 }
 
@@ -106,6 +102,13 @@ const struct capability *cap_find(const struct cap_table *table, uint32_t shard,
 struct cap_table caps;
 
 static uint32_t index_of(const struct capability *cap) { return (uint32_t)(cap - caps.entry); }
+
+/* Gives shard `id` a capability that comes from the kernel, not from another shard. Returns its handle or -COCONUT_E_FULL. */
+int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource) {
+	struct capability cap = {.type = type, .rights = rights, .resource = (uint16_t)resource};
+
+	return cap_insert(&caps, id, cap, false);
+}
 
 /* Removes a capability and all its copies, and ends the waits that went through any of them. From the first moment on
  * nobody can use them, so that the tree can only shrink while others run between two pieces: each removes one leaf,
@@ -157,22 +160,19 @@ const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, ui
 /* CAP_GRANT: gives the shard at the other end of `channel` a copy of `handle` with a subset of its rights.
  * Returns the handle that the copy has there. */
 int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights) {
-	const struct capability *cap, *way;
-	int receiver, granted;
 	int64_t error;
+	const struct capability *cap = cap_use(1, handle, 0, ABLATE(grant) ? 0 : CAP_RIGHT_GRANT, &error);
+	const struct capability *way = cap ? cap_use(2, channel, CAP_CHANNEL, CAP_RIGHT_SEND, &error) : NULL;
 
-	if (!(cap = cap_use(1, handle, 0, ABLATE(grant) ? 0 : CAP_RIGHT_GRANT, &error)) ||
-	    !(way = cap_use(2, channel, CAP_CHANNEL, CAP_RIGHT_SEND, &error)))
-		return error;
+	if (!way) return error;
 	if (rights == 0) return refuse(COCONUT_E_INVAL, 3, rights, "there are no rights to grant");
 	if (rights & ~(uint64_t)cap->rights)
 		return refuse(COCONUT_E_RIGHTS, 3, rights, "the capability has not all of these rights");
-	receiver = channel_other_home(way->resource);
+	int receiver = channel_other_home(way->resource);
 	if (receiver < 0) return refuse(-receiver, 2, channel, "nobody is at the other end");
 	if (receiver == current->id) return refuse(COCONUT_E_INVAL, 2, channel, "the other end is the shard's own");
-	granted = cap_copy(&caps, index_of(cap), (uint32_t)receiver, (uint8_t)rights);
-	if (granted < 0) return refuse(-granted, 2, channel, "the other shard has no slot left for grants");
-	return granted;
+	int granted = cap_copy(&caps, index_of(cap), (uint32_t)receiver, (uint8_t)rights);
+	return granted < 0 ? refuse(-granted, 2, channel, "the other shard has no slot left for grants") : granted;
 }
 
 /* CAP_REVOKE: gives up the capability and takes back every copy that was granted from it. */

@@ -17,12 +17,8 @@
 #define INBOX 4 /* messages that one direction queues */
 #define ENDS (2 * MAX_CHANNELS)
 
-enum __attribute__((packed)) end_state {
-	END_UNUSED,
-	END_PENDING, /* its home has not started yet: messages to it wait */
-	END_OPEN,
-	END_CLOSED, /* its home has ended */
-};
+/* Pending: its home has not started yet, and messages to it wait. Closed: its home has ended. */
+enum __attribute__((packed)) end_state { END_UNUSED, END_PENDING, END_OPEN, END_CLOSED };
 
 struct message {
 	uint64_t len; /* bytes */
@@ -31,8 +27,7 @@ struct message {
 
 struct end {
 	enum end_state state;
-	uint8_t home;
-	uint8_t first, count;    /* of the inbox */
+	uint8_t home, first, count; /* its home's slot; of the inbox */
 	uint32_t closings;       /* how often it has closed: a wait must not outlast one */
 	struct shard *receivers; /* blocked until the inbox has a message, first come first */
 	struct shard *senders;   /* blocked until the inbox has room */
@@ -64,11 +59,7 @@ void channels_open(uint32_t home) {
 		if (end->state == END_UNUSED || end->home != home) continue;
 		if (end->state == END_CLOSED) end->count = ends[e ^ 1].count = 0;
 		end->state = END_OPEN;
-		cap_insert(&caps, home,
-			   (struct capability){.type = CAP_CHANNEL,
-					       .rights = CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT,
-					       .resource = (uint16_t)e},
-			   false);
+		cap_give(home, CAP_CHANNEL, CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT, e);
 	}
 }
 
@@ -227,11 +218,10 @@ int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max) {
 static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply,
 	uint64_t max) {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND | CAP_RIGHT_RECV), result;
-	struct end *end;
 
 	if (e < 0) return e;
 	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max))) return result;
-	end = &ends[e];
+	struct end *end = &ends[e];
 	if (end->caller) return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 	end->caller = current;
 	if (end->receivers) sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
@@ -246,10 +236,9 @@ static __attribute__((noinline)) int64_t call_woken(void) {
 	struct shard *self = current;
 	struct end *end = (struct end *)((char *)self->wait_list - offsetof(struct end, receivers));
 	uint32_t e = (uint32_t)(end - ends);
-	int64_t result;
 
 	if (self->killed) handle_sys_exit(COCONUT_KILLED);
-	result = wait_end(self->wait_handle, e);
+	int64_t result = wait_end(self->wait_handle, e);
 	if (result == 0) result = receive(self->wait_handle, e, self->receive_buf, self->receive_max);
 	end->caller = NULL;
 	return result;
@@ -258,6 +247,11 @@ static __attribute__((noinline)) int64_t call_woken(void) {
 /* Type and rights of a capability, as far as CALL needs them: one load, one comparison. */
 #define CALL_BITS_ALL (CAP_CHANNEL | (CAP_RIGHT_SEND | CAP_RIGHT_RECV) << 8)
 #define CALL_BITS(cap) (((cap)->type | (uint32_t)(cap)->rights << 8) & (0xFF | CALL_BITS_ALL))
+
+/* True when somebody is in a CALL at an end or waits to receive there, or its inbox has a message: one test for all. */
+static inline bool in_use(const struct end *end) {
+	return (uint64_t)end->caller | (uint64_t)end->receivers | end->count;
+}
 
 /* CHANNEL_CALL: sends, then waits at the same end for the answer, with nobody else receiving there.
  *
@@ -272,19 +266,17 @@ static __attribute__((noinline)) int64_t call_woken(void) {
  *   6. the peer would be the next to run.
  * The effect is that of call_slowly: the peer is woken with its message, this shard waits. */
 int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max) {
-	struct shard *self = current, *peer;
+	struct shard *self = current;
 	const struct capability *cap = &self->caps[handle];
-	struct end *end, *other;
 
 	if (handle >= COCONUT_CAP_SLOTS || CALL_BITS(cap) != CALL_BITS_ALL || /* 1. */
 	    len - 1 >= COCONUT_MESSAGE_MAX || !in_page(self->readable_page, buf, len) || max == 0 || /* 2. */
 	    ((reply != self->receive_buf || max != self->receive_max) && !offer_buffer(reply, max))) /* 3. */
 		return call_slowly(handle, buf, len, reply, max);
-	end = &ends[cap->resource];
-	other = other_end(end);
-	peer = other->receivers;
+	struct end *end = &ends[cap->resource], *other = other_end(end);
+	struct shard *peer = other->receivers;
 	if (!peer || peer->next || peer->receive_max < len || peer->caps[peer->wait_handle].type != CAP_CHANNEL || /* 4. */
-	    (uint64_t)end->caller | (uint64_t)end->receivers | end->count || /* 5. */
+	    in_use(end) || /* 5. */
 	    ready_mask & peer->rivals || ABLATE(ipc_fast)) /* 6. */
 		return call_slowly(handle, buf, len, reply, max);
 
@@ -337,7 +329,7 @@ static shard_set who_could_wake(const struct shard *shard) {
 	shard_set set = shard->wait == WAIT_RECV ? senders_at[other] : receivers_at[other];
 
 	if (ends[other].state == END_OPEN) set |= 1UL << ends[other].home;
-	if (ends[other].state == END_PENDING) set |= 1UL << manifest_awaited(ends[other].home);
+	if (ends[other].state == END_PENDING) set |= 1UL << manifest_waits_for(ends[other].home);
 	if (cap->revoked) return ~0UL;
 	for (; cap->parent != CAP_NONE; cap = &caps.entry[cap->parent])
 		set |= 1UL << cap->parent / COCONUT_CAP_SLOTS;
@@ -359,8 +351,7 @@ static void print_cycle(shard_set stuck) {
 		if (shard->wait == WAIT_SHARD)
 			print("for the end of ");
 		else
-			print("to %s on channel %u ", shard->wait == WAIT_RECV ? "receive" : "send",
-			      shard->wait_object / 2);
+			print("to %s on channel %u ", shard->wait == WAIT_RECV ? "receive" : "send", shard->wait_object / 2);
 		if (!next) {
 			print("and nobody is left to answer");
 			break;

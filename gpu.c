@@ -171,11 +171,7 @@ int gpu_attach(struct shard *shard, struct gpu_config *config) {
 void gpu_allow(uint32_t id) {
 	for (uint32_t i = 0; i < partition_count; i++)
 		if (i != partition_of(id))
-			cap_insert(&caps, id,
-				   (struct capability){.type = CAP_GPU_DMA,
-						       .rights = CAP_RIGHT_SEND | CAP_RIGHT_GRANT,
-						       .resource = (uint16_t)i},
-				   false);
+			cap_give(id, CAP_GPU_DMA, CAP_RIGHT_SEND | CAP_RIGHT_GRANT, i);
 }
 
 /* Takes a dying shard's partition back: transfers out of it and into it end, then its memory is cleared. Its pages

@@ -43,18 +43,17 @@
 #define MAX_CHANNELS MANIFEST_CHANNELS
 #define PRIORITIES 4
 
-/* True in a build that leaves out the named protection; see layout.h. */
+/* What a test build leaves out, and what it makes fail: see layout.h. ABLATE is true when the named protection is out. */
 #ifndef ABLATION
 #define ABLATION ABLATION_none
 #endif
 #ifndef ABLATION_ALSO
 #define ABLATION_ALSO ABLATION_none
 #endif
-#define ABLATE(name) (ABLATION == ABLATION_##name || ABLATION_ALSO == ABLATION_##name)
-
 #ifndef PROVOKE
 #define PROVOKE PROVOKE_none
 #endif
+#define ABLATE(name) (ABLATION == ABLATION_##name || ABLATION_ALSO == ABLATION_##name)
 
 /* A function on the way of the cheapest calls: it needs no frame of its own, so a backtrace leaves its caller out. */
 #define LEAN __attribute__((optimize("O2", "omit-frame-pointer")))
@@ -62,8 +61,7 @@
 /* A condition that only a mistake in the kernel can break. */
 #define ASSERT(condition)                                                               \
 	do {                                                                            \
-		if (!(condition))                                                       \
-			panic("assertion failed: %s (%s:%d)", #condition, __FILE__, __LINE__); \
+		if (!(condition)) panic("assertion failed: %s (%s:%d)", #condition, __FILE__, __LINE__); \
 	} while (0)
 
 #define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
@@ -98,22 +96,19 @@ struct switch_frame {
 
 /* Frames of physical memory: one bit each, free and clean, and a summary to find a free one fast. */
 struct frame_map {
-	uint64_t *free;    /* bit f set: frame f may be handed out */
-	uint64_t *clean;   /* bit f set: frame f contains zeros only */
-	uint64_t *summary; /* bit w set: free[w] is not zero */
-	uint64_t frames;   /* frames covered, a multiple of 64 */
-	uint64_t summary_words;
-	uint64_t free_count;
+	uint64_t *free, *clean; /* bit f set: frame f may be handed out; it contains zeros only */
+	uint64_t *summary;      /* bit w set: free[w] is not zero */
+	uint64_t frames;        /* frames covered, a multiple of 64 */
+	uint64_t summary_words, free_count;
 	uint64_t hint; /* no summary word below this one is non-zero */
 };
 
 /* One capability. The tree of grants is kept in indices: a copy is a child of what it was granted from. */
 #define CAP_NONE 0xFFFF
 struct capability {
-	uint8_t type;    /* CAP_..., 0: the slot names nothing */
-	uint8_t rights;  /* CAP_RIGHT_... */
-	bool granted;    /* put here by another shard */
-	uint8_t revoked; /* the type it had: nobody can use it any more, but the slot is not free yet */
+	uint8_t type, rights; /* CAP_..., 0: the slot names nothing; CAP_RIGHT_... */
+	bool granted;         /* put here by another shard */
+	uint8_t revoked;      /* the type it had: nobody can use it any more, but the slot is not free yet */
 	uint16_t resource;
 	uint16_t parent, child, sibling; /* indices into the table, or CAP_NONE */
 	uint32_t reserved;               /* 16 bytes: an index is a shift */
@@ -126,7 +121,7 @@ struct cap_table {
 
 struct open_file {
 	bool used;
-	uint64_t offset;
+	uint64_t offset; /* of the next read, in bytes */
 	struct ext2_file file;
 };
 
@@ -138,8 +133,7 @@ struct usage {
 /* A row of the profile: one per manifest line, kept over restarts. */
 struct profile {
 	char name[MANIFEST_NAME_MAX + 1];
-	uint64_t syscalls, cycles, switches, wall_ms; /* of the lives that are over */
-	uint64_t exit_code; /* of the last life */
+	uint64_t syscalls, cycles, switches, wall_ms, exit_code; /* of the lives that are over; the code of the last one */
 	bool used;
 };
 
@@ -160,19 +154,13 @@ enum __attribute__((packed)) wait_kind { WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_
 
 struct shard {
 	/* boot.asm: the offsets stand in layout.h */
-	uint64_t kernel_rsp;
-	uint64_t stack_top;
-	uint64_t cr3;
-	uint64_t reserved;
+	uint64_t kernel_rsp, stack_top, cr3, reserved;
 	uint8_t fpu[512] __attribute__((aligned(16)));
 
 	/* shard.c */
-	uint8_t id; /* its slot, for ever */
-	uint8_t priority;
-	bool killed; /* ends as soon as it is safe to */
-	bool dying;  /* is ending */
-	uint64_t exit_code;
-	uint64_t started_ms;
+	uint8_t id, priority; /* its slot, for ever; PRIORITY_... */
+	bool killed, dying;   /* it ends as soon as it is safe to; it is ending */
+	uint64_t exit_code, started_ms;
 	struct shard *parent;  /* who spawned it, NULL: the manifest */
 	struct shard *waiters; /* shards inside a WAIT for it */
 	uint32_t children;     /* spawned shards whose slots are not free yet */
@@ -201,7 +189,7 @@ struct shard {
 	uint64_t readable_page, writable_page; /* where the last check of a buffer said yes; at first the stack page */
 	uint8_t *writable_view, *stack_view;   /* the writable page and the stack page as the kernel sees them */
 	uint32_t refusals_left;                /* to be printed */
-	struct refusal refusal;
+	struct refusal refusal;                /* the last one */
 
 	/* paging.c */
 	uint64_t walk_region; /* the 2 MiB of the last walk, */
@@ -227,7 +215,7 @@ extern bool quiet;   /* the word `quiet` does: print nothing but panics and the 
 extern struct manifest manifest; /* what was asked for: read only, once it is loaded */
 
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
-uint32_t manifest_awaited(uint32_t id);
+uint32_t manifest_waits_for(uint32_t id);
 bool manifest_reap(void);
 void supervisor_finish(void) __attribute__((noreturn));
 void debug_exit(uint32_t code) __attribute__((noreturn));
@@ -406,7 +394,6 @@ int64_t sys_munmap(uint64_t address, uint64_t pages);
 
 /* ---- spawn.c: shards that start shards --------------------------------------------------------------- */
 
-void spawn_allow(uint32_t id);
 void spawn_cap_gone(uint32_t id, uint32_t index);
 bool spawn_reap(void);
 int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
@@ -424,6 +411,7 @@ uint32_t cap_leaf(const struct cap_table *table, uint32_t top);
 void cap_remove(struct cap_table *table, uint32_t index);
 LEAN const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
 
+int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
 const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error);
 void cap_revoke_index(uint32_t index);
 void caps_drop_all(struct shard *shard);
@@ -527,8 +515,7 @@ extern char image_text[], image_rodata[], image_data[], image_end[];
 
 /* build.sh generates these from the linked image: the functions' names for backtraces. */
 struct symbol {
-	uint32_t offset; /* address - IMAGE_BASE */
-	uint32_t name;   /* index into kernel_symbol_names */
+	uint32_t offset, name; /* address - IMAGE_BASE; index into kernel_symbol_names */
 };
 extern const struct symbol kernel_symbols[];
 extern const uint32_t kernel_symbol_count;

@@ -75,7 +75,7 @@ static bool manifest_load(void) {
 
 /* Returns the shard that runs now and whose end will let shard `id` start, which has not yet: the first one of the
  * chain of `after`s that has. */
-uint32_t manifest_awaited(uint32_t id) {
+uint32_t manifest_waits_for(uint32_t id) {
 	while (lives[id] == LIFE_WAITING && manifest.shard[id].after >= 0)
 		id = (uint32_t)manifest.shard[id].after;
 	return id;
@@ -96,7 +96,7 @@ static void start_shard(uint32_t id) {
 	}
 	channels_open(id);
 	if (spec->gpu) gpu_allow(id);
-	if (spec->spawn) spawn_allow(id);
+	if (spec->spawn) cap_give(id, CAP_SHARD, CAP_RIGHT_CREATE | CAP_RIGHT_GRANT, id); /* it may SPAWN */
 }
 
 /* Frees the slots of shards that have ended, brings back those that are to be restarted, starts those that

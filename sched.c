@@ -25,17 +25,13 @@ _Static_assert(offsetof(struct shard, fpu) == SHARD_FPU, "boot.asm saves the FPU
 #define READY_SUPERVISOR 1u
 #define READY_QUEUE(priority) (2u << (priority))
 
-struct queue {
-	struct shard *head, *tail;
-};
-
 struct shard supervisor_thread = {.id = CONSOLE_SUPERVISOR};
 struct shard *current = &supervisor_thread;
 uint64_t current_stack_top; /* boot.asm: where syscall_entry finds the kernel stack */
 bool need_resched;
 uint32_t kernel_since, ready_mask;
 
-static struct queue ready[PRIORITIES];
+static struct queue { struct shard *head, *tail; } ready[PRIORITIES];
 static uint64_t next_deadlock_search;
 
 static void enqueue(struct shard *shard) {
@@ -53,8 +49,8 @@ static void enqueue(struct shard *shard) {
 static struct shard *pick(void) {
 	uint32_t priority = (uint32_t)__builtin_ctz(ready_mask | READY_QUEUE(PRIORITIES)) - 1;
 
-	if (priority >= PRIORITIES) /* the bit of the supervisor's thread, or that of a queue behind the last */
-		return &supervisor_thread;
+	/* The lowest bit is the supervisor's thread's, or that of a queue behind the last one. */
+	if (priority >= PRIORITIES) return &supervisor_thread;
 	struct shard *shard = ready[priority].head;
 	ready[priority].head = shard->next;
 	if (!shard->next) ready_mask ^= READY_QUEUE(priority);

@@ -33,11 +33,10 @@ static const char *load_code(struct shard *shard, const struct manifest_shard *s
 	if (fs_find(spec->path, strlen(spec->path), &file)) return "no such program in the ramdisk";
 	if (file.size == 0) return "the program is empty";
 	if (file.size > limit - COCONUT_CODE_BASE)
-		return spec->pipeline >= 0 ? "the program reaches into its configuration page"
-					   : "the program reaches into the heap";
+		return spec->pipeline < 0 ? "the program reaches into the heap" : "the program reaches into its configuration page";
 	for (uint64_t offset = 0; offset < file.size; offset += PAGE_SIZE) {
-		if (spec->gpu && COCONUT_CODE_BASE + offset == GPU_CONFIG_VADDR)
-			continue; /* the hole for the configuration page */
+		/* A GPU shard's program has a hole there, for the configuration page. */
+		if (spec->gpu && COCONUT_CODE_BASE + offset == GPU_CONFIG_VADDR) continue;
 		void *page = map_page(shard, COCONUT_CODE_BASE + offset, 0, &error);
 		if (!page) return "not enough frames for its code";
 		if (fs_load(&file, offset, page, PAGE_SIZE) < 0) return "its file is damaged";
@@ -48,34 +47,27 @@ static const char *load_code(struct shard *shard, const struct manifest_shard *s
 
 /* Fills in the configuration page of a pipeline stage. */
 static const char *map_pipeline_config(struct shard *shard, const struct manifest_shard *spec) {
-	const struct manifest_pipeline *pipeline;
-	struct pipeline_config *config;
-	uint32_t stage;
 	int error;
 
 	if (spec->pipeline < 0) return NULL;
-	pipeline = &manifest.pipeline[spec->pipeline];
-	stage = pipeline->shard[1] == shard->id;
-	config = map_page(shard, PIPELINE_CONFIG_VADDR, PTE_NX, &error);
+	const struct manifest_pipeline *pipeline = &manifest.pipeline[spec->pipeline];
+	uint32_t stage = pipeline->shard[1] == shard->id;
+	struct pipeline_config *config = map_page(shard, PIPELINE_CONFIG_VADDR, PTE_NX, &error);
 	if (!config) return "not enough frames for its configuration page";
 	*config = (struct pipeline_config){
-		.magic = PIPELINE_CONFIG_MAGIC,
-		.stage = stage,
-		.stages = 2,
+		.magic = PIPELINE_CONFIG_MAGIC, .stage = stage, .stages = 2,
 		.channel = channel_handle(shard->id, pipeline->channel),
-		.first_layer = pipeline->first[stage],
-		.last_layer = pipeline->last[stage],
+		.first_layer = pipeline->first[stage], .last_layer = pipeline->last[stage],
 	};
 	return NULL;
 }
 
 /* Gives a GPU shard its partition and its configuration page. */
 static const char *map_gpu(struct shard *shard, const struct manifest_shard *spec) {
-	struct gpu_config *config;
 	int error;
 
 	if (!spec->gpu) return NULL;
-	config = map_page(shard, GPU_CONFIG_VADDR, PTE_NX, &error);
+	struct gpu_config *config = map_page(shard, GPU_CONFIG_VADDR, PTE_NX, &error);
 	if (!config) return "not enough frames for its configuration page";
 	error = gpu_attach(shard, config);
 	if (error == -COCONUT_E_NODEV) return "there is no GPU partition for it";
@@ -90,12 +82,8 @@ static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args) {
 
 	*saved = (struct switch_frame){.rip = (uint64_t)interrupt_return};
 	*frame = (struct trap_frame){
-		.rip = COCONUT_CODE_BASE,
-		.cs = SEL_USER_CODE,
-		.rflags = RFLAGS_RESERVED | RFLAGS_IF,
-		.rsp = rsp,
-		.ss = SEL_USER_DATA,
-		.rdi = args,
+		.rip = COCONUT_CODE_BASE, .cs = SEL_USER_CODE, .rflags = RFLAGS_RESERVED | RFLAGS_IF,
+		.rsp = rsp, .ss = SEL_USER_DATA, .rdi = args,
 	};
 	shard->kernel_rsp = (uint64_t)saved;
 	memset(shard->fpu, 0, sizeof(shard->fpu));
@@ -105,8 +93,7 @@ static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args) {
 
 /* Maps the stack page, with the args string at its top. */
 static const char *map_stack(struct shard *shard, const struct manifest_shard *spec) {
-	uint64_t len = strlen(spec->args) + 1;
-	uint64_t rsp = COCONUT_STACK_TOP, args = 0;
+	uint64_t len = strlen(spec->args) + 1, rsp = COCONUT_STACK_TOP, args = 0;
 	int error;
 	char *page = map_page(shard, STACK_PAGE, PTE_WRITE | PTE_NX, &error);
 
@@ -121,6 +108,7 @@ static const char *map_stack(struct shard *shard, const struct manifest_shard *s
 	return NULL;
 }
 
+/* Builds everything that a shard needs to run. Returns NULL, or what is wrong; no frame is left in use then. */
 static const char *build(struct shard *shard, const struct manifest_shard *spec) {
 	const char *problem;
 
@@ -141,21 +129,11 @@ const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct 
 
 	ASSERT(shard->state == SHARD_FREE);
 	*shard = (struct shard){
-		.id = (uint8_t)id,
-		.state = SHARD_BUILDING,
-		.profile = profile,
-		.stack_top = stack_slot_top(id),
-		.frame_quota = spec->frames,
-		.caps = &caps.entry[id * COCONUT_CAP_SLOTS],
-		.payer = parent ? parent->payer : shard,
-		.parent = parent,
-		.parent_cap = CAP_NONE,
-		.allowed = calls_all,
-		.refusals_left = verbose ? UINT32_MAX : REFUSALS_SHOWN,
-		.walk_region = NO_REGION,
-		.readable_page = STACK_PAGE,
-		.writable_page = STACK_PAGE,
-		.started_ms = timer_ms(),
+		.id = (uint8_t)id, .state = SHARD_BUILDING, .started_ms = timer_ms(), .stack_top = stack_slot_top(id),
+		.parent = parent, .parent_cap = CAP_NONE, .payer = parent ? parent->payer : shard, .frame_quota = spec->frames,
+		.caps = &caps.entry[id * COCONUT_CAP_SLOTS], .profile = profile,
+		.allowed = calls_all, .refusals_left = verbose ? UINT32_MAX : REFUSALS_SHOWN,
+		.walk_region = NO_REGION, .readable_page = STACK_PAGE, .writable_page = STACK_PAGE,
 	};
 	sched_set_priority(shard, spec->priority);
 	const char *problem = build(shard, spec);
@@ -249,6 +227,7 @@ static inline int64_t check_heap(uint64_t address, uint64_t pages) {
 	return 0;
 }
 
+/* Unmaps `pages` pages of the current shard that are mapped, letting interrupts in after each. */
 LEAN static __attribute__((noinline)) void unmap_pages(uint64_t address, uint64_t pages) {
 	for (; pages; pages--, address += PAGE_SIZE) {
 		space_unmap(current, address);
@@ -269,9 +248,8 @@ int64_t sys_mmap(uint64_t address, uint64_t pages) {
 		int error;
 		if (!map_page(current, address + done * PAGE_SIZE, PTE_WRITE | PTE_NX, &error)) {
 			unmap_pages(address, done);
-			return refuse(-error, 1, address + done * PAGE_SIZE,
-				      error == -COCONUT_E_EXISTS ? "that page is mapped already"
-								 : "no frame is left for that page");
+			return refuse(-error, 1, address + done * PAGE_SIZE, error == -COCONUT_E_EXISTS ?
+				      "that page is mapped already" : "no frame is left for that page");
 		}
 		if (++done == pages) return 0;
 		preempt_point();

@@ -12,13 +12,6 @@
  */
 #include "kernel.h"
 
-/* Gives shard `id` of the manifest the right to create others. */
-void spawn_allow(uint32_t id) {
-	cap_insert(&caps, id,
-		   (struct capability){.type = CAP_SHARD, .rights = CAP_RIGHT_CREATE | CAP_RIGHT_GRANT, .resource = (uint16_t)id},
-		   false);
-}
-
 /* The capability `index` for shard `id` is removed: if SPAWN had returned it, nobody will wait for the shard any more. */
 void spawn_cap_gone(uint32_t id, uint32_t index) {
 	if (shards[id].state != SHARD_FREE && shards[id].parent_cap == index) {
@@ -39,6 +32,7 @@ bool spawn_reap(void) {
 	return false;
 }
 
+/* Returns whether the current shard holds the right to start others, its own or a granted one. */
 static bool may_create(void) {
 	for (uint64_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++) {
 		const struct capability *cap = cap_find(&caps, current->id, handle);
@@ -57,20 +51,18 @@ static int free_slot(void) {
 /* Starts a program in slot `id`. Returns the handle of its capability, or an error with nothing left behind. */
 static int64_t launch(uint32_t id, const char *path, const char *args) {
 	struct manifest_shard spec = {.path = path, .args = args, .priority = current->priority, .after = -1, .pipeline = -1};
-	struct capability cap = {.type = CAP_SHARD,
-				 .rights = CAP_RIGHT_WAIT | CAP_RIGHT_KILL | CAP_RIGHT_GRANT,
-				 .resource = (uint16_t)id};
 	struct profile *profile = profile_row_for_program(path);
-	int handle = cap_insert(&caps, current->id, cap, false);
+	int handle = cap_give(current->id, CAP_SHARD, CAP_RIGHT_WAIT | CAP_RIGHT_KILL | CAP_RIGHT_GRANT, id);
+	uint32_t index = current->id * COCONUT_CAP_SLOTS + (uint32_t)handle;
 
 	if (handle < 0) return refuse(-handle, 0, 0, "no capability slot is free for the new shard");
 	spec.name = profile->name;
 	const char *problem = shard_create(id, &spec, profile, current);
 	if (problem) {
-		cap_revoke_index(current->id * COCONUT_CAP_SLOTS + (uint32_t)handle);
+		cap_revoke_index(index);
 		return refuse(COCONUT_E_NOMEM, 1, 0, problem);
 	}
-	shards[id].parent_cap = current->id * COCONUT_CAP_SLOTS + (uint32_t)handle;
+	shards[id].parent_cap = index;
 	return handle;
 }
 
@@ -78,7 +70,6 @@ static int64_t launch(uint32_t id, const char *path, const char *args) {
 int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len) {
 	char path_copy[COCONUT_PATH_MAX + 1], args_copy[COCONUT_ARGS_MAX];
 	struct ext2_file file;
-	int slot, error;
 	int64_t bad;
 
 	if (!may_create())
@@ -90,9 +81,8 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 		return refuse(COCONUT_E_FAULT, 3, args, "the args are not wholly mapped");
 	if (args_len) copy_from_user(args_copy, args, args_len);
 	args_copy[args_len] = 0;
-	error = fs_find(path_copy, path_len, &file);
+	int error = fs_find(path_copy, path_len, &file), slot = free_slot();
 	if (error) return refuse(-error, 1, path, "no regular file has this path");
-	slot = free_slot();
 	if (slot < 0) return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
 	return launch((uint32_t)slot, path_copy, args_copy);
 }

@@ -13,11 +13,9 @@
  */
 #include "kernel.h"
 
-#define MSR_STAR 0xC0000081
-#define MSR_LSTAR 0xC0000082
-#define MSR_SFMASK 0xC0000084
-#define STAR_KERNEL_SHIFT 32
-#define STAR_USER_SHIFT 48 /* SYSRET takes SS from this + 8 and CS from this + 16 */
+/* SDM Vol. 4 table 2-2. In STAR, SYSRET takes SS from the user base + 8 and CS from it + 16. */
+enum { MSR_STAR = 0xC0000081, MSR_LSTAR = 0xC0000082, MSR_SFMASK = 0xC0000084 };
+enum { STAR_KERNEL_SHIFT = 32, STAR_USER_SHIFT = 48 };
 
 /* Flags that must not survive into the kernel: single steps, interrupts, backward strings, I/O privilege,
  * nested tasks, and AC, which would open user memory under SMAP. */
@@ -47,6 +45,7 @@ static int64_t sys_pledge(uint64_t mask) {
 	return 0;
 }
 
+/* SERIAL_WRITE: writes `len` bytes to the console. Returns their number. */
 static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 	char piece[64]; /* the console is fed in pieces, so that interrupts never wait for a long write */
 
@@ -66,11 +65,13 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 	return (int64_t)len;
 }
 
+/* TIME: returns milliseconds since boot. */
 static int64_t sys_time(void) {
 	if (PROVOKE) provoke_in_call();
 	return (int64_t)timer_ms();
 }
 
+/* YIELD: lets others of the same priority run first. */
 static int64_t sys_yield(void) {
 	sched_yield();
 	return 0;
@@ -110,9 +111,8 @@ void syscall_init(void) {
 /* Prints the refusal that the current shard has just met. Returns -error. */
 static __attribute__((noinline)) int64_t print_refusal(int error) {
 	static const char *const error_names[] = {
-		"",         "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE",    "E_RIGHTS",
-		"E_CLOSED", "E_BUSY",  "E_TOOSMALL", "E_NOMEM", "E_QUOTA",  "E_FULL",    "E_EXISTS",
-		"E_NOENT",  "E_NOTFILE", "E_IO",  "E_NOMAP", "E_NODEV",     "E_PLEDGE",
+		"", "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE", "E_RIGHTS", "E_CLOSED", "E_BUSY", "E_TOOSMALL",
+		"E_NOMEM", "E_QUOTA", "E_FULL", "E_EXISTS", "E_NOENT", "E_NOTFILE", "E_IO", "E_NOMAP", "E_NODEV", "E_PLEDGE",
 		"E_VEILED"};
 	struct shard *self = current;
 	const struct refusal *refusal = &self->refusal;
