@@ -129,4 +129,5 @@ def main():
     (ROOT / "build" / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""bench_steps.py: which function of the kernel spends how many instructions on each operation of tests/bench/steps.
+"""bench_steps.py: which function spends how many instructions on each operation of tests/bench/steps, and on the boot.
 
 QEMU writes down every instruction that it executes (-singlestep -d exec); this file reads the trace while it is written
 and counts by function. Run by `./bench.sh --steps`.
@@ -9,19 +9,21 @@ import bisect
 import collections
 import json
 import os
-import pathlib
 import re
 import subprocess
 import sys
 import threading
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-OUT = ROOT / "build" / "bench"
-NAMES = ["null", "reject", "yield", "rtt8", "rtt256", "mmap", "munmap", "fsread4k"]
-MANIFEST = """shard lead /shards/steps args="lead"
+from bench import OUT, ROOT, VARIANT, write_checkpoint
+
+NAMES = ["null", "reject", "yield", "rtt8", "rtt256", "mmap", "munmap", "fsread4k", "life", "fault", "tick"]
+PAIR = """shard lead /shards/steps spawn=yes args="lead"
 shard follow /shards/steps args="follow"
 channel lead follow
 """
+TOKEN = 'shard token /shards/steps args="token model=/checkpoint"\n'
+FIRST = "shard first /shards/first\n"
+CODE = 0x100000 # shards' code lies below, the trampoline's above
 
 
 def symbols(path):
@@ -32,53 +34,91 @@ def symbols(path):
     return [a for a, _ in found], [n for _, n in found]
 
 
-def count(trace, build):
-    """Returns {operation: {function: instructions}}. Instructions of shards count as `ring 3`."""
-    kernel, names = symbols(ROOT / build / "supervisor.elf")
-    shard = dict(zip(*reversed(symbols(OUT / "steps.elf"))))
-    begin, end = shard["mark_begin"], shard["mark_end"]
-    result, now = {}, None
-    for line in trace:
-        match = re.match(r"Trace \d+: \S+ \[\w+/(\w+)/", line)
-        if not match:
-            continue
-        pc = int(match.group(1), 16)
-        if pc == begin:
-            now = collections.Counter()
-        elif pc == end and now is not None:
-            result[NAMES[len(result)]] = now
-            now = None
-        elif now is not None:
-            now[names[bisect.bisect_right(kernel, pc) - 1] if pc >= kernel[0] and pc >= 1 << 63 else "ring 3"] += 1
-    return result
+class Counter:
+    """Counts instructions by function. Those of ring 3 count as `ring 3`, or by function too."""
+
+    def __init__(self, ring3_too):
+        self.kernel, self.shard = symbols(ROOT / VARIANT / "supervisor.elf"), symbols(OUT / "steps.elf")
+        self.ring3_too = ring3_too
+
+    def name(self, pc):
+        """Returns the function at an address."""
+        if pc < CODE and not self.ring3_too:
+            return "ring 3"
+        addresses, names = self.shard if pc < CODE else self.kernel
+        return names[bisect.bisect_right(addresses, pc) - 1]
+
+    @staticmethod
+    def addresses(trace):
+        """Yields the address of every instruction."""
+        for line in trace:
+            match = re.match(r"Trace \d+: \S+ \[\w+/(\w+)/", line)
+            if match:
+                yield int(match.group(1), 16)
+
+    def marked(self, trace):
+        """Returns a count for each pair of marks."""
+        marks = dict(zip(*reversed(self.shard)))
+        result, now = [], None
+        for pc in self.addresses(trace):
+            if pc == marks["mark_begin"]:
+                now = collections.Counter()
+            elif pc == marks["mark_end"] and now is not None:
+                result.append(now)
+                now = None
+            elif now is not None:
+                now[self.name(pc)] += 1
+        return result
+
+    def until_ring3(self, trace):
+        """Returns a list of one count: from the entry to the first instruction of a shard."""
+        now, done = collections.Counter(), False
+        for pc in self.addresses(trace):
+            done |= pc < CODE
+            if not done:
+                now[self.name(pc)] += 1
+        return [now]
 
 
-def steps(build):
-    """Boots the steps and returns their counts."""
-    pipe, found = OUT / "trace.pipe", {}
+def run(manifest, programs, count, *options):
+    """Boots with a manifest; returns what `count` makes of the trace."""
+    pipe, found = OUT / "trace.pipe", []
     pipe.unlink(missing_ok=True)
     os.mkfifo(pipe)
-    manifest = OUT / "steps.manifest"
-    manifest.write_text(MANIFEST)
-    reader = threading.Thread(target=lambda: found.update(count(open(pipe, errors="replace"), build)))
+    path = OUT / "steps.manifest"
+    path.write_text(manifest)
+
+    def read():
+        with open(pipe, errors="replace", encoding="utf-8") as trace:
+            found.extend(count(trace))
+
+    reader = threading.Thread(target=read)
     reader.start()
-    command = ["./run.sh", "--kernel", "--build", build, "--quiet", "--manifest", str(manifest), "--add",
-               f"{OUT}/steps.bin:/shards/steps", "-m", "128M", "-icount", "shift=0,align=off,sleep=off", "-singlestep",
-               "-d", "exec,nochain", "-D", str(pipe), "-dfilter", "0xffffffff80200000+0x20000,0x1000+0x1000"]
+    command = ["./run.sh", "--kernel", "--build", VARIANT, "--manifest", str(path), "-m", "128M",
+               "-icount", "shift=0,align=off,sleep=off", "-singlestep", "-d", "exec,nochain", "-D", str(pipe),
+               "-dfilter", "0xffffffff80200000+0x20000,0x200000+0x1000,0x1000+0xf000", *options]
+    for name in programs:
+        command += ["--add", f"{OUT}/{name}.bin:/shards/{name}"]
     status = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False).returncode
     reader.join()
     pipe.unlink()
-    if status or list(found) != NAMES:
-        sys.exit(f"bench: the steps ended with status {status} after {list(found)}")
+    if status:
+        sys.exit(f"bench: the steps ended with status {status}; see build/last.log")
     return found
 
 
 def main():
-    found = steps("build/variants/bench")
+    counts = run(PAIR, ["steps", "victim"], Counter(False).marked, "--quiet")
+    if len(counts) != len(NAMES):
+        sys.exit(f"bench: {len(counts)} operations were traced, not {len(NAMES)}")
+    found = dict(zip(NAMES, counts))
+    found["boot"], = run(FIRST, ["first"], Counter(False).until_ring3)
+    write_checkpoint(OUT / "checkpoint")
+    found["token"], = run(TOKEN, ["steps"], Counter(True).marked, "--quiet", "--add", f"{OUT}/checkpoint:/checkpoint")
     for name, functions in found.items():
         print(f"{name}: {sum(functions.values())}")
         for function, instructions in functions.most_common():
-            print(f"    {instructions:5} {function}")
+            print(f"    {instructions:6} {function}")
     (ROOT / "build" / "bench_steps.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
