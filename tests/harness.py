@@ -214,11 +214,19 @@ class Boot:
         self.timeout = timeout
         self.expect = expect
         self.number = number
+        self.read = b""
         self.result = None
+
+    def more(self):
+        """Returns what the console says next, waiting for it; nothing when it has ended. It is part of the result too."""
+        data = os.read(self.process.stdout.fileno(), 65536)
+        self.read += data
+        return data
 
     def wait(self):
         if self.result is None:
             out, err = finish(self.process, self.timeout + SPARE_TIME)
+            out = self.read + out
             path = os.path.join(self.test.scratch, "serial%d.log" % self.number)
             with open(path, "wb") as log:
                 log.write(out)
