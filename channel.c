@@ -17,7 +17,8 @@
 #define INBOX 4 /* messages that one direction queues */
 #define ENDS (2 * MAX_CHANNELS)
 
-/* Pending: its home has not started yet, and messages to it wait. Closed: its home has ended. */
+/* Of the two ends of a channel that the manifest makes. Pending: its home has not started yet, and messages to it wait.
+ * Closed: its home has ended. */
 enum __attribute__((packed)) end_state { END_UNUSED, END_PENDING, END_OPEN, END_CLOSED };
 
 struct message {
@@ -54,9 +55,9 @@ void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b) {
 /* Opens the ends of a shard that starts or starts again, with empty queues, and gives it their capabilities: the
  * handles count from 0 in manifest order. */
 void channels_open(uint32_t home) {
-	for (uint32_t e = 0; e < ENDS; e++) {
+	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++) {
 		struct end *end = &ends[e];
-		if (end->state == END_UNUSED || end->home != home) continue;
+		if (end->home != home) continue;
 		if (end->state == END_CLOSED) end->count = ends[e ^ 1].count = 0;
 		end->state = END_OPEN;
 		cap_give(home, CAP_CHANNEL, CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT, e);
@@ -68,16 +69,16 @@ uint32_t channel_handle(uint32_t home, uint32_t channel) {
 	uint32_t handle = 0;
 
 	for (uint32_t e = 0; e < 2 * channel; e++)
-		handle += ends[e].state != END_UNUSED && ends[e].home == home;
+		handle += ends[e].home == home;
 	return handle;
 }
 
 /* Closes the ends of a dying shard. Messages it has sent stay to be received; those to it are wiped. */
 void channels_close(struct shard *shard) {
-	for (uint32_t e = 0; e < ENDS; e++) {
+	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++) {
 		struct end *end = &ends[e];
 		if (end->caller == shard) end->caller = NULL;
-		if (end->state == END_UNUSED || end->home != shard->id) continue;
+		if (end->home != shard->id) continue;
 		end->state = END_CLOSED;
 		end->closings++;
 		end->first = end->count = 0;
