@@ -19,7 +19,7 @@ _Static_assert(offsetof(struct shard, stack_top) == SHARD_STACK_TOP, "boot.asm s
 _Static_assert(offsetof(struct shard, cr3) == SHARD_CR3, "boot.asm switches address spaces");
 _Static_assert(offsetof(struct shard, fpu) == SHARD_FPU, "boot.asm saves the FPU");
 
-#define DEADLOCK_SEARCH_MS 256 /* how often, while other shards keep the CPU busy */
+#define DEADLOCK_SEARCH_TICKS 256 /* how often, while other shards keep the CPU busy */
 
 /* Bits of the ready mask: the supervisor's thread has work; the queue of a priority is not empty. */
 #define READY_SUPERVISOR 1u
@@ -32,7 +32,8 @@ bool need_resched;
 uint32_t kernel_since, ready_mask;
 
 static struct queue { struct shard *head, *tail; } ready[PRIORITIES];
-static uint64_t next_deadlock_search;
+static uint32_t ticks;
+static bool search_due; /* for deadlocks */
 
 static void enqueue(struct shard *shard) {
 	struct queue *queue = &ready[shard->priority];
@@ -190,10 +191,12 @@ void preempt_point(void) {
 	if (need_resched && current != &supervisor_thread) sched_yield();
 }
 
-/* Called at every tick: wakes the supervisor's thread for the periodic search. */
+/* Called at every tick: ends the turn of the current shard, and wakes the supervisor's thread for the periodic search. */
 void sched_tick(void) {
 	need_resched = true;
-	if (timer_ms() >= next_deadlock_search) ready_mask |= READY_SUPERVISOR;
+	if (++ticks % DEADLOCK_SEARCH_TICKS) return;
+	search_due = true;
+	ready_mask |= READY_SUPERVISOR;
 }
 
 /* Lets one shard run until the supervisor's thread is wanted again. */
@@ -210,9 +213,8 @@ void sched_loop(void) {
 	for (;;) {
 		ready_mask &= ~READY_SUPERVISOR;
 		if (manifest_reap()) supervisor_finish();
-		bool idle = !ready_mask;
-		if (idle || timer_ms() >= next_deadlock_search) {
-			next_deadlock_search = timer_ms() + DEADLOCK_SEARCH_MS;
+		if (!ready_mask || search_due) {
+			search_due = false;
 			edu_watch();
 			if (channel_deadlocks()) continue;
 		}
