@@ -32,8 +32,8 @@ void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames) {
 		.frames = frames, .summary_words = (frames / BITS + BITS - 1) / BITS};
 }
 
-/* Marks one frame free. It must not be free already. `inline`, as is frame_map_take: every page that is mapped or unmapped
- * comes through them, so they become part of frame_alloc and frame_free; the host tests call them. */
+/* Marks one frame free. It must not be free already. `inline`, as is frame_map_take: every page that is mapped or
+ * unmapped comes through them, so they become part of frame_alloc and frame_free. The host tests call them. */
 inline void frame_map_give(struct frame_map *map, uint64_t frame) {
 	uint64_t word = frame / BITS;
 
