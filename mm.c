@@ -13,7 +13,7 @@
  */
 #include "kernel.h"
 
-#define BITS 64
+#define BITS 64 /* of a word of the map */
 
 /* ---- The map itself: plain C over plain arrays, tested on the host ---- */
 
@@ -28,15 +28,12 @@ size_t frame_map_words(uint64_t frames) {
 void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames) {
 	memset(words, 0, frame_map_words(frames) * sizeof(*words));
 	*map = (struct frame_map){
-		.free = words,
-		.clean = words + frames / BITS,
-		.summary = words + 2 * (frames / BITS),
-		.frames = frames,
-		.summary_words = (frames / BITS + BITS - 1) / BITS,
-	};
+		.free = words, .clean = words + frames / BITS, .summary = words + 2 * (frames / BITS),
+		.frames = frames, .summary_words = (frames / BITS + BITS - 1) / BITS};
 }
 
-/* Marks one frame free. It must not be free already. */
+/* Marks one frame free. It must not be free already. `inline`, as is frame_map_take: every page that is mapped or
+ * unmapped comes through them, so they become part of frame_alloc and frame_free. The host tests call them. */
 inline void frame_map_give(struct frame_map *map, uint64_t frame) {
 	uint64_t word = frame / BITS;
 
@@ -56,34 +53,29 @@ static uint64_t count_bits(uint64_t word) {
 
 /* Makes `count` frames from `frame` on free or not free, as far as the map reaches, a word of 64 at a time. */
 static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, bool free) {
-	uint64_t end = count < map->frames - frame ? frame + count : map->frames;
+	uint64_t room = frame < map->frames ? map->frames - frame : 0;
+	uint64_t end = frame + (count < room ? count : room);
 
 	while (frame < end) {
 		uint64_t word = frame / BITS, first = frame % BITS;
 		uint64_t here = end - frame < BITS - first ? end - frame : BITS - first;
-		uint64_t mask = (here == BITS ? ~0UL : (1UL << here) - 1) << first;
+		uint64_t mask = ~0UL >> (BITS - here) << first;
 		uint64_t before = map->free[word], after = free ? before | mask : before & ~mask;
+		uint64_t *summary = &map->summary[word / BITS], bit = 1UL << word % BITS;
 
 		map->free[word] = after;
 		map->free_count += count_bits(after) - count_bits(before);
-		if (after)
-			map->summary[word / BITS] |= 1UL << word % BITS;
-		else
-			map->summary[word / BITS] &= ~(1UL << word % BITS);
+		*summary = after ? *summary | bit : *summary & ~bit;
 		if (after && map->hint > word / BITS) map->hint = word / BITS;
 		frame += here;
 	}
 }
 
 /* Marks `count` frames from `frame` on free, as far as the map reaches. Those that are free stay so. */
-void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count) {
-	if (frame < map->frames) set_range(map, frame, count, true);
-}
+void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count) { set_range(map, frame, count, true); }
 
 /* Takes `count` frames from `frame` on out of use, free or not, as far as the map reaches. */
-void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count) {
-	if (frame < map->frames) set_range(map, frame, count, false);
-}
+void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count) { set_range(map, frame, count, false); }
 
 /* Takes the lowest free frame. Returns its number, or -1 when there is none; `*clean` says whether it is known
  * to contain zeros. It counts as clean from now on, because whoever frees it sees to that. */
@@ -107,6 +99,7 @@ inline int64_t frame_map_take(struct frame_map *map, bool *clean) {
 
 static struct frame_map frame_map;
 
+/* Fills a frame with zeros, in place: it is most of what a fresh page costs. */
 static inline void clear_page(uint64_t phys) {
 	void *at = phys_to_virt(phys);
 	uint64_t words = PAGE_SIZE / 8;
@@ -114,48 +107,42 @@ static inline void clear_page(uint64_t phys) {
 	__asm__ volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(0UL) : "memory");
 }
 
-static const struct boot_region *regions_of(const struct bootinfo *info) { return phys_to_virt(info->regions); }
-
 /* Finds room for the map: usable, above PHYS_FRAMES, inside what the trampoline maps, not in the ramdisk. */
 static uint64_t place_for_map(const struct bootinfo *info, uint64_t bytes) {
+	const struct boot_region *region = phys_to_virt(info->regions);
 	uint64_t ramdisk_end = (info->ramdisk + info->ramdisk_size + PAGE_MASK) & ~PAGE_MASK;
 
 	for (uint64_t i = 0; i < info->region_count; i++) {
-		const struct boot_region *region = &regions_of(info)[i];
-		uint64_t start = region->base < PHYS_FRAMES ? PHYS_FRAMES : region->base;
-		uint64_t end = region->base + region->size;
+		uint64_t start = region[i].base < PHYS_FRAMES ? PHYS_FRAMES : region[i].base;
+		uint64_t end = region[i].base + region[i].size;
 
-		if (region->kind != BOOT_MEM_USABLE) continue;
+		if (region[i].kind != BOOT_MEM_USABLE) continue;
 		if (start < ramdisk_end && start + bytes > info->ramdisk) start = ramdisk_end;
 		if (start + bytes <= end && start + bytes <= PHYS_TRAMPOLINE_TOP) return start;
 	}
 	panic("no room below 1 GiB for the frame map of %lu KiB: give the machine more memory", bytes / 1024);
 }
 
-/* Takes over the usable memory that the loader reports. */
+/* Takes over the usable memory that the loader reports. The regions are sorted: the last usable one ends highest. */
 void mm_init(const struct bootinfo *info) {
+	const struct boot_region *region = phys_to_virt(info->regions);
 	uint64_t frames = 0;
 
-	for (uint64_t i = 0; i < info->region_count; i++) {
-		const struct boot_region *region = &regions_of(info)[i];
-		if (region->kind == BOOT_MEM_USABLE && (region->base + region->size) / PAGE_SIZE > frames)
-			frames = (region->base + region->size) / PAGE_SIZE;
-	}
+	for (uint64_t i = 0; i < info->region_count; i++)
+		if (region[i].kind == BOOT_MEM_USABLE) frames = (region[i].base + region[i].size) / PAGE_SIZE;
 	frames = (frames + BITS - 1) / BITS * BITS;
 
 	uint64_t bytes = (frame_map_words(frames) * sizeof(uint64_t) + PAGE_MASK) & ~PAGE_MASK;
 	uint64_t place = place_for_map(info, bytes);
 
 	frame_map_init(&frame_map, phys_to_virt(place), frames);
-	for (uint64_t i = 0; i < info->region_count; i++) {
-		const struct boot_region *region = &regions_of(info)[i];
-		if (region->kind == BOOT_MEM_USABLE)
-			frame_map_release(&frame_map, region->base / PAGE_SIZE, region->size / PAGE_SIZE);
-	}
+	for (uint64_t i = 0; i < info->region_count; i++)
+		if (region[i].kind == BOOT_MEM_USABLE)
+			frame_map_release(&frame_map, region[i].base / PAGE_SIZE, region[i].size / PAGE_SIZE);
 	frame_map_reserve(&frame_map, 0, PHYS_FRAMES / PAGE_SIZE);
 	frame_map_reserve(&frame_map, place / PAGE_SIZE, bytes / PAGE_SIZE);
 	frame_map_reserve(&frame_map, info->ramdisk / PAGE_SIZE, (info->ramdisk_size + PAGE_MASK) / PAGE_SIZE);
-	print_verbose("Memory: %lu MiB free, frame map of %lu KiB at 0x%lx\n", frame_map.free_count / 256,
+	print_verbose("Memory: %lu MiB free, frame map of %lu KiB at 0x%lx\n", frame_map.free_count * PAGE_SIZE >> 20,
 		      bytes / 1024, place);
 }
 
@@ -177,7 +164,8 @@ int frame_alloc(struct shard *owner, uint64_t *phys) {
 	return 0;
 }
 
-/* Hands out one frame of whatever contents, to the supervisor, which will fill it. Returns 0 or -COCONUT_E_NOMEM. */
+/* Hands out one frame of whatever contents, to the supervisor, which will fill it and never give it back. Returns 0 or
+ * -COCONUT_E_NOMEM. */
 int frame_alloc_raw(uint64_t *phys) {
 	bool clean;
 	int64_t frame = frame_map_take(&frame_map, &clean);
@@ -186,7 +174,7 @@ int frame_alloc_raw(uint64_t *phys) {
 	return frame < 0 ? -COCONUT_E_NOMEM : 0;
 }
 
-/* Takes back a frame that contains zeros, which the caller vouches for. */
+/* Takes back a frame of `owner` (NULL: the supervisor) that contains zeros, which the caller vouches for. */
 void frame_free_clean(struct shard *owner, uint64_t phys) {
 	if (owner) {
 		owner->payer->family_frames--;

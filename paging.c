@@ -12,26 +12,26 @@
  */
 #include "kernel.h"
 
-#define ENTRIES 512
-#define LEVEL_PML4 3
-#define LEVEL_PT 0
-#define PML4_HHDM 256
-#define PML4_IMAGE 511
-#define COUNT_SHIFT 52
-#define LOOK_STEP 0x10000 /* bytes whose pages are looked up between two looks at the interrupts */
+/* The walk: a table of each level has 512 entries, and 9 bits of the address choose one (SDM Vol. 3A 4.5.4). */
+enum { LEVEL_PT, LEVEL_PD, LEVEL_PDPT, LEVEL_PML4, ENTRIES = 512, PML4_HHDM = 256, PML4_IMAGE = 511 };
+
+#define COUNT_SHIFT 52 /* the count of used entries, in an entry that points to a table */
 #define COUNT_ONE (1UL << COUNT_SHIFT)
-#define COUNT_MASK 0x3FFUL
 
-uint64_t kernel_cr3;
+#define LOOK_STEP 0x10000 /* bytes whose pages are looked up between two looks at the interrupts */
 
-static uint64_t mmio_next = MMIO_BASE;
+uint64_t kernel_cr3; /* physical address of the supervisor's own PML4 */
 
-/* The index into the table of the given level (0: PT, 3: PML4). */
+static uint64_t mmio_next = MMIO_BASE; /* where the next device will be mapped */
+
+/* Returns which entry of the table of the given level `address` goes through. */
 static inline uint32_t index_of(uint64_t address, int level) { return address >> (12 + 9 * level) & (ENTRIES - 1); }
 
+/* Returns the table that an entry points to. A value of cr3 serves as an entry too: its address is in the same bits. */
 static inline uint64_t *table_of(uint64_t entry) { return phys_to_virt(entry & PTE_ADDRESS); }
 
-static inline uint64_t count_of(uint64_t entry) { return entry >> COUNT_SHIFT & COUNT_MASK; }
+/* Returns how many entries of the table that an entry points to are used. */
+static inline uint64_t count_of(uint64_t entry) { return entry >> COUNT_SHIFT & 0x3FF; }
 
 /* Builds a leaf entry. Returns 0, which no caller accepts, for a page that would be writable and executable. */
 uint64_t pte_make(uint64_t phys, uint64_t rights) {
@@ -55,27 +55,20 @@ static uint64_t *kernel_table(uint64_t *entry) {
 
 /* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. */
 static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
-	while (size) {
-		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[index_of(address, 3)]);
-		uint64_t *pd = kernel_table(&pdpt[index_of(address, 2)]);
-		uint64_t step = PAGE_SIZE;
+	for (uint64_t step; size; address += step, phys += step, size -= step) {
+		bool large = size >= LARGE_PAGE_SIZE && (address | phys) % LARGE_PAGE_SIZE == 0;
+		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[index_of(address, LEVEL_PML4)]);
+		uint64_t *entry = &kernel_table(&pdpt[index_of(address, LEVEL_PDPT)])[index_of(address, LEVEL_PD)];
 
-		if (!((address | phys) & (LARGE_PAGE_SIZE - 1)) && size >= LARGE_PAGE_SIZE) {
-			pd[index_of(address, 1)] = pte_make(phys, rights | PTE_LARGE);
-			step = LARGE_PAGE_SIZE;
-		} else {
-			kernel_table(&pd[index_of(address, 1)])[index_of(address, 0)] = pte_make(phys, rights);
-		}
-		address += step;
-		phys += step;
-		size -= step;
+		if (!large) entry = &kernel_table(entry)[index_of(address, LEVEL_PT)];
+		*entry = pte_make(phys, large ? rights | PTE_LARGE : rights);
+		step = large ? LARGE_PAGE_SIZE : PAGE_SIZE;
 	}
 }
 
 /* Maps RAM [base, end) into the HHDM: writable, but the supervisor's text and rodata read-only there too. */
 static void map_hhdm(uint64_t base, uint64_t end) {
-	uint64_t sealed_end = (uint64_t)image_data - IMAGE_BASE;
-	const uint64_t border[] = {PHYS_IMAGE, sealed_end, end};
+	const uint64_t border[] = {PHYS_IMAGE, (uint64_t)image_data - IMAGE_BASE, end};
 	const uint64_t rights[] = {PTE_WRITE | PTE_NX, PTE_NX, PTE_WRITE | PTE_NX};
 
 	for (size_t i = 0; i < ARRAY_LENGTH(border); i++) {
@@ -102,6 +95,7 @@ static void map_ram(const struct bootinfo *info) {
 	map_hhdm(base, end);
 }
 
+/* Maps the section between two borders of the image where it was linked. */
 static void map_image(char *from, char *to, uint64_t rights) {
 	kernel_map((uint64_t)from, (uint64_t)from - IMAGE_BASE, (uint64_t)(to - from), rights);
 }
@@ -123,8 +117,8 @@ static void map_stacks(void) {
 	}
 }
 
-/* Replaces the trampoline's tables by ones in which every page has the rights it needs, and leaves the one to
- * one mapping behind. */
+/* Replaces the trampoline's tables by ones in which every page has the rights it needs. The boot stack is mapped in
+ * both; the trampoline's mapping of low addresses to themselves is gone. */
 void paging_init(const struct bootinfo *info) {
 	if (frame_alloc(NULL, &kernel_cr3)) panic("no memory for page tables: give the machine more memory");
 	map_ram(info);
@@ -176,31 +170,31 @@ uint64_t paging_entry(uint64_t cr3, uint64_t address, int level) {
 
 /* Gives a shard an address space: an empty lower half, the supervisor's upper half. Returns 0 or an error. */
 int space_create(struct shard *shard) {
-	uint64_t phys;
-	int error = frame_alloc(shard, &phys);
+	int error = frame_alloc(shard, &shard->cr3);
 
 	if (error) return error;
-	table_of(phys)[PML4_HHDM] = table_of(kernel_cr3)[PML4_HHDM];
-	table_of(phys)[PML4_IMAGE] = table_of(kernel_cr3)[PML4_IMAGE];
-	shard->cr3 = phys;
+	table_of(shard->cr3)[PML4_HHDM] = table_of(kernel_cr3)[PML4_HHDM];
+	table_of(shard->cr3)[PML4_IMAGE] = table_of(kernel_cr3)[PML4_IMAGE];
 	return 0;
 }
 
-/* Returns where the leaf of `address` stands; NULL when there is no table for it. The shard remembers the last table. */
+/* Returns where the leaf of `address` stands; NULL when there is no table for it. The shard remembers the last table.
+ * Entry 0 is the only one of the PML4 that a shard uses: `address` is below USER_LIMIT. */
 static inline uint64_t *leaf_of(struct shard *shard, uint64_t address) {
 	if (shard->walk_region != address / LARGE_PAGE_SIZE) {
-		uint64_t entry = table_of(shard->cr3)[0];
-		if (entry) entry = table_of(entry)[index_of(address, 2)];
-		uint64_t *directory = entry ? &table_of(entry)[index_of(address, 1)] : NULL;
-		if (!directory || !*directory) return NULL;
+		uint64_t pdpt = table_of(shard->cr3)[0];
+		uint64_t pd = pdpt ? table_of(pdpt)[index_of(address, LEVEL_PDPT)] : 0;
+		uint64_t *entry = pd ? &table_of(pd)[index_of(address, LEVEL_PD)] : NULL;
+		if (!entry || !*entry) return NULL;
 		shard->walk_region = address / LARGE_PAGE_SIZE;
-		shard->walk_entry = directory;
-		shard->walk_table = table_of(*directory);
+		shard->walk_entry = entry;
+		shard->walk_table = table_of(*entry);
 	}
 	return &shard->walk_table[index_of(address, LEVEL_PT)];
 }
 
-/* Frees those of the tables on the way to `address` that are empty, from the bottom up. */
+/* Frees those of the tables on the way to `address` that are empty: goes down as far as there are entries, and up again
+ * as long as the entry above says that nothing is left below it. */
 static void prune(struct shard *shard, uint64_t address) {
 	uint64_t *path[LEVEL_PML4 + 1], *table = table_of(shard->cr3);
 	int level = LEVEL_PML4;
@@ -262,15 +256,14 @@ int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rig
 void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error) {
 	uint64_t phys;
 
-	*error = frame_alloc(shard, &phys);
-	if (*error) return NULL;
-	*error = space_map(shard, address, phys, rights);
-	if (!*error) return phys_to_virt(phys);
+	if ((*error = frame_alloc(shard, &phys))) return NULL;
+	if (!(*error = space_map(shard, address, phys, rights))) return phys_to_virt(phys);
 	frame_free_clean(shard, phys);
 	return NULL;
 }
 
-/* Unmaps one page that is mapped, and frees its frame unless it is borrowed (a file's, a BAR's). */
+/* Unmaps one page that is mapped, and frees its frame unless it is borrowed (a file's, a BAR's). Whatever the shard
+ * remembers of a buffer may have been this page: the checks start anew, from the stack page, which is always mapped. */
 void space_unmap(struct shard *shard, uint64_t address) {
 	uint64_t *place = leaf_of(shard, address), leaf = *place;
 
@@ -294,15 +287,15 @@ uint64_t space_lookup(struct shard *shard, uint64_t address) {
 
 /* Returns how many of `pages` pages from `address` on are mapped without a hole. */
 uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
-	uint64_t done = 0, *place;
+	uint64_t done = 0;
 
-	for (; done < pages && (place = leaf_of(shard, address)) && *place; done++, address += PAGE_SIZE)
+	for (; done < pages && space_lookup(shard, address); done++, address += PAGE_SIZE)
 		if (address % LOOK_STEP == 0) preempt_point();
 	return done;
 }
 
-/* Empties the table below `entry` and frees it. Stops as soon as the entry's count says that nothing is
- * left. Recursion is as deep as there are levels: three calls. */
+/* Empties the table that `entry` points to, of the given level, with all that is below it, and frees it. Stops as soon
+ * as the entry's count says that nothing is left. Recursion is as deep as there are levels: three calls. */
 static void free_table(struct shard *shard, uint64_t entry, int level) {
 	uint64_t *table = table_of(entry);
 	uint64_t left = count_of(entry);

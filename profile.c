@@ -2,7 +2,8 @@
  * profile.c: what ran, how much of it, and how it ended.
  *
  * One row a shard of the manifest, kept over its restarts, and one a program that was spawned, so that the summary
- * is complete when every slot is free again. Cycles count only the time that calls spent in the kernel, never time blocked.
+ * is complete when every slot is free again. Cycles count only the time that calls spent in the kernel, never time
+ * blocked.
  *
  * Read next: shard.c. scripts/coconut-prof.py reads what profile_print writes.
  */
@@ -12,7 +13,7 @@
 
 static struct profile rows[MAX_SHARDS + SPAWNED_ROWS];
 
-/* Returns the row of shard number `id`, named `name`. */
+/* Returns row `id` (of a manifest's shard, its number), which gets its name when it is used for the first time. */
 struct profile *profile_row(uint32_t id, const char *name) {
 	struct profile *row = &rows[id];
 
@@ -38,7 +39,7 @@ struct profile *profile_row_for_program(const char *path) {
 	return profile_row(id, name);
 }
 
-/* Adds what a life has used to the row of its shard. */
+/* Adds what a life has used to the row of its shard; handle_sys_exit has added its time. */
 void profile_add(const struct shard *shard) {
 	struct profile *sum = shard->profile;
 
@@ -49,14 +50,12 @@ void profile_add(const struct shard *shard) {
 
 /* Prints the summary. The shape is a contract with scripts/coconut-prof.py. */
 void profile_print(void) {
-	print("--- Shard Profiling Summary ---\n");
-	print("ID  Syscalls  Cycles/Syscall  Switches  Wall (ms)  Name\n");
+	print("--- Shard Profiling Summary ---\nID  Syscalls  Cycles/Syscall  Switches  Wall (ms)  Name\n");
 	for (uint32_t id = 0; id < ARRAY_LENGTH(rows); id++) {
 		const struct profile *row = &rows[id];
 		if (row->used)
 			print("%2u  %8lu  %14lu  %8lu  %9lu  %s\n", id, row->syscalls,
-			      row->syscalls ? row->cycles / row->syscalls : 0, row->switches,
-			      row->wall_ms, row->name);
+			      row->syscalls ? row->cycles / row->syscalls : 0, row->switches, row->wall_ms, row->name);
 	}
 }
 
