@@ -45,6 +45,7 @@ inline void frame_map_give(struct frame_map *map, uint64_t frame) {
 
 /* Returns how many bits are set: adds neighbours in pairs, fours and eights, then the eight bytes at once. */
 static uint64_t count_bits(uint64_t word) {
+	if (word == ~0UL) return BITS; /* most of what the firmware hands over comes in whole words */
 	word -= word >> 1 & 0x5555555555555555;
 	word = (word & 0x3333333333333333) + (word >> 2 & 0x3333333333333333);
 	word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0F;
@@ -64,7 +65,7 @@ static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, boo
 		uint64_t *summary = &map->summary[word / BITS], bit = 1UL << word % BITS;
 
 		map->free[word] = after;
-		map->free_count += count_bits(after) - count_bits(before);
+		map->free_count += free ? count_bits(before ^ after) : -count_bits(before ^ after);
 		*summary = after ? *summary | bit : *summary & ~bit;
 		if (after && map->hint > word / BITS) map->hint = word / BITS;
 		frame += here;

@@ -53,16 +53,23 @@ static uint64_t *kernel_table(uint64_t *entry) {
 	return table_of(*entry);
 }
 
-/* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. */
+/* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. Each turn walks the tables
+ * once and fills neighbouring entries of the last one, up to its end. */
 static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
-	for (uint64_t step; size; address += step, phys += step, size -= step) {
+	while (size) {
 		bool large = size >= LARGE_PAGE_SIZE && (address | phys) % LARGE_PAGE_SIZE == 0;
+		uint64_t step = large ? LARGE_PAGE_SIZE : PAGE_SIZE, leaf = pte_make(phys, large ? rights | PTE_LARGE : rights);
 		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[index_of(address, LEVEL_PML4)]);
 		uint64_t *entry = &kernel_table(&pdpt[index_of(address, LEVEL_PDPT)])[index_of(address, LEVEL_PD)];
 
 		if (!large) entry = &kernel_table(entry)[index_of(address, LEVEL_PT)];
-		*entry = pte_make(phys, large ? rights | PTE_LARGE : rights);
-		step = large ? LARGE_PAGE_SIZE : PAGE_SIZE;
+		do {
+			*entry++ = leaf;
+			leaf += step;
+			address += step;
+			phys += step;
+			size -= step;
+		} while (size >= step && address % (step * ENTRIES));
 	}
 }
 
@@ -300,11 +307,11 @@ static void free_table(struct shard *shard, uint64_t entry, int level) {
 	uint64_t *table = table_of(entry);
 	uint64_t left = count_of(entry);
 
-	for (uint32_t i = 0; left; i++) {
-		uint64_t child = table[i];
-		if (!child) continue;
-		table[i] = 0;
-		left--;
+	for (; left; left--) {
+		while (!*table)
+			table++;
+		uint64_t child = *table;
+		*table = 0;
 		if (level > LEVEL_PT)
 			free_table(shard, child, level - 1);
 		else if (!(child & PTE_BORROWED))
