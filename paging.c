@@ -69,7 +69,7 @@ static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t 
 			address += step;
 			phys += step;
 			size -= step;
-		} while (size >= step && address % (step * ENTRIES));
+		} while (size >= step && address & (step * ENTRIES - 1));
 	}
 }
 
