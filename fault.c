@@ -37,7 +37,7 @@ static const char *page_fault_cause(uint64_t address, uint64_t error) {
 	     : "nothing is mapped there: a stray pointer, or memory that was not asked for with MMAP";
 }
 
-/* What a shard most likely did to get this exception. */
+/* What a shard most likely did, for the exceptions that are no page fault. */
 static const char *likely_cause(const struct trap_frame *frame) {
 	static const char *const causes[EXCEPTIONS] = {
 		[0] = "a division by zero, or a quotient that does not fit",
@@ -53,7 +53,6 @@ static const char *likely_cause(const struct trap_frame *frame) {
 		[19] = "an unmasked floating-point exception",
 	};
 
-	if (frame->vector == VECTOR_PAGE_FAULT) return page_fault_cause(read_cr2(), frame->error);
 	if (frame->vector == VECTOR_GENERAL_PROTECTION && frame->error)
 		return "a selector or an interrupt number that ring 3 may not use";
 	return causes[frame->vector] ? causes[frame->vector] : "unknown";
@@ -76,14 +75,15 @@ static const char *violation_word(uint64_t error) {
 void fault_kill(struct trap_frame *frame) {
 	uint64_t address = read_cr2(), error = frame->error;
 	const char *name = current->profile->name;
+	bool page_fault = frame->vector == VECTOR_PAGE_FAULT;
 
-	if (frame->vector == VECTOR_PAGE_FAULT)
+	if (page_fault)
 		print("Shard %u (%s) killed: page fault (#PF, vector 14) at rip 0x%lx: %s 0x%lx, %s (error 0x%lx)\n",
 		      current->id, name, frame->rip, access_word(error), address, violation_word(error), error);
 	else
 		print("Shard %u (%s) killed: %s, vector %lu, at rip 0x%lx (error 0x%lx)\n", current->id, name,
 		      exception_names[frame->vector], frame->vector, frame->rip, error);
-	print("  Likely cause: %s\n", likely_cause(frame));
+	print("  Likely cause: %s\n", page_fault ? page_fault_cause(address, error) : likely_cause(frame));
 	run_on_stack(current->stack_top, handle_sys_exit, COCONUT_KILLED);
 }
 
