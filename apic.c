@@ -7,35 +7,31 @@
  *
  * Invariant: a vector belongs to one handler for ever; handlers run with interrupts off and must not wait.
  *
- * Read next: timer.c. SDM Vol. 3A chapter 10.
+ * Read next: timer.c. SDM Vol. 3A, "Advanced Programmable Interrupt Controller (APIC)", has the sections named here.
  */
 #include "kernel.h"
 #include "pci.h"
 
+/* Where the registers are, and in which mode ("Local APIC Status and Location"). */
 #define MSR_APIC_BASE 0x1B
 #define APIC_BASE_ENABLE (1UL << 11)
 #define APIC_BASE_X2APIC (1UL << 10)
-#define APIC_SIZE 0x1000
-#define APIC_ID 0x20
-#define APIC_ID_SHIFT 24
-#define APIC_TPR 0x80
-#define APIC_EOI 0xB0
-#define APIC_SVR 0xF0
-#define APIC_LVT_TIMER 0x320
-#define APIC_LVT_LINT0 0x350
-#define APIC_LVT_LINT1 0x360
-#define SVR_ENABLE 0x100
-#define LVT_MASKED 0x10000
-#define LVT_EXTINT 0x700
-#define LVT_NMI 0x400
 
-#define MESSAGE_ADDRESS 0xFEE00000 /* SDM Vol. 3A 10.11.1 */
-#define MESSAGE_APIC_ID_SHIFT 12
+/* Offsets and bits of registers ("Local APIC Register Address Map"): identity, task priority, end of interrupt,
+ * spurious vector, and the local vector table's entries for the timer and for the two pins. */
+enum { APIC_SIZE = 0x1000, APIC_ID = 0x20, APIC_ID_SHIFT = 24, APIC_TPR = 0x80, APIC_EOI = 0xB0 };
+enum { APIC_SVR = 0xF0, SVR_ENABLE = 0x100, LVT_MASKED = 0x10000, LVT_EXTINT = 0x700, LVT_NMI = 0x400 };
+enum { APIC_LVT_TIMER = 0x320, APIC_LVT_LINT0 = 0x350, APIC_LVT_LINT1 = 0x360 };
+
+/* Where a message is written, and where in that address the number of the processor that is meant begins ("Message
+ * Address Register Format"). */
+#define MESSAGE_ADDRESS 0xFEE00000
+#define MESSAGE_ID_SHIFT 12
 
 static volatile uint8_t *registers;
 
 /* Whose interrupt each message vector is, in the order in which they were asked for. */
-static struct {
+static struct handler {
 	void (*function)(void *);
 	void *argument;
 } handlers[VECTOR_STUBS - VECTOR_MSI];
@@ -62,8 +58,7 @@ uint8_t apic_id(void) { return (uint8_t)(*(volatile uint32_t *)(registers + APIC
 /* Returns a vector whose interrupts call `handler` with `argument` from now on, or -COCONUT_E_FULL. */
 int apic_handle(void (*handler)(void *), void *argument) {
 	if (handler_count == ARRAY_LENGTH(handlers)) return -COCONUT_E_FULL;
-	handlers[handler_count].function = handler;
-	handlers[handler_count].argument = argument;
+	handlers[handler_count] = (struct handler){handler, argument};
 	return VECTOR_MSI + (int)handler_count++;
 }
 
@@ -78,13 +73,12 @@ void apic_interrupt(uint64_t vector) {
  * vector, or -COCONUT_E_NODEV when the device has no MSI, or -COCONUT_E_FULL. */
 int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument) {
 	uint32_t address, data;
-	int vector;
 
 	if (!device->msi) return -COCONUT_E_NODEV;
-	vector = apic_handle(handler, argument);
+	int vector = apic_handle(handler, argument);
 	if (vector < 0) return vector;
 	if (!iommu_route(device, (uint8_t)vector, &address, &data)) {
-		address = MESSAGE_ADDRESS | (uint32_t)apic_id() << MESSAGE_APIC_ID_SHIFT;
+		address = MESSAGE_ADDRESS | (uint32_t)apic_id() << MESSAGE_ID_SHIFT;
 		data = (uint32_t)vector;
 	}
 	pci_msi_enable(&pci_ports, device, address, (uint16_t)data);

@@ -9,12 +9,16 @@
 ; There is one CPU, and interrupts are off until a stack is in use (SFMASK, interrupt gates), so single words of memory
 ; (current, user_rsp) need no per-CPU base and no swapgs.
 ;
-; Read next: kernel.h, then main.c. MEMORY_MAP.md has the picture of the address spaces built here.
+; Read next: cpu.h. MEMORY_MAP.md has the picture of the address spaces built here.
 
 %include "layout.inc"
-%ifnnum ABLATION    ; none, or one that concerns C alone
-%define ABLATION ABLATION_none
+
+; PROTECT name, instruction: a protection, left out in the build that ABLATE(name) means in C (layout.h).
+%macro PROTECT 2+.nolist
+%ifnidn ABLATION, ABLATION_%1
+        %2
 %endif
+%endmacro
 
 BOOT_STACK_TOP  equ PHYS_BOOT_STACK + 0x1000
 BOOT_PML4       equ PHYS_BOOT_TABLES
@@ -27,10 +31,11 @@ PML4_IMAGE      equ 511
 PDPT_IMAGE      equ 510                         ; index of IMAGE_BASE, bits 38..30
 LARGE_2M        equ 0x200000
 
+global _start, pvh_start, isr_table, interrupt_return, syscall_entry, context_switch, context_switch_fpu, run_on_stack
 extern supervisor_main, interrupt_dispatch, syscall_dispatch, syscall_bad_return
 extern current, current_stack_top, kernel_since, tss, cpu_has_smap
 
-TSS_RSP0        equ 4                           ; SDM Vol. 3A 8.7
+TSS_RSP0        equ 4                           ; SDM Vol. 3A, "64-Bit TSS Format"
 
 ; ---------------------------------------------------------------------------------------------------------
 ; The trampoline
@@ -50,7 +55,6 @@ section .text.boot progbits alloc exec nowrite align=16
 ;   2. PAE, long mode, paging
 ;   3. on to _start as if the loader had jumped there, but with the clock of this entry in r12
 bits 32
-global pvh_start
 pvh_start:
         cld
         rdtsc
@@ -89,7 +93,6 @@ bits 64
 ;   2. seven tables: the first GiB of physical memory, three ways (one to one, HHDM, image)
 ;   3. no-execute pages on, the tables live
 ;   4. our own GDT, and a far return into the higher half
-global _start
 _start:
         rdtsc
         shl     rdx, 32
@@ -164,14 +167,15 @@ higher_half:
         call    supervisor_main
         ud2
 
-; PUSH a, b, c pushes from left to right; POP pops from left to right, so its list is PUSH's backwards.
-%macro PUSH 1-*
+; PUSH a, b, c pushes from left to right; POP pops from left to right, so its list is PUSH's backwards. To a debugger
+; such a macro (.nolist) is one line, the one where it is used.
+%macro PUSH 1-*.nolist
 %rep %0
         push    %1
 %rotate 1
 %endrep
 %endmacro
-%macro POP 1-*
+%macro POP 1-*.nolist
 %rep %0
         pop     %1
 %rotate 1
@@ -182,8 +186,17 @@ higher_half:
 ; Interrupts and exceptions
 ; ---------------------------------------------------------------------------------------------------------
 
-; One stub per vector: a dummy error code where the CPU pushes none, then the vector.
+; const uint64_t isr_table[VECTOR_STUBS + 1]: the stubs' addresses; the last is the spurious vector's.
+section .rodata
+align 8
+isr_table:
+
+; One stub per vector, and its entry in the table: a dummy error code where the CPU pushes none (SDM Vol. 3A table 6-1;
+; 29 and 30 are AMD's, APM Vol. 2 8.2), then the vector.
 %macro ISR 1
+section .rodata
+        dq      isr_%1
+section .text
 isr_%1:
 %if %1 != 8 && %1 != 10 && %1 != 11 && %1 != 12 && %1 != 13 && %1 != 14 && %1 != 17 && %1 != 21 && %1 != 29 && %1 != 30
         push    0
@@ -197,7 +210,7 @@ isr_%1:
         ISR     vector
 %assign vector vector + 1
 %endrep
-        ISR     255
+        ISR     255                             ; VECTOR_SPURIOUS
 
 ; void isr_common(void): saves what was interrupted, lets C decide, returns.
 ; State at entry: interrupts off, on the shard's kernel stack (from ring 3), the current stack (from ring 0)
@@ -213,34 +226,25 @@ isr_%1:
 ;   4. C
 isr_common:
         PUSH    rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15  ; 1.
-%if ABLATION != ABLATION_cld
-        cld                                     ; 2.
-%endif
-%if ABLATION != ABLATION_clac
+        PROTECT cld, cld                        ; 2.
         cmp     byte [rel cpu_has_smap], 0      ; clac is #UD on a CPU without SMAP
         je      .no_smap
-        clac
+        PROTECT clac, clac
 .no_smap:
-%endif
         test    byte [rsp + TRAP_FRAME_CS], 3   ; 3.
         jz      .from_kernel
-%if ABLATION != ABLATION_fxsave
         mov     rax, [rel current]
-        fxsave64 [rax + SHARD_FPU]
-%endif
+        PROTECT fxsave, fxsave64 [rax + SHARD_FPU]
 .from_kernel:
         mov     rdi, rsp                        ; 4.
         call    interrupt_dispatch
 
 ; Returns to what the frame at rsp describes. New shards start here too, with a frame made by shard.c.
-global interrupt_return
 interrupt_return:
         test    byte [rsp + TRAP_FRAME_CS], 3
         jz      .to_kernel
-%if ABLATION != ABLATION_fxsave
         mov     rax, [rel current]
-        fxrstor64 [rax + SHARD_FPU]
-%endif
+        PROTECT fxsave, fxrstor64 [rax + SHARD_FPU]
 .to_kernel:
         POP     r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
         add     rsp, 16                         ; vector and error code
@@ -262,7 +266,6 @@ interrupt_return:
 ;      int64_t syscall_dispatch(a0, a1, a2, a3, a4, number); the ABI's r10 is C's rcx
 ;   4. everything back, the result in rax; a return address outside the lower half would fault in ring 0
 ;      on some processors (CVE-2012-0217), so it never reaches sysret
-global syscall_entry
 syscall_entry:
         mov     [rel user_rsp], rsp             ; 1.
         mov     rsp, [rel current_stack_top]
@@ -274,10 +277,8 @@ syscall_entry:
         mov     rdx, [rsp + SYSCALL_FRAME_RDX]
         mov     rcx, r10
         call    syscall_dispatch
-%if ABLATION != ABLATION_sysret_rip
         cmp     dword [rsp + SYSCALL_FRAME_RIP_HIGH], USER_RIP_HIGH_MAX
-        ja      .bad_return
-%endif
+        PROTECT sysret_rip, ja .bad_return
         POP     rdi, rsi, rdx, r8, r9, r10, rcx, r11, rsp  ; 4.
         o64     sysret
 .bad_return:
@@ -295,7 +296,6 @@ syscall_entry:
 ;   2. the other stack, the other address space (a reload of CR3 flushes what belongs to `from`)
 ;   3. where the next entry from ring 3 shall land
 ;   4. selectors that `from` may have loaded
-global context_switch
 context_switch:
         PUSH    rbx, rbp, r12, r13, r14, r15    ; 1.
         mov     [rdi + SHARD_KERNEL_RSP], rsp
@@ -306,34 +306,26 @@ context_switch:
         mov     [rel current_stack_top], rax
         mov     [rel tss + TSS_RSP0], rax
         mov     [rel current], rsi
-%if ABLATION != ABLATION_selectors
         xor     eax, eax                        ; 4.
-        mov     ds, eax
-        mov     es, eax
-        mov     fs, eax
-        mov     gs, eax
-%endif
+        PROTECT selectors, mov ds, eax
+        PROTECT selectors, mov es, eax
+        PROTECT selectors, mov fs, eax
+        PROTECT selectors, mov gs, eax
         POP     r15, r14, r13, r12, rbp, rbx
         ret
 
 ; void context_switch_fpu(struct shard *from, struct shard *to)
 ; The same for a shard that is inside a system call, whose FPU state is still in the registers.
-global context_switch_fpu
 context_switch_fpu:
-%if ABLATION != ABLATION_fxsave
-        fxsave64 [rdi + SHARD_FPU]
-%endif
+        PROTECT fxsave, fxsave64 [rdi + SHARD_FPU]
         push    rdi
         call    context_switch
         pop     rdi
-%if ABLATION != ABLATION_fxsave
-        fxrstor64 [rdi + SHARD_FPU]
-%endif
+        PROTECT fxsave, fxrstor64 [rdi + SHARD_FPU]
         ret
 
 ; noreturn void run_on_stack(void *top, void (*function)(uint64_t), uint64_t argument)
 ; Forgets the current stack and calls the function, which must not return, at the top of another.
-global run_on_stack
 run_on_stack:
         mov     rsp, rdi
         xor     ebp, ebp
@@ -341,24 +333,8 @@ run_on_stack:
         call    rsi
         ud2
 
-; ---------------------------------------------------------------------------------------------------------
-; Data
-; ---------------------------------------------------------------------------------------------------------
-
-section .rodata
-; const uint64_t isr_table[VECTOR_STUBS + 1]: the stubs' addresses; the last is the spurious vector's.
-global isr_table
-align 8
-isr_table:
-%assign vector 0
-%rep VECTOR_STUBS
-        dq      isr_ %+ vector
-%assign vector vector + 1
-%endrep
-        dq      isr_255
-
 section .note.GNU-stack noalloc noexec nowrite progbits
 
 section .bss
 align 8
-user_rsp: resq 1                                ; the shard's rsp, for the three instructions before it is pushed
+user_rsp: resq 1                                ; the shard's rsp, until it is on the kernel stack

@@ -1,11 +1,12 @@
 /*
  * bootinfo.h: what the loader tells the supervisor.
  *
- * Owner: efi_loader.c fills it in, main.c checks magic and version before it believes anything else.
- * All addresses are physical, page aligned and below 1 GiB, which is what the trampoline maps.
- * pvh.c makes the same structure when QEMU's -kernel starts the supervisor without firmware.
+ * efi_loader.c fills it in, or pvh.c when QEMU's -kernel starts the supervisor without firmware. main.c checks magic
+ * and version before it believes anything else. All addresses are physical. What they name lies below 1 GiB, which is
+ * what the trampoline maps; only ACPI tables may lie anywhere. The ramdisk begins with a page, so that its files can be
+ * mapped.
  *
- * Read next: efi_loader.c (the writer), boot.asm (the jump between them), main.c (the reader).
+ * Read next: elf.h.
  */
 #ifndef BOOTINFO_H
 #define BOOTINFO_H
@@ -15,29 +16,23 @@
 #define BOOTINFO_MAGIC   0x544E434F /* "OCNT" in memory order */
 #define BOOTINFO_VERSION 1
 
-/* What a region of physical memory is. Device memory and holes are not listed. */
-#define BOOT_MEM_USABLE   1 /* free once boot services have ended */
-#define BOOT_MEM_LOADER   2 /* supervisor image, ramdisk, bootinfo, memory map: RAM in use */
-#define BOOT_MEM_ACPI     3 /* ACPI tables and non-volatile storage: read, never handed out */
-#define BOOT_MEM_FIRMWARE 4 /* runtime services and firmware data: RAM, never handed out */
+/* What a region of physical memory is; device memory and holes are not listed. USABLE: free once boot services have
+ * ended. LOADER: supervisor image, ramdisk, bootinfo, memory map. ACPI: tables and non-volatile storage, read and never
+ * handed out. FIRMWARE: what it keeps at run time, never handed out. */
+enum { BOOT_MEM_USABLE = 1, BOOT_MEM_LOADER, BOOT_MEM_ACPI, BOOT_MEM_FIRMWARE };
 
 struct boot_region {
-	uint64_t base; /* page aligned */
-	uint64_t size; /* bytes, a multiple of the page size */
-	uint32_t kind; /* BOOT_MEM_... */
-	uint32_t reserved;
+	uint64_t base, size; /* bytes, whole pages */
+	uint32_t kind, reserved; /* BOOT_MEM_... */
 };
 
 struct bootinfo {
-	uint32_t magic;        /* BOOTINFO_MAGIC */
-	uint32_t version;      /* BOOTINFO_VERSION */
-	uint64_t regions;      /* physical address of struct boot_region[region_count], sorted by base */
-	uint64_t region_count;
-	uint64_t ramdisk;      /* physical address of the ext2 image */
-	uint64_t ramdisk_size; /* bytes */
-	uint64_t rsdp;         /* physical address of the ACPI RSDP (may lie above 1 GiB), 0 if there is none */
-	uint64_t command_line; /* physical address of a NUL-terminated string, 0 if there is none */
-	uint64_t loader;       /* where the firmware put the loader, for a debugger's symbols, 0 if there was none */
+	uint32_t magic, version;        /* BOOTINFO_MAGIC, BOOTINFO_VERSION */
+	uint64_t regions, region_count; /* struct boot_region[region_count], sorted by base */
+	uint64_t ramdisk, ramdisk_size; /* the ext2 image, and its bytes */
+	uint64_t rsdp;                  /* the ACPI RSDP (it may lie above 1 GiB), 0 if there is none */
+	uint64_t command_line;          /* a NUL-terminated string, 0 if there is none */
+	uint64_t loader; /* where the firmware put the loader, for a debugger's symbols, 0 if there was none */
 };
 
 #endif

@@ -12,29 +12,26 @@
  */
 #include "kernel.h"
 
-#define WRITERS (MAX_SHARDS + 1)
-#define NOBODY WRITERS
-#define PENDING_MAX 1024
 #define CUT_MARK " [cut]\n"
 #define REPLACEMENT '?'
 
-/* UTF-8 (RFC 3629): the ranges of lead and continuation bytes. C1 control characters are C2 80 .. C2 9F. */
-#define UTF8_CONTINUATION_FIRST 0x80
-#define UTF8_CONTINUATION_LAST 0xBF
-#define UTF8_LEAD_FIRST 0xC2
-#define UTF8_LEAD_LAST 0xF4
-#define UTF8_C1_LAST 0x9F
+/* PENDING_MAX: how many bytes of a writer can wait. PRINT_MAX: the longest piece of one print(); the rest is cut. */
+enum { WRITERS = MAX_SHARDS + 1, NOBODY = WRITERS, PENDING_MAX = 1024, PRINT_MAX = 320 };
+
+/* UTF-8 (RFC 3629): the ranges of continuation bytes and of lead bytes, of which those from LEAD_3 and LEAD_4 on begin
+ * sequences of three and of four bytes. C1 control characters are C2 80 .. C2 9F. */
+enum { UTF8_CONTINUATION_FIRST = 0x80, UTF8_C1_LAST = 0x9F, UTF8_CONTINUATION_LAST = 0xBF };
+enum { UTF8_LEAD_FIRST = 0xC2, UTF8_LEAD_3 = 0xE0, UTF8_LEAD_4 = 0xF0, UTF8_LEAD_LAST = 0xF4 };
 
 struct writer {
-	char pending[PENDING_MAX];
+	char pending[PENDING_MAX]; /* what waits for its turn */
 	uint32_t pending_len;
-	uint8_t held[4]; /* the beginning of a UTF-8 sequence that is not complete yet */
-	uint8_t held_len, held_want;
+	uint8_t held[4], held_len, held_want; /* the beginning of a UTF-8 sequence that is not complete yet */
 };
 
 static struct writer writers[WRITERS];
-static uint32_t owner = NOBODY;
-static uint32_t next_to_drain;
+static uint32_t owner = NOBODY;  /* whose line is open */
+static uint32_t last_drained;    /* whose pending text was the last to have its turn */
 static uint32_t writers_waiting; /* how many have pending text */
 static bool panicking;
 
@@ -52,9 +49,9 @@ static void drain(uint32_t number) {
 /* Does so for the next of the waiting writers, of whom there must be one. */
 static void drain_next(void) {
 	do
-		next_to_drain = (next_to_drain + 1) % WRITERS;
-	while (!writers[next_to_drain].pending_len);
-	drain(next_to_drain);
+		last_drained = (last_drained + 1) % WRITERS;
+	while (!writers[last_drained].pending_len);
+	drain(last_drained);
 }
 
 /* Gives waiting text its turn. Called at every tick, so that text never waits for the next writer. */
@@ -68,6 +65,7 @@ static void cut_line(void) {
 	owner = NOBODY;
 }
 
+/* Prints one byte of a writer if the console is its own or nobody's, and keeps it until then otherwise. */
 static void put(uint32_t number, char c) {
 	struct writer *writer = &writers[number];
 
@@ -89,7 +87,6 @@ static void put_clean(uint32_t number, uint8_t byte) {
 	if (writer->held_len) {
 		bool continues = byte >= UTF8_CONTINUATION_FIRST && byte <= UTF8_CONTINUATION_LAST;
 		bool c1 = writer->held[0] == UTF8_LEAD_FIRST && byte <= UTF8_C1_LAST;
-
 		if (continues && !c1) {
 			writer->held[writer->held_len++] = byte;
 			if (writer->held_len < writer->held_want) return;
@@ -103,13 +100,12 @@ static void put_clean(uint32_t number, uint8_t byte) {
 		if (continues) return;
 	}
 	/* A lead byte says how long its sequence is. */
-	writer->held_want = byte < UTF8_LEAD_FIRST || byte > UTF8_LEAD_LAST ? 0 : byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
+	writer->held_want = byte < UTF8_LEAD_FIRST || byte > UTF8_LEAD_LAST ? 0
+			  : byte >= UTF8_LEAD_4 ? 4 : byte >= UTF8_LEAD_3 ? 3 : 2;
 	if (writer->held_want)
 		writer->held[writer->held_len++] = byte;
-	else if (byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F))
-		put(number, (char)byte);
 	else
-		put(number, REPLACEMENT);
+		put(number, byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F) ? (char)byte : REPLACEMENT);
 }
 
 /* True when `len` more bytes of the writer would cut the line that another has open. */
@@ -155,17 +151,14 @@ void console_panic(void) {
 	panicking = true;
 }
 
-#define PRINT_MAX 320 /* longest piece of text one call prints; the rest is cut */
-
 /* Prints on the supervisor's behalf. */
 void print(const char *template, ...) {
 	char text[PRINT_MAX];
 	va_list args;
-	size_t len;
 
 	if (quiet) return;
 	va_start(args, template);
-	len = format(text, sizeof(text), template, args);
+	size_t len = format(text, sizeof(text), template, args);
 	va_end(args);
 	console_write(CONSOLE_SUPERVISOR, text, len < sizeof(text) ? len : sizeof(text) - 1);
 }

@@ -8,22 +8,20 @@
  */
 #include "kernel.h"
 
-#define CPUID_FEATURES 7 /* structured extended features */
-#define CPUID_7_EBX_SMEP (1u << 7)
-#define CPUID_7_EBX_SMAP (1u << 20)
-#define CPUID_7_ECX_UMIP (1u << 2)
+/* The leaf of structured extended features, and bits of its EBX and ECX (SDM Vol. 2A, CPUID). */
+enum { CPUID_FEATURES = 7, FEATURES_EBX_SMEP = 1 << 7, FEATURES_EBX_SMAP = 1 << 20, FEATURES_ECX_UMIP = 1 << 2 };
 
 bool cpu_has_smap;
 
-/* Protections that CPUID may or may not offer. */
+/* Returns the bits of CR4 for the protections that this processor offers and another one may not. */
 static uint64_t optional_cr4(void) {
 	struct cpuid features = {0};
 	uint64_t cr4 = 0;
 
 	if (cpuid(0, 0).eax >= CPUID_FEATURES) features = cpuid(CPUID_FEATURES, 0);
-	if (features.ebx & CPUID_7_EBX_SMEP && !ABLATE(smep)) cr4 |= CR4_SMEP;
-	if (features.ebx & CPUID_7_EBX_SMAP && !ABLATE(smap)) cr4 |= CR4_SMAP;
-	if (features.ecx & CPUID_7_ECX_UMIP && !ABLATE(umip)) cr4 |= CR4_UMIP;
+	if (features.ebx & FEATURES_EBX_SMEP && !ABLATE(smep)) cr4 |= CR4_SMEP;
+	if (features.ebx & FEATURES_EBX_SMAP && !ABLATE(smap)) cr4 |= CR4_SMAP;
+	if (features.ecx & FEATURES_ECX_UMIP && !ABLATE(umip)) cr4 |= CR4_UMIP;
 	return cr4;
 }
 

@@ -10,11 +10,10 @@
 #include <stdint.h>
 
 /* The exceptions that the kernel tells apart (SDM Vol. 3A table 6-1). */
-#define VECTOR_DEBUG 1
-#define VECTOR_NMI 2
-#define VECTOR_DOUBLE_FAULT 8
-#define VECTOR_PAGE_FAULT 14
-#define VECTOR_MACHINE_CHECK 18
+enum {
+	VECTOR_DEBUG = 1, VECTOR_NMI = 2, VECTOR_DOUBLE_FAULT = 8, VECTOR_GENERAL_PROTECTION = 13,
+	VECTOR_PAGE_FAULT = 14, VECTOR_MACHINE_CHECK = 18, EXCEPTIONS = 32, /* how many vectors are the processor's */
+};
 
 /* inb() .. outl(): the I/O ports, by bytes, words and double words. */
 #define PORT_ACCESS(suffix, type)                                                     \
@@ -73,14 +72,15 @@ CONTROL_REGISTER(cr4)
 
 static inline void invlpg(uint64_t address) { __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory"); }
 
-/* Writes the cache lines of `bytes` bytes at `at` back to memory, before anything that follows. */
+/* Writes the cache lines of `bytes` bytes at `at` back to memory, before anything that follows. A line has 64 bytes on
+ * every x86-64 processor so far (SDM Vol. 2A, CLFLUSH). */
 static inline void cache_flush(const void *at, uint64_t bytes) {
 	for (uint64_t line = (uint64_t)at & ~63UL; line < (uint64_t)at + bytes; line += 64)
 		__asm__ volatile("clflush (%0)" : : "r"(line) : "memory");
 	__asm__ volatile("mfence" : : : "memory");
 }
 
-/* Opens a window of one instruction in which pending interrupts are taken. */
+/* Lets pending interrupts in: `sti` does so behind the instruction that follows it (SDM Vol. 2B, STI). */
 static inline void interrupt_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
 
 /* Waits for an interrupt, with no gap between enabling them and waiting (SDM Vol. 2B, STI). */

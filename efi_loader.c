@@ -21,19 +21,15 @@
 #include "elf.h"
 #include "kernel.h"
 
-#define LINE_MAX 512 /* bytes of a message */
+/* Bytes of a message; memory map entries that may come into being between two calls; how often the map may change under
+ * our hands. */
+enum { LINE_MAX = 512, MAP_SLACK = 32, MAP_TRIES = 16 };
 
-/* ext2: the superblock, and 32-bit words of it (kernel.org, ext4 documentation, "Super Block"). */
-#define EXT2_SUPER          1024
-#define EXT2_SUPER_END      2048
-#define EXT2_BLOCKS_COUNT   1
-#define EXT2_LOG_BLOCK_SIZE 6
-#define EXT2_MAGIC_WORD     14 /* its lower half */
-#define EXT2_MAGIC          0xEF53
-#define EXT2_LOG_BLOCK_MAX  6  /* 64 KiB */
-
-#define MAP_SLACK 32 /* memory map entries that may come into being between two calls */
-#define MAP_TRIES 16 /* times that the map may change under our hands */
+/* Where ext2 has its superblock; the numbers of some 32-bit words in it; what the lower half of MAGIC_WORD is, and the
+ * largest LOG_BLOCK_SIZE, for 64 KiB (kernel.org, ext4 documentation, "Super Block"). */
+enum { EXT2_SUPER = 1024, EXT2_SUPER_END = 2048 };
+enum { EXT2_BLOCKS_COUNT = 1, EXT2_LOG_BLOCK_SIZE = 6, EXT2_MAGIC_WORD = 14 };
+enum { EXT2_MAGIC = 0xEF53, EXT2_LOG_BLOCK_MAX = 6 };
 
 /* A file in memory. */
 struct file {
@@ -50,7 +46,7 @@ static EFI_RUNTIME_SERVICES *runtime_services;
 /* Prints a line that begins with [BOOT] and `mark`. */
 static void put_line(const char *mark, const char *template, va_list args) {
 	char text[LINE_MAX];
-	const char *const parts[] = { "[BOOT] ", mark, text, "\n" };
+	const char *const parts[] = {"[BOOT] ", mark, text, "\n"};
 
 	format(text, sizeof(text), template, args);
 	for (unsigned i = 0; i < ARRAY_LENGTH(parts); i++)
@@ -119,27 +115,23 @@ static void allocate_map(void) {
 static const EFI_MEMORY_DESCRIPTOR *map_entry(UINTN i) { return (void *)((uint8_t *)map.entries + i * map.stride); }
 
 /* What the firmware uses memory of each type for (7.2.1, "EFI_MEMORY_TYPE"), and what the supervisor is told: the
- * BOOT_MEM_ kind, 0 for what is no memory of ours to know. */
+ * BOOT_MEM_ kind, or with 0 nothing, since it is no RAM that anybody could use. */
 #define TYPE_UNKNOWN (EfiPalCode + 1)
 static const struct {
 	const char *name;
 	uint32_t kind;
 } memory_types[] = {
-	[EfiReservedMemoryType] = { "reserved memory", 0 },
-	[EfiLoaderCode] = { "a loader's code", BOOT_MEM_LOADER },
-	[EfiLoaderData] = { "a loader's data", BOOT_MEM_LOADER },
-	[EfiBootServicesCode] = { "boot services code", BOOT_MEM_USABLE },
-	[EfiBootServicesData] = { "boot services data", BOOT_MEM_USABLE },
-	[EfiRuntimeServicesCode] = { "runtime services code", BOOT_MEM_FIRMWARE },
-	[EfiRuntimeServicesData] = { "runtime services data", BOOT_MEM_FIRMWARE },
-	[EfiConventionalMemory] = { "free memory", BOOT_MEM_USABLE },
-	[EfiUnusableMemory] = { "broken memory", 0 },
-	[EfiACPIReclaimMemory] = { "ACPI tables", BOOT_MEM_ACPI },
-	[EfiACPIMemoryNVS] = { "ACPI non-volatile storage", BOOT_MEM_ACPI },
-	[EfiMemoryMappedIO] = { "device memory", 0 },
-	[EfiMemoryMappedIOPortSpace] = { "device port space", 0 },
-	[EfiPalCode] = { "processor firmware", BOOT_MEM_FIRMWARE },
-	[TYPE_UNKNOWN] = { "memory of an unknown type", 0 },
+	[EfiReservedMemoryType] = {"reserved memory", 0}, [EfiUnusableMemory] = {"broken memory", 0},
+	[EfiMemoryMappedIO] = {"device memory", 0}, [EfiMemoryMappedIOPortSpace] = {"device port space", 0},
+	[EfiLoaderCode] = {"a loader's code", BOOT_MEM_LOADER}, [EfiLoaderData] = {"a loader's data", BOOT_MEM_LOADER},
+	[EfiConventionalMemory] = {"free memory", BOOT_MEM_USABLE},
+	[EfiBootServicesCode] = {"boot services code", BOOT_MEM_USABLE},
+	[EfiBootServicesData] = {"boot services data", BOOT_MEM_USABLE},
+	[EfiACPIReclaimMemory] = {"ACPI tables", BOOT_MEM_ACPI},
+	[EfiACPIMemoryNVS] = {"ACPI non-volatile storage", BOOT_MEM_ACPI},
+	[EfiRuntimeServicesCode] = {"runtime services code", BOOT_MEM_FIRMWARE},
+	[EfiRuntimeServicesData] = {"runtime services data", BOOT_MEM_FIRMWARE},
+	[EfiPalCode] = {"processor firmware", BOOT_MEM_FIRMWARE}, [TYPE_UNKNOWN] = {"memory of an unknown type", 0},
 };
 
 /* Returns the index in memory_types of a type, which may be newer than the table. */
@@ -188,10 +180,9 @@ static EFI_FILE_HANDLE open_volume(EFI_HANDLE self, uint64_t *base) {
 	EFI_FILE_IO_INTERFACE *volume;
 	EFI_FILE_HANDLE root;
 
-	if (boot_services->HandleProtocol(self, &loaded_image_id, (void **)&loaded) == EFI_SUCCESS)
-		*base = (uint64_t)loaded->ImageBase;
-	else
+	if (boot_services->HandleProtocol(self, &loaded_image_id, (void **)&loaded) != EFI_SUCCESS)
 		give_up("the firmware does not say where this loader came from: use UEFI 2 firmware such as OVMF");
+	*base = (uint64_t)loaded->ImageBase;
 	if (boot_services->HandleProtocol(loaded->DeviceHandle, &volume_id, (void **)&volume) != EFI_SUCCESS ||
 	    volume->OpenVolume(volume, &root) != EFI_SUCCESS)
 		give_up("the volume this loader came from cannot be read: start it from a FAT volume");
@@ -202,7 +193,7 @@ static EFI_FILE_HANDLE open_volume(EFI_HANDLE self, uint64_t *base) {
  * name, the file is {NULL, 0} when it is `optional`. */
 static struct file read_file(EFI_FILE_HANDLE root, CHAR16 *name, const char *label, bool optional) {
 	EFI_FILE_HANDLE handle;
-	struct file file = { NULL, 0 };
+	struct file file = {NULL, 0};
 	EFI_STATUS status = root->Open(root, &handle, name, EFI_FILE_MODE_READ, 0);
 
 	if (status == EFI_NOT_FOUND && optional) return file;
@@ -247,7 +238,6 @@ static uint64_t load_supervisor(EFI_FILE_HANDLE root) {
 	struct file file = read_file(root, u"\\supervisor.elf", "supervisor.elf", false);
 	const struct elf_header *header = (const struct elf_header *)file.data;
 	const char *problem = elf_check(file.data, file.size, PHYS_IMAGE, PHYS_IMAGE_LIMIT);
-	uint64_t entry;
 
 	if (problem) give_up("supervisor.elf %s: run ./build.sh again", problem);
 	for (unsigned i = 0; i < header->phnum; i++) {
@@ -256,7 +246,7 @@ static uint64_t load_supervisor(EFI_FILE_HANDLE root) {
 		memcpy((void *)segment->paddr, file.data + segment->offset, segment->filesz);
 		memset((void *)(segment->paddr + segment->filesz), 0, segment->memsz - segment->filesz);
 	}
-	entry = header->entry;
+	uint64_t entry = header->entry;
 	boot_services->FreePages((EFI_PHYSICAL_ADDRESS)file.data, pages_of(file.size + 1));
 	return entry;
 }
@@ -316,7 +306,7 @@ static void insert_region(struct boot_region *regions, uint64_t count, uint64_t 
 
 	for (; at > 0 && regions[at - 1].base > base; at--)
 		regions[at] = regions[at - 1];
-	regions[at] = (struct boot_region){ .base = base, .size = size, .kind = kind };
+	regions[at] = (struct boot_region){.base = base, .size = size, .kind = kind};
 }
 
 /* Turns the firmware's map into regions, sorted and with neighbours of one kind merged. Returns their number. */
@@ -362,13 +352,9 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system) {
 	struct file ramdisk = load_ramdisk(root);
 	struct bootinfo *info = allocate(sizeof(*info), "the boot information");
 	*info = (struct bootinfo){
-		.magic = BOOTINFO_MAGIC,
-		.version = BOOTINFO_VERSION,
-		.ramdisk = (uint64_t)ramdisk.data,
-		.ramdisk_size = ramdisk.size,
-		.rsdp = find_rsdp(system),
+		.magic = BOOTINFO_MAGIC, .version = BOOTINFO_VERSION, .loader = base, .rsdp = find_rsdp(system),
+		.ramdisk = (uint64_t)ramdisk.data, .ramdisk_size = ramdisk.size,
 		.command_line = (uint64_t)read_command_line(root),
-		.loader = base,
 	};
 	say("loader at 0x%lx: supervisor.elf and ramdisk.img (%lu KiB) loaded", base, ramdisk.size / 1024);
 

@@ -13,13 +13,9 @@
 
 int memcmp(const void *a, const void *b, size_t len); /* lib.c; libc's in the host tests */
 
-/* Values of the ELF header's fields (System V ABI, generic part, "ELF Header"; AMD64 supplement 4.1). */
-#define CLASS_64       2
-#define DATA_LITTLE    1
-#define TYPE_EXEC      2
-#define MACHINE_X86_64 62
-#define IDENT_CLASS    4
-#define IDENT_DATA     5
+/* Two bytes of elf_header.ident, and the values of fields of the header that this machine takes (System V ABI, generic
+ * part, "ELF Header"; AMD64 supplement 4.1). */
+enum { IDENT_CLASS = 4, IDENT_DATA = 5, CLASS_64 = 2, DATA_LITTLE = 1, TYPE_EXEC = 2, MACHINE_X86_64 = 62 };
 
 /* Tells whether [start, start + size) lies in [low, high). */
 static bool inside(uint64_t start, uint64_t size, uint64_t low, uint64_t high) {
@@ -66,8 +62,8 @@ const struct elf_program_header *elf_program(const void *file, unsigned index) {
 
 const char *elf_check(const void *file, uint64_t size, uint64_t low, uint64_t high) {
 	const struct elf_header *header = file;
-	bool entry_loaded = false;
 	const char *problem = check_header(header, size);
+	bool entry_loaded = false;
 
 	for (unsigned i = 0; !problem && i < header->phnum; i++) {
 		const struct elf_program_header *segment = elf_program(file, i);
@@ -79,6 +75,5 @@ const char *elf_check(const void *file, uint64_t size, uint64_t low, uint64_t hi
 		/* The entry must be code that came from the file, so the zeroed rest of a segment does not count. */
 		entry_loaded |= header->entry >= segment->paddr && header->entry - segment->paddr < segment->filesz;
 	}
-	if (!problem && !entry_loaded) problem = "has its entry point outside of its segments";
-	return problem;
+	return problem || entry_loaded ? problem : "has its entry point outside of its segments";
 }

@@ -1,7 +1,7 @@
 /*
  * elf.h: the part of the ELF64 format that the loader reads, and the checks on it.
  *
- * Read next: elf.c for the checks, efi_loader.c for their user, supervisor.ld for how such a file is made.
+ * Read next: elf.c. supervisor.ld says how such a file is made.
  */
 #ifndef ELF_H
 #define ELF_H
@@ -14,7 +14,7 @@ struct elf_header {
 	uint16_t type, machine;               /* @0x10 */
 	uint32_t version;                     /* @0x14 */
 	uint64_t entry;                       /* @0x18 */
-	uint64_t phoff, shoff;                /* @0x20 places of the program headers and of the section headers in the file */
+	uint64_t phoff, shoff;                /* @0x20 places of program headers and section headers in the file */
 	uint32_t flags;                       /* @0x30 */
 	uint16_t ehsize;                      /* @0x34 size of this header */
 	uint16_t phentsize, phnum;            /* @0x36 size of one program header, and their number */
@@ -32,8 +32,8 @@ struct elf_program_header {
 _Static_assert(sizeof(struct elf_header) == 64, "ELF64 header");
 _Static_assert(sizeof(struct elf_program_header) == 56, "ELF64 program header");
 
-#define ELF_PT_LOAD     1
-#define ELF_PROGRAM_MAX 32 /* more program headers than any supervisor needs */
+/* The type of a segment that is to be loaded; more program headers than any supervisor needs. */
+enum { ELF_PT_LOAD = 1, ELF_PROGRAM_MAX = 32 };
 
 /* Checks an executable of `size` bytes, 8-byte aligned, whose segments must lie in [low, high) of physical memory.
  * Returns NULL when it can be loaded, otherwise what is wrong with it, as the end of a sentence about the file. */

@@ -9,15 +9,10 @@
  */
 #include "kernel.h"
 
-/* Segment descriptors (SDM Vol. 3A 3.4.5): long-mode code has L, data is writable, both present. */
-#define GDT_KERNEL_CODE 0x00AF9B000000FFFF
-#define GDT_KERNEL_DATA 0x00CF93000000FFFF
-#define GDT_USER_DATA 0x00CFF3000000FFFF
-#define GDT_USER_CODE 0x00AFFB000000FFFF
-#define GDT_TSS_PRESENT 0x89UL /* 64-bit TSS, available (table 3-2), present */
-
+#define GDT_TSS_PRESENT 0x89UL /* 64-bit TSS, available, present (SDM Vol. 3A table 3-2) */
 #define GATE_INTERRUPT 0x8E00 /* interrupt gate, present, DPL 0 (SDM Vol. 3A 6.14.1) */
 
+/* SDM Vol. 3A, "64-Bit TSS Format". */
 struct __attribute__((packed)) task_state {
 	uint32_t reserved0;
 	uint64_t rsp[3]; /* boot.asm writes rsp[0] at every switch */
@@ -28,11 +23,13 @@ struct __attribute__((packed)) task_state {
 	uint16_t io_map; /* beyond the limit: ring 3 has no ports */
 };
 
+/* SDM Vol. 3A figure 6-8; flags: which interrupt stack, type, DPL, present. */
 struct gate {
-	uint16_t offset_low, selector, flags_low, offset_middle;
+	uint16_t offset_low, selector, flags, offset_middle;
 	uint32_t offset_high, reserved;
 };
 
+/* What lgdt and lidt take (SDM Vol. 3A 2.4). */
 struct __attribute__((packed)) table_register {
 	uint16_t limit;
 	uint64_t base;
@@ -41,32 +38,28 @@ struct __attribute__((packed)) table_register {
 _Static_assert(offsetof(struct trap_frame, cs) == TRAP_FRAME_CS, "boot.asm tests cs in the frame");
 _Static_assert(sizeof(struct trap_frame) == TRAP_FRAME_SIZE, "boot.asm builds the frame");
 _Static_assert(offsetof(struct task_state, rsp) == 4, "boot.asm writes rsp0");
-_Static_assert(sizeof(struct gate) == 16, "SDM Vol. 3A figure 6-8");
-
-#define EXCEPTIONS 32
+_Static_assert(sizeof(struct gate) == 16, "the processor reads gates");
 
 struct task_state tss;
 extern const uint64_t isr_table[VECTOR_STUBS + 1];
 
+/* Segment descriptors (SDM Vol. 3A 3.4.5), all present: code is for long mode (L), data is writable, those of ring 3
+ * have DPL 3. load_tables adds that of the TSS, which takes two entries. */
 static uint64_t gdt[SEL_TSS / 8 + 2] = {
-	[SEL_KERNEL_CODE / 8] = GDT_KERNEL_CODE,
-	[SEL_KERNEL_DATA / 8] = GDT_KERNEL_DATA,
-	[SEL_USER_DATA / 8] = GDT_USER_DATA,
-	[SEL_USER_CODE / 8] = GDT_USER_CODE,
+	[SEL_KERNEL_CODE / 8] = 0x00AF9B000000FFFF, [SEL_KERNEL_DATA / 8] = 0x00CF93000000FFFF,
+	[SEL_USER_CODE / 8] = 0x00AFFB000000FFFF, [SEL_USER_DATA / 8] = 0x00CFF3000000FFFF,
 };
 static struct gate idt[256];
 
 /* Points a vector at its stub; `ist` 0 keeps the current kernel stack. */
 static void set_gate(uint32_t vector, uint64_t handler, uint32_t ist) {
 	idt[vector] = (struct gate){
-		.offset_low = (uint16_t)handler,
-		.selector = SEL_KERNEL_CODE,
-		.flags_low = (uint16_t)(GATE_INTERRUPT | (ABLATE(ist) ? 0 : ist)),
-		.offset_middle = (uint16_t)(handler >> 16),
-		.offset_high = (uint32_t)(handler >> 32),
+		.offset_low = handler & 0xFFFF, .offset_middle = handler >> 16 & 0xFFFF, .offset_high = handler >> 32,
+		.selector = SEL_KERNEL_CODE, .flags = (uint16_t)(GATE_INTERRUPT | (ABLATE(ist) ? 0 : ist)),
 	};
 }
 
+/* Completes the GDT with the TSS and makes the processor use all three tables. */
 static void load_tables(void) {
 	uint64_t base = (uint64_t)&tss;
 	struct table_register gdtr = {sizeof(gdt) - 1, (uint64_t)gdt};
@@ -99,8 +92,8 @@ void idt_init(void) {
 void interrupt_dispatch(struct trap_frame *frame) {
 	bool from_shard = frame->cs & 3;
 
-	if (frame->vector == VECTOR_NMI)
-		return; /* nothing here raises one; a stray one shall do no harm */
+	/* Nothing here raises an NMI; a stray one shall do no harm. */
+	if (frame->vector == VECTOR_NMI) return;
 	if (frame->vector < EXCEPTIONS) {
 		if (from_shard && frame->vector != VECTOR_DOUBLE_FAULT && frame->vector != VECTOR_MACHINE_CHECK)
 			fault_kill(frame);

@@ -58,10 +58,11 @@ static const struct bootinfo *take_bootinfo(const void *start) {
 static bool manifest_load(void) {
 	struct manifest_error error;
 	struct ext2_file file;
-	int64_t len;
+	int64_t len = -1;
 
-	if (fs_find(MANIFEST_PATH, sizeof(MANIFEST_PATH) - 1, &file) || file.size > MANIFEST_MAX ||
-	    (len = fs_load(&file, 0, manifest_text, MANIFEST_MAX)) < 0) {
+	if (!fs_find(MANIFEST_PATH, sizeof(MANIFEST_PATH) - 1, &file) && file.size <= MANIFEST_MAX)
+		len = fs_load(&file, 0, manifest_text, MANIFEST_MAX);
+	if (len < 0) {
 		print("The ramdisk has no readable manifest %s of at most %u bytes\n", MANIFEST_PATH, MANIFEST_MAX);
 		return false;
 	}
@@ -73,8 +74,8 @@ static bool manifest_load(void) {
 	return true;
 }
 
-/* Returns the shard that runs now and whose end will let shard `id` start, which has not yet: the first one of the
- * chain of `after`s that has. */
+/* Follows the chain of `after`s from shard `id` to the first shard that has started, or has nothing to wait for, and
+ * returns it: its end lets the next one of the chain start. */
 uint32_t manifest_waits_for(uint32_t id) {
 	while (lives[id] == LIFE_WAITING && manifest.shard[id].after >= 0)
 		id = (uint32_t)manifest.shard[id].after;
@@ -117,7 +118,7 @@ bool manifest_reap(void) {
 			lives[id] = LIFE_OVER;
 		}
 	}
-	/* A shard waits for an earlier one, so that one that cannot start lets those behind it start in the same pass. */
+	/* A shard waits for an earlier one, so one that cannot start lets those behind it start in the same pass. */
 	for (uint32_t id = 0; id < manifest.shard_count; id++) {
 		int16_t after = manifest.shard[id].after;
 		if (lives[id] == LIFE_WAITING && (after < 0 || lives[after] == LIFE_OVER)) start_shard(id);
@@ -171,10 +172,9 @@ void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	serial_init();
 	if (PROVOKE) provoke(true);
 	const struct bootinfo *info = take_bootinfo(phys_to_virt(bootinfo_phys));
-	if (info->command_line) {
-		verbose = has_word(phys_to_virt(info->command_line), "verbose");
-		quiet = has_word(phys_to_virt(info->command_line), "quiet");
-	}
+	const char *command_line = info->command_line ? phys_to_virt(info->command_line) : "";
+	verbose = has_word(command_line, "verbose");
+	quiet = has_word(command_line, "quiet");
 	print("coconutOS supervisor v%s\n", COCONUT_VERSION);
 	print_verbose("Entered at time stamp %lu\n", clock);
 	idt_init();

@@ -9,10 +9,8 @@
  */
 #include "kernel.h"
 
-#define PVH_MAGIC 0x336EC578
-#define PVH_REGIONS 64
-#define PVH_RAM 1  /* memory types are E820's (ACPI 6.4, table 15-374) */
-#define PVH_ACPI 3
+/* The first word of a start-info; how many regions are kept; the memory types of interest (ACPI 6.4, table 15-374). */
+enum { PVH_MAGIC = 0x336EC578, PVH_REGIONS = 64, PVH_RAM = 1, PVH_ACPI = 3 };
 
 struct pvh_module {
 	uint64_t base, size, command_line, reserved;
@@ -33,18 +31,14 @@ struct pvh_start_info {
 static struct boot_region regions[PVH_REGIONS];
 static struct bootinfo bootinfo;
 
-/* Adds the whole pages of one region. Only RAM is of interest. */
+/* Adds the whole pages of one region, if it is RAM or holds ACPI tables. Those beyond PVH_REGIONS are left out. */
 static void add_region(const struct pvh_region *region) {
 	uint64_t base = (region->base + PAGE_MASK) & ~PAGE_MASK;
 	uint64_t end = (region->base + region->size) & ~PAGE_MASK;
+	uint32_t kind = region->type == PVH_RAM ? BOOT_MEM_USABLE : region->type == PVH_ACPI ? BOOT_MEM_ACPI : 0;
 
-	if ((region->type != PVH_RAM && region->type != PVH_ACPI) || base >= end || bootinfo.region_count == PVH_REGIONS)
-		return;
-	regions[bootinfo.region_count++] = (struct boot_region){
-		.base = base,
-		.size = end - base,
-		.kind = region->type == PVH_RAM ? BOOT_MEM_USABLE : BOOT_MEM_ACPI,
-	};
+	if (kind && base < end && bootinfo.region_count < PVH_REGIONS)
+		regions[bootinfo.region_count++] = (struct boot_region){.base = base, .size = end - base, .kind = kind};
 }
 
 /* Returns what the supervisor was started with, if that is our loader's bootinfo. If it is the start-info of QEMU's
@@ -56,13 +50,9 @@ const struct bootinfo *pvh_bootinfo(const void *start) {
 	const struct pvh_module *module = phys_to_virt(info->modules);
 	const struct pvh_region *region = phys_to_virt(info->regions);
 	bootinfo = (struct bootinfo){
-		.magic = BOOTINFO_MAGIC,
-		.version = BOOTINFO_VERSION,
-		.regions = (uint64_t)regions - IMAGE_BASE,
-		.ramdisk = info->module_count ? module->base : 0,
-		.ramdisk_size = info->module_count ? module->size : 0,
-		.rsdp = info->rsdp,
-		.command_line = info->command_line,
+		.magic = BOOTINFO_MAGIC, .version = BOOTINFO_VERSION,
+		.regions = (uint64_t)regions - IMAGE_BASE, .rsdp = info->rsdp, .command_line = info->command_line,
+		.ramdisk = info->module_count ? module->base : 0, .ramdisk_size = info->module_count ? module->size : 0,
 	};
 	for (uint32_t i = 0; info->version >= 1 && i < info->region_count; i++)
 		add_region(&region[i]);

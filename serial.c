@@ -5,23 +5,18 @@
  * straight through. The UART is polled; its receive side and its interrupts stay off. The loader uses this file too,
  * which is why nothing of the supervisor is called here.
  *
- * Read next: console.c. Registers: National Semiconductor PC16550D data sheet.
+ * Read next: console.c.
  */
 #include "kernel.h"
 
 #define COM1 0x3F8
-#define UART_DATA 0 /* transmit holding register; low divisor byte while DLAB is set */
-#define UART_IER 1  /* interrupt enable; high divisor byte while DLAB is set */
-#define UART_FCR 2
-#define UART_LCR 3
-#define UART_MCR 4
-#define UART_LSR 5
-#define LCR_8N1 0x03
-#define LCR_DLAB 0x80
-#define FCR_ENABLE_CLEAR 0x07
-#define MCR_DTR_RTS 0x03
-#define LSR_THR_EMPTY 0x20
-#define DIVISOR_115200 1
+
+/* Registers (PC16550D data sheet, 8.0), by their distance from the port: data; interrupt enable; control of the FIFOs,
+ * of the line and of the modem's signals; line status. While the line control has DLAB set, the first two are the low
+ * and the high byte of the divisor of 115,200 baud. */
+enum { UART_DATA, UART_IER, UART_FCR, UART_LCR, UART_MCR, UART_LSR };
+enum { DIVISOR_115200 = 1, FCR_ENABLE_CLEAR = 0x07, LCR_8N1 = 0x03, LCR_DLAB = 0x80 };
+enum { MCR_DTR_RTS = 0x03, LSR_THR_EMPTY = 0x20 };
 
 /* Sets 115200 baud, 8 data bits, no parity, one stop bit. */
 void serial_init(void) {
@@ -50,6 +45,7 @@ struct sink {
 	size_t size, len;
 };
 
+/* Appends one character if it fits, with room for the NUL. */
 static void sink_put(struct sink *sink, char c) {
 	if (sink->len + 1 < sink->size) sink->out[sink->len] = c;
 	sink->len++;
@@ -67,11 +63,12 @@ static void sink_text(struct sink *sink, const char *text, size_t len, int width
 		sink_put(sink, ' ');
 }
 
-/* Writes `value` in `base`, at least `width` wide, filled with zeros when `zeros`. */
+/* Writes `value` in `base`, at least `width` wide, filled with zeros when `zeros`, which is for widths up to 24 only. A
+ * sign stands in front of the zeros. */
 static void sink_number(struct sink *sink, uint64_t value, unsigned base, bool negative, int width, bool zeros) {
-	char digits[24];
+	char digits[24]; /* the longest number has 20 and a sign */
 	size_t at = sizeof(digits);
-	int least = zeros ? width - negative : 1;
+	int least = zeros ? width - negative : 1; /* digits */
 
 	do {
 		digits[--at] = "0123456789abcdef"[value % base];
@@ -96,16 +93,17 @@ size_t format(char *out, size_t size, const char *template, va_list args) {
 		p += left || zeros;
 		while (*p >= '0' && *p <= '9')
 			width = width * 10 + *p++ - '0';
+		if (left) width = -width;
 		for (; *p == 'l'; p++)
 			is_long = true;
 		if (*p == 's') {
 			const char *text = va_arg(args, const char *);
-			sink_text(&sink, text, strlen(text), left ? -width : width);
+			sink_text(&sink, text, strlen(text), width);
 		} else if (*p == 'd' || *p == 'u' || *p == 'x') {
 			uint64_t value = is_long ? va_arg(args, uint64_t)
 				       : *p == 'd' ? (uint64_t)va_arg(args, int) : va_arg(args, unsigned);
 			bool negative = *p == 'd' && (int64_t)value < 0;
-			sink_number(&sink, negative ? -value : value, *p == 'x' ? 16 : 10, negative, left ? -width : width, zeros);
+			sink_number(&sink, negative ? -value : value, *p == 'x' ? 16 : 10, negative, width, zeros);
 		} else {
 			sink_put(&sink, *p == 'c' ? (char)va_arg(args, int) : *p);
 		}

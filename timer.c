@@ -6,35 +6,27 @@
  * whatever happens; it wraps after 4.7 s, so every tick folds it into a 64-bit sum. Without ACPI the ticks
  * have to do.
  *
- * Read next: syscall.c. Intel 8259A and 8254 data sheets; ACPI 6.4, 4.8.2.1.
+ * Read next: syscall.c.
  */
 #include "kernel.h"
 
-#define PIC1_COMMAND 0x20
-#define PIC1_DATA 0x21
-#define PIC2_COMMAND 0xA0
-#define PIC2_DATA 0xA1
-#define PIC_ICW1_INIT_ICW4 0x11
-#define PIC_ICW4_8086 0x01
-#define PIC_CASCADE_LINE 2
-#define PIC_EOI 0x20
-#define PIC_MASK_ALL 0xFF
-#define PIC_MASK_ALL_BUT_TIMER 0xFE
+/* The two interrupt controllers, of which the second one hangs on a line of the first, and their command words (8259A
+ * data sheet, "Programming the 8259A"). Initialisation takes four words: ICW1 says that ICW4 comes too, then the first
+ * vector, the line between the two, and ICW4. */
+enum { PIC1_COMMAND = 0x20, PIC1_DATA = 0x21, PIC2_COMMAND = 0xA0, PIC2_DATA = 0xA1 };
+enum { PIC_ICW1_INIT_ICW4 = 0x11, PIC_ICW4_8086 = 0x01, PIC_CASCADE_LINE = 2, PIC_EOI = 0x20 };
+enum { PIC_MASK_ALL = 0xFF, PIC_MASK_ALL_BUT_TIMER = 0xFE };
 
-#define PIT_CHANNEL0 0x40
-#define PIT_COMMAND 0x43
-#define PIT_RATE_GENERATOR 0x34 /* channel 0, low byte then high byte, mode 2 */
-#define PIT_HZ 1193182
-#define TICK_HZ 1000
+/* The interval timer (8254 data sheet, "Control Word Format"); the word is for channel 0, low byte then high byte,
+ * mode 2. */
+enum { PIT_CHANNEL0 = 0x40, PIT_COMMAND = 0x43, PIT_RATE_GENERATOR = 0x34, PIT_HZ = 1193182, TICK_HZ = 1000 };
 
-#define PM_TIMER_HZ 3579545
-#define PM_TIMER_NARROW 0xFFFFFF
+enum { PM_TIMER_HZ = 3579545, PM_TIMER_NARROW = 0xFFFFFF }; /* ACPI 6.4, 4.8.2.1 and 4.8.3.3 */
 
 static uint64_t ticks;
 static uint16_t pm_port; /* 0: no ACPI timer */
-static uint32_t pm_mask;
-static uint32_t pm_last;
-static uint64_t pm_sum;
+static uint32_t pm_mask, pm_last; /* the bits that it has, and what it said last */
+static uint64_t pm_sum; /* its counts since the boot */
 
 /* Moves the 16 legacy lines to VECTOR_PIC and lets only the timer through. */
 static void pic_init(void) {
@@ -77,7 +69,8 @@ static void pm_update(void) {
 	pm_last = now;
 }
 
-/* The tick: keeps the time, gives waiting console text its turn, lets the scheduler act. */
+/* The tick: keeps the time, gives waiting console text its turn, lets the scheduler act. The APIC wants no
+ * acknowledgement of what comes from the PIC (SDM Vol. 3A, "Signaling Interrupt Servicing Completion"). */
 void timer_interrupt(void) {
 	outb(PIC1_COMMAND, PIC_EOI);
 	ticks++;

@@ -6,7 +6,7 @@ python
 import re
 registers = gdb.execute("monitor info registers", to_string=True)
 print("answer limit: 0x" + re.search(r"IDT= *[0-9a-f]+ ([0-9a-f]+)", registers).group(1))
-gates = sum(int(gdb.parse_and_eval("idt[%d].flags_low" % i)) >> 15 for i in range(256))
+gates = sum(int(gdb.parse_and_eval("idt[%d].flags" % i)) >> 15 for i in range(256))
 print("answer gates: %d" % gates)
 end
 monitor log int
