@@ -507,6 +507,9 @@ void provoke(bool early);
 void provoke_in_call(void);
 void provoke_in_copy(struct shard *owner);
 
+/* Returns the smaller of two numbers: what is left of a piece, mostly. */
+static inline uint64_t min(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
 /* Copies like memcpy, where the call would cost more than the copying. */
 static inline void copy(void *to, const void *from, uint64_t len) {
 	uint64_t words = len / 8, rest = len % 8;
