@@ -482,7 +482,7 @@ struct extent {
 	uint64_t start, size; /* bytes of physical memory */
 };
 
-void gpu_init(const struct manifest *manifest);
+void gpu_init(void);
 int gpu_attach(struct shard *shard, struct gpu_config *config);
 void gpu_allow(uint32_t id);
 void gpu_release(struct shard *shard);
