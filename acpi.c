@@ -8,56 +8,36 @@
  * Offsets are those of the ACPI specification 6.5 (chapter 5) and of Intel's "Virtualization Technology for Directed
  * I/O" (VT-d, chapter 8), under the names they have there.
  *
- * Read next: acpi.h for the results, main.c for the order in which the tables are mapped.
+ * The contracts of the functions that others call stand in acpi.h; here stands above each what makes it right.
+ *
+ * Read next: pci.h, the other source of facts; devices.c:acpi_init for the order in which the tables are mapped.
  */
 #include "acpi.h"
 
 int memcmp(const void *a, const void *b, size_t len); /* the supervisor's own; libc's in the host tests */
 
-/* RSDP, 5.2.5.3. */
-#define RSDP_REVISION       15
-#define RSDP_RSDT_ADDRESS   16
-#define RSDP_V1_SIZE        20
-#define RSDP_LENGTH         20
-#define RSDP_XSDT_ADDRESS   24
+/* RSDP, 5.2.5.3. That of ACPI 1.0 ends where the length, the first of the later fields, stands. */
+enum { RSDP_REVISION = 15, RSDP_RSDT_ADDRESS = 16, RSDP_LENGTH = 20, RSDP_XSDT_ADDRESS = 24, RSDP_V1_SIZE = 20 };
 
-/* Header of every table, 5.2.6. */
-#define TABLE_LENGTH        4
-#define TABLE_MAX           0x100000 /* no table that is read here comes near: a larger length is damage */
+/* Header of every table, 5.2.6. No table that is read here comes near TABLE_MAX: a larger length is damage. */
+enum { TABLE_LENGTH = 4, TABLE_MAX = 0x100000 };
 
-/* FADT, 5.2.9. A later revision only appends, so the length says which fields exist. */
-#define PM1A_CNT_BLK        64
-#define PM_TMR_BLK          76
-#define PM_TMR_LEN          91
-#define FADT_FLAGS          112
-#define X_PM1A_CNT_BLK      172
-#define X_PM_TMR_BLK        208
-#define FADT_V1_SIZE        116
-#define FLAG_TMR_VAL_EXT    (1 << 8)  /* the timer has 32 bits, not 24 */
-#define PM_TIMER_BYTES      4  /* the only PM_TMR_LEN of a timer that exists */
+/* FADT, 5.2.9. A later revision only appends, so the length says which fields exist; those with X_ replace older ones.
+ * FLAG_TMR_VAL_EXT: the timer has 32 bits, not 24. PM_TIMER_BYTES is the PM_TMR_LEN of every timer that exists. */
+enum {
+	PM1A_CNT_BLK = 64, PM_TMR_BLK = 76, PM_TMR_LEN = 91, FADT_FLAGS = 112, X_PM1A_CNT_BLK = 172, X_PM_TMR_BLK = 208,
+	FADT_V1_SIZE = 116, FLAG_TMR_VAL_EXT = 1 << 8, PM_TIMER_BYTES = 4,
+};
 
-/* Generic address structure, 5.2.3.2. */
-#define GAS_SPACE           0  /* ACPI_SPACE_... */
-#define GAS_ADDRESS         4
-#define GAS_SIZE            12
+/* Generic address structure, 5.2.3.2: an address, and the space (ACPI_SPACE_...) that it is one of. */
+enum { GAS_SPACE = 0, GAS_ADDRESS = 4, GAS_SIZE = 12 };
 
-/* DMAR, VT-d 8.1, 8.3 and 8.3.1. */
-#define DMAR_FLAGS          37
-#define DMAR_FLAG_INTR_REMAP 1
-#define DMAR_STRUCTURES     48
-#define STRUCTURE_TYPE      0
-#define STRUCTURE_LENGTH    2
-#define STRUCTURE_HEADER    4
-#define TYPE_DRHD           0
-#define DRHD_FLAGS          4
-#define DRHD_FLAG_INCLUDE_PCI_ALL 1
-#define DRHD_SEGMENT        6
-#define DRHD_BASE           8
-#define DRHD_SCOPES         16
-#define SCOPE_TYPE          0
-#define SCOPE_LENGTH        1
-#define SCOPE_START_BUS     5
-#define SCOPE_PATH          6 /* pairs of device and function */
+/* DMAR, VT-d 8.1: a head, then structures of several types, one behind the other (8.2). One of type DRHD is a remapping
+ * unit (8.3) and ends in device scopes (8.3.1), and each of these in a path, pairs of device and function. */
+enum { DMAR_FLAGS = 37, DMAR_FLAG_INTR_REMAP = 1, DMAR_STRUCTURES = 48 };
+enum { STRUCTURE_TYPE = 0, STRUCTURE_LENGTH = 2, STRUCTURE_HEADER = 4, TYPE_DRHD = 0 };
+enum { DRHD_FLAGS = 4, DRHD_FLAG_INCLUDE_PCI_ALL = 1, DRHD_SEGMENT = 6, DRHD_BASE = 8, DRHD_SCOPES = 16 };
+enum { SCOPE_TYPE = 0, SCOPE_LENGTH = 1, SCOPE_START_BUS = 5, SCOPE_PATH = 6 };
 
 /* Returns the little-endian number of `size` bytes at `p`. */
 static uint64_t le(const uint8_t *p, uint32_t size) {
@@ -77,17 +57,16 @@ static bool checksum_good(const uint8_t *bytes, size_t len) {
 
 /* The structure grew with ACPI 2.0, and so did its checksum: what is checked depends on what it says it is. */
 bool acpi_rsdp(const uint8_t *bytes, size_t len, struct acpi_rsdp *rsdp) {
-	if (len < RSDP_V1_SIZE || memcmp(bytes, "RSD PTR ", 8) != 0 || !checksum_good(bytes, RSDP_V1_SIZE))
-		return false;
+	if (len < RSDP_V1_SIZE || memcmp(bytes, "RSD PTR ", 8) || !checksum_good(bytes, RSDP_V1_SIZE)) return false;
 	rsdp->revision = bytes[RSDP_REVISION];
 	rsdp->root = le(bytes + RSDP_RSDT_ADDRESS, 4);
 	if (rsdp->revision < 2) return rsdp->root != 0;
 
 	/* From revision 2 on a second checksum covers the longer structure, and the XSDT replaces the RSDT. */
-	if (len < ACPI_RSDP_SIZE || le(bytes + RSDP_LENGTH, 4) < ACPI_RSDP_SIZE || le(bytes + RSDP_LENGTH, 4) > len
-	    || !checksum_good(bytes, le(bytes + RSDP_LENGTH, 4)))
-		return false;
-	if (le(bytes + RSDP_XSDT_ADDRESS, 8) != 0) rsdp->root = le(bytes + RSDP_XSDT_ADDRESS, 8);
+	if (len < ACPI_RSDP_SIZE) return false;
+	uint64_t length = le(bytes + RSDP_LENGTH, 4), xsdt = le(bytes + RSDP_XSDT_ADDRESS, 8);
+	if (length < ACPI_RSDP_SIZE || length > len || !checksum_good(bytes, length)) return false;
+	if (xsdt != 0) rsdp->root = xsdt;
 	return rsdp->root != 0;
 }
 
@@ -117,8 +96,8 @@ uint64_t acpi_root_entry(const uint8_t *root, size_t len, uint32_t index) {
 	return le(root + ACPI_HEADER_SIZE + (size_t)index * size, size);
 }
 
-/* Returns the port of a register block: from the extended field if the table has it and it names a port, otherwise
- * from the old one. 0 means that there is none. */
+/* Returns the port of a register block, which stands at offset `extended` if the table is long enough for that field
+ * and it names a port, otherwise at offset `old`. 0 means that there is none. */
 static uint16_t port_of(const uint8_t *table, uint32_t length, uint32_t old, uint32_t extended) {
 	uint64_t port = le(table + old, 4);
 	const uint8_t *gas = table + extended;
@@ -127,15 +106,13 @@ static uint16_t port_of(const uint8_t *table, uint32_t length, uint32_t old, uin
 	return port <= UINT16_MAX ? (uint16_t)port : 0;
 }
 
-/* Fields behind the end of a short table keep the value 0, which means that the thing is not there. */
+/* A PM_TMR_LEN of 0 says that the timer is not there, whatever the port fields hold. */
 bool acpi_fadt(const uint8_t *table, size_t len, struct acpi_fadt *fadt) {
 	uint32_t length = readable(table, len);
 	if (length < FADT_V1_SIZE) return false;
-	*fadt = (struct acpi_fadt){0};
-	uint32_t flags = (uint32_t)le(table + FADT_FLAGS, 4);
-	/* A length of 0 says that the timer is not there, whatever the port fields hold. */
-	if (table[PM_TMR_LEN] == PM_TIMER_BYTES) fadt->pm_timer_port = port_of(table, length, PM_TMR_BLK, X_PM_TMR_BLK);
-	fadt->pm_timer_32bit = (flags & FLAG_TMR_VAL_EXT) != 0;
+	bool timer = table[PM_TMR_LEN] == PM_TIMER_BYTES;
+	fadt->pm_timer_port = timer ? port_of(table, length, PM_TMR_BLK, X_PM_TMR_BLK) : 0;
+	fadt->pm_timer_32bit = le(table + FADT_FLAGS, 4) & FLAG_TMR_VAL_EXT;
 	fadt->pm1a_control_port = port_of(table, length, PM1A_CNT_BLK, X_PM1A_CNT_BLK);
 	return true;
 }
@@ -149,10 +126,10 @@ static uint32_t structure_length(const uint8_t *table, uint32_t at, uint32_t end
 }
 
 /* Walks all structures once, so that acpi_drhd() cannot stop early without anybody noticing. */
-bool acpi_dmar(const uint8_t *table, size_t len, struct acpi_dmar *dmar) {
+bool acpi_dmar(const uint8_t *table, size_t len, bool *interrupt_remapping) {
 	uint32_t end = readable(table, len);
 	if (end < DMAR_STRUCTURES) return false;
-	dmar->interrupt_remapping = (table[DMAR_FLAGS] & DMAR_FLAG_INTR_REMAP) != 0;
+	*interrupt_remapping = table[DMAR_FLAGS] & DMAR_FLAG_INTR_REMAP;
 	for (uint32_t at = DMAR_STRUCTURES; at < end; at += structure_length(table, at, end))
 		if (structure_length(table, at, end) == 0) return false;
 	return true;
@@ -165,31 +142,31 @@ bool acpi_drhd(const uint8_t *table, size_t len, uint32_t index, struct acpi_drh
 		length = structure_length(table, at, end);
 		if (length == 0) return false;
 		if (le(table + at + STRUCTURE_TYPE, 2) != TYPE_DRHD || index-- > 0) continue;
-		drhd->base = le(table + at + DRHD_BASE, 8);
-		drhd->segment = (uint16_t)le(table + at + DRHD_SEGMENT, 2);
-		drhd->all = (table[at + DRHD_FLAGS] & DRHD_FLAG_INCLUDE_PCI_ALL) != 0;
-		drhd->scopes_at = at + DRHD_SCOPES;
-		drhd->scopes_end = at + length;
+		*drhd = (struct acpi_drhd){
+			.base = le(table + at + DRHD_BASE, 8), .segment = (uint16_t)le(table + at + DRHD_SEGMENT, 2),
+			.all = table[at + DRHD_FLAGS] & DRHD_FLAG_INCLUDE_PCI_ALL,
+			.scopes_at = at + DRHD_SCOPES, .scopes_end = at + length,
+		};
 		return true;
 	}
 	return false;
 }
 
-/* A scope has its own length byte, so that one with a longer path, through more bridges, is stepped over rightly. */
-bool acpi_scope(const uint8_t *table, size_t len, const struct acpi_drhd *drhd, uint32_t index,
+/* The length of a scope counts: one whose path leads through more bridges is longer. One without a path names no
+ * device. */
+bool acpi_scope(const uint8_t *table, size_t len, const struct acpi_drhd *unit, uint32_t index,
 	struct acpi_scope *scope) {
-	uint32_t end = drhd->scopes_end;
+	uint32_t end = unit->scopes_end;
 	if (end > readable(table, len)) return false;
-	for (uint32_t at = drhd->scopes_at, length; at < end; at += length) {
-		length = end - at < SCOPE_PATH + 2 ? 0 : table[at + SCOPE_LENGTH];
-		/* A scope without a path names no device. */
+	for (uint32_t at = unit->scopes_at, length; at < end; at += length) {
+		const uint8_t *bytes = table + at;
+		length = end - at < SCOPE_PATH + 2 ? 0 : bytes[SCOPE_LENGTH];
 		if (length < SCOPE_PATH + 2 || length > end - at) return false;
 		if (index-- > 0) continue;
-		scope->type = table[at + SCOPE_TYPE];
-		scope->bus = table[at + SCOPE_START_BUS];
-		scope->hops = (uint8_t)((length - SCOPE_PATH) / 2);
-		scope->device = table[at + SCOPE_PATH];
-		scope->function = table[at + SCOPE_PATH + 1];
+		*scope = (struct acpi_scope){
+			.type = bytes[SCOPE_TYPE], .bus = bytes[SCOPE_START_BUS], .device = bytes[SCOPE_PATH],
+			.function = bytes[SCOPE_PATH + 1], .hops = (uint8_t)((length - SCOPE_PATH) / 2),
+		};
 		return true;
 	}
 	return false;

@@ -13,41 +13,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ACPI_RSDP_SIZE   36 /* bytes to map at the RSDP; revision 0 uses the first 20 only */
-#define ACPI_HEADER_SIZE 36 /* bytes that every table begins with */
+/* Bytes to map at the RSDP, of which revision 0 uses the first 20 only, and bytes that every table begins with. */
+enum { ACPI_RSDP_SIZE = 36, ACPI_HEADER_SIZE = 36 };
 
 /* Address spaces of a generic address structure (ACPI 6.5, table 5.1). */
-#define ACPI_SPACE_MEMORY 0
-#define ACPI_SPACE_IO     1
+enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO };
 
+/* The root pointer, with which everything begins. */
 struct acpi_rsdp {
 	uint8_t revision; /* 0: ACPI 1.0, 2: everything later */
 	uint64_t root;    /* physical address of the XSDT, or of the RSDT where there is no XSDT */
 };
 
+/* Fixed ACPI description table: the ports of a timer and of the power switch, 0: there is none that is reached by
+ * ports. The timer counts 3.579545 MHz in 32 bits, otherwise in 24. */
 struct acpi_fadt {
-	uint16_t pm_timer_port;     /* 0: there is none that is reached by ports */
-	uint16_t pm1a_control_port; /* 0: likewise */
-	bool pm_timer_32bit;        /* the timer counts 3.579545 MHz in 32 bits, otherwise in 24 */
+	uint16_t pm_timer_port, pm1a_control_port;
+	bool pm_timer_32bit;
 };
 
-struct acpi_dmar {
-	bool interrupt_remapping; /* the platform supports it */
-};
-
-/* One remapping unit. */
+/* One remapping unit (VT-d calls the structure DRHD) of the table about IOMMUs, which is called DMAR. */
 struct acpi_drhd {
-	uint64_t base;       /* physical address of its registers */
-	uint16_t segment;    /* PCI segment whose devices it translates */
-	bool all;            /* INCLUDE_PCI_ALL: all devices of the segment that no other unit lists */
-	uint32_t scopes_at;  /* offset and end of its device scopes in the table, for acpi_scope() */
-	uint32_t scopes_end;
+	uint64_t base;    /* physical address of its registers */
+	uint16_t segment; /* PCI segment whose devices it translates */
+	bool all;         /* INCLUDE_PCI_ALL: all devices of the segment that no other unit lists */
+	uint32_t scopes_at, scopes_end; /* offsets of its device scopes in the table, for acpi_scope() */
 };
 
-/* Types of a device scope (VT-d 8.3.1). */
-#define ACPI_SCOPE_ENDPOINT 1
-#define ACPI_SCOPE_BRIDGE   2
-#define ACPI_SCOPE_IOAPIC   3
+/* Types of a device scope (VT-d 8.3.1); only an end point is a device that starts DMA under its own number. */
+enum { ACPI_SCOPE_ENDPOINT = 1, ACPI_SCOPE_BRIDGE, ACPI_SCOPE_IOAPIC };
 
 /* One device of a remapping unit. */
 struct acpi_scope {
@@ -74,16 +68,16 @@ uint64_t acpi_root_entry(const uint8_t *root, size_t len, uint32_t index);
 /* Reads the FADT (signature "FACP"). Returns false when it is too short for ACPI 1.0. */
 bool acpi_fadt(const uint8_t *table, size_t len, struct acpi_fadt *fadt);
 
-/* Reads the head of the DMAR table. Returns false when the table is too short or one of its structures does not fit:
- * then nothing in it can be trusted. */
-bool acpi_dmar(const uint8_t *table, size_t len, struct acpi_dmar *dmar);
+/* Checks the DMAR table and tells whether the platform supports the remapping of interrupts. Returns false when the
+ * table is too short or one of its structures does not fit: then nothing in it can be trusted. */
+bool acpi_dmar(const uint8_t *table, size_t len, bool *interrupt_remapping);
 
 /* Finds remapping unit number `index`, from 0. Returns false when there are not so many. */
 bool acpi_drhd(const uint8_t *table, size_t len, uint32_t index, struct acpi_drhd *drhd);
 
 /* Finds device scope number `index`, from 0, of a unit of the same table. Returns false when there are not so many,
  * or when one up to there is damaged. */
-bool acpi_scope(const uint8_t *table, size_t len, const struct acpi_drhd *drhd, uint32_t index,
+bool acpi_scope(const uint8_t *table, size_t len, const struct acpi_drhd *unit, uint32_t index,
 	struct acpi_scope *scope);
 
 #endif

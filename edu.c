@@ -11,38 +11,30 @@
  * nothing any more, and becomes free at its interrupt. What is in the buffer goes to the target of the piece that it
  * came from, or nowhere. Shards never see an engine's registers.
  *
- * Read next: gpu.c, who copies. docs/specs/edu.rst in QEMU's sources describes the device.
+ * Read next: lib.c, which is the rest. docs/specs/edu.rst in QEMU's sources describes the device.
  */
 #include "kernel.h"
 #include "pci.h"
 
-#define EDU_VENDOR 0x1234
-#define EDU_DEVICE 0x11E8
+/* Registers in BAR0, of which EDU_REGISTERS bytes are mapped; those from 0x80 on have 64 bits. */
+enum {
+	EDU_INTERRUPTS = 0x24, EDU_ACKNOWLEDGE = 0x64, EDU_SOURCE = 0x80, EDU_TARGET = 0x88, EDU_COUNT = 0x90,
+	EDU_COMMAND = 0x98, EDU_REGISTERS = 0xA0,
+};
 
-/* Registers in BAR0; those from 0x80 on have 64 bits. */
-#define EDU_INTERRUPTS 0x24
-#define EDU_ACKNOWLEDGE 0x64
-#define EDU_SOURCE 0x80
-#define EDU_TARGET 0x88
-#define EDU_COUNT 0x90
-#define EDU_COMMAND 0x98
-#define EDU_REGISTERS 0xA0 /* how many bytes of the BAR are mapped */
+/* Bits of a command: begin; to memory, else to the buffer; interrupt at the end. */
+enum { COMMAND_START = 1, COMMAND_TO_MEMORY = 2, COMMAND_INTERRUPT = 4 };
 
-#define COMMAND_START 1UL
-#define COMMAND_TO_MEMORY 2UL /* else to the buffer */
-#define COMMAND_INTERRUPT 4UL
+/* Bytes of a piece: QEMU aborts when a transfer fills all 4,096 of the buffer. Pages that a piece lies in, at most, at
+ * each end. Engines that are used, and milliseconds after which one that does not answer counts as broken. */
+enum { PIECE_MAX = 4095, PIECE_PAGES = 2, ENGINES = 8, ANSWER_MS = 30000 };
 
-#define PIECE_MAX 4095       /* QEMU aborts when a transfer fills all 4,096 bytes of the buffer */
-#define PIECE_PAGES 2        /* at most, at each end */
-
-#define ENGINES 8
-#define ANSWER_MS 30000 /* an engine that takes longer counts as broken */
-
+/* An engine without an owner is free, unless it runs or is broken. */
 struct engine {
 	const struct pci_device *device;
 	volatile uint8_t *registers;
 	uint32_t domain;
-	struct shard *owner;  /* NULL: none, it is free unless it runs */
+	struct shard *owner;  /* NULL: none */
 	struct shard *waiter; /* a list of one: its owner, while it runs */
 	bool running;
 	bool failed; /* the last transfer was refused by the IOMMU, or never ended */
@@ -65,6 +57,7 @@ static struct copy {
 
 /* ---- Who has which engine ---- */
 
+/* Notes whose an engine is, here and for the reports of the IOMMU. */
 static void set_owner(struct engine *engine, struct shard *owner) {
 	engine->owner = owner;
 	iommu_set_owner(engine->domain, owner ? owner->id : -1);
@@ -76,7 +69,8 @@ static void pass_on(struct engine *engine) {
 	if (engine->owner) sched_wake(engine->owner, engine - engines);
 }
 
-/* Takes an engine for the current shard, waiting for one if need be. Returns its number, or -COCONUT_E_NODEV. */
+/* Takes an engine for the current shard, waiting for one if need be. Returns its number, or -COCONUT_E_NODEV when none
+ * works, or -COCONUT_E_CLOSED when the copy is ended meanwhile. */
 static int64_t take_engine(void) {
 	bool any = false;
 
@@ -96,19 +90,9 @@ static void unmap_piece(struct engine *engine) {
 	iommu_unmap(engine->domain, EDU_TARGET_IOVA, PIECE_PAGES);
 }
 
-/* Gives back the engine of the current shard after work that ended with `error`, unless the copy has been ended: then
- * the engine is the shard's no more. Returns `error`. */
-static int64_t give_back(struct engine *engine, int64_t error) {
-	if (error != -COCONUT_E_CLOSED) {
-		unmap_piece(engine);
-		pass_on(engine);
-	}
-	return error;
-}
-
 /* ---- Transfers ---- */
 
-/* The engine's interrupt: a transfer has ended. */
+/* The engine's interrupt: a transfer has ended. Its shard goes on, or, where that has died, the engine is free now. */
 static void engine_interrupt(void *argument) {
 	struct engine *engine = argument;
 
@@ -149,7 +133,7 @@ static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64
 
 	if (!ABLATE(dma_extent)) {
 		from = from > allowed.start ? from : allowed.start;
-		end = end < allowed.start + allowed.size ? end : allowed.start + allowed.size;
+		end = min(end, allowed.start + allowed.size);
 	}
 	if (from >= end) return 0;
 	from &= ~PAGE_MASK;
@@ -162,18 +146,20 @@ static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64
 static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) {
 	uint64_t source = copy->source + done, target = copy->target + done;
 	uint64_t from = EDU_SOURCE_IOVA + (source & PAGE_MASK), to = EDU_TARGET_IOVA + (target & PAGE_MASK);
-	int64_t number = take_engine(), error;
-	struct engine *engine;
+	int64_t number = take_engine();
 
 	if (!copy->len) return -COCONUT_E_CLOSED;
 	if (number < 0) return number;
-	engine = &engines[number];
-	error = map_piece(engine, EDU_SOURCE_IOVA, source, len, copy->readable, false);
+	struct engine *engine = &engines[number];
+	int64_t error = map_piece(engine, EDU_SOURCE_IOVA, source, len, copy->readable, false);
 	if (!error) error = map_piece(engine, EDU_TARGET_IOVA, target, len, copy->writable, true);
 	if (!error && PROVOKE == PROVOKE_dma_source) error = transfer(engine, EDU_BUFFER, from, len);
 	if (!error) error = transfer(engine, from, EDU_BUFFER, len);
 	if (!error) error = transfer(engine, EDU_BUFFER, to, len);
-	return give_back(engine, error);
+	if (error == -COCONUT_E_CLOSED) return error; /* whoever ended the copy has taken the engine and unmapped all */
+	unmap_piece(engine);
+	pass_on(engine);
+	return error;
 }
 
 /* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written; the current
@@ -185,7 +171,7 @@ int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent r
 
 	*copy = (struct copy){source, target, len, readable, writable};
 	for (uint64_t done = 0; done < len && !error; done += PIECE_MAX)
-		error = copy_piece(copy, done, len - done < PIECE_MAX ? len - done : PIECE_MAX);
+		error = copy_piece(copy, done, min(len - done, PIECE_MAX));
 	copy->len = 0;
 	return error;
 }
@@ -204,16 +190,13 @@ void edu_abandon(struct shard *shard) {
 	}
 }
 
-static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
-	return a < b + b_size && b < a + a_size;
-}
-
-/* Ends every copy from or to the given memory: it will belong to somebody else. Its shards get -COCONUT_E_CLOSED. */
+/* Ends every copy from or to the given memory, which is no longer open to it. Its shards get -COCONUT_E_CLOSED. */
 void edu_revoke(uint64_t phys, uint64_t size) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
 		const struct copy *copy = &copies[id];
-		if (!copy->len || (!overlap(copy->source, copy->len, phys, size) && !overlap(copy->target, copy->len, phys, size)))
-			continue;
+		bool reads = copy->source < phys + size && phys < copy->source + copy->len;
+		bool writes = copy->target < phys + size && phys < copy->target + copy->len;
+		if (!copy->len || (!reads && !writes)) continue;
 		edu_abandon(&shards[id]);
 		if (shards[id].state == SHARD_BLOCKED && shards[id].wait == WAIT_DMA)
 			sched_wake(&shards[id], -COCONUT_E_CLOSED);
@@ -224,8 +207,8 @@ void edu_revoke(uint64_t phys, uint64_t size) {
 static void retire(struct engine *engine) {
 	const struct pci_device *device = engine->device;
 
-	print("DMA engine %02x:%02x.%u has not answered for %u s: it is retired\n", device->bus, device->dev, device->fn,
-	      ANSWER_MS / 1000);
+	print("DMA engine %02x:%02x.%u has not answered for %u s: it is retired\n", device->bus, device->dev,
+	      device->fn, ANSWER_MS / 1000);
 	pci_command(&pci_ports, device, PCI_COMMAND_BUS_MASTER, 0);
 	engine->broken = engine->failed = true;
 	engine->running = false;
@@ -247,11 +230,12 @@ void edu_watch(void) {
 
 /* ---- Set-up ---- */
 
-/* Takes a device into service. Returns whether that worked. */
+/* Takes a device into service, if it is an engine. Returns whether it can be used. */
 static bool add_engine(const struct pci_device *device) {
 	struct engine *engine = &engines[engine_count];
 
-	if (!device->bars[0].base || iommu_attach(device, &engine->domain)) return false;
+	if (device->vendor != EDU_VENDOR || device->device != EDU_DEVICE || !device->bars[0].base) return false;
+	if (iommu_attach(device, &engine->domain)) return false;
 	engine->device = device;
 	pci_command(&pci_ports, device, 0, PCI_COMMAND_MEMORY);
 	engine->registers = paging_map_device(device->bars[0].base, EDU_REGISTERS);
@@ -263,10 +247,8 @@ static bool add_engine(const struct pci_device *device) {
 
 /* Takes all edu devices into service, where there is an IOMMU. */
 void edu_init(void) {
-	const struct pci_device *device;
-
-	for (uint32_t i = 0; (device = device_at(i)) && engine_count < ENGINES; i++)
-		if (device->vendor == EDU_VENDOR && device->device == EDU_DEVICE) engine_count += add_engine(device);
+	for (uint32_t i = 0; device_at(i) && engine_count < ENGINES; i++)
+		engine_count += add_engine(device_at(i));
 	if (engine_count)
 		print_verbose("DMA engines: %u, each in a domain of its own\n", engine_count);
 	else

@@ -9,32 +9,32 @@
  * Invariants: no two partitions overlap. Video memory is zero whenever its partition has no owner. A transfer ends
  * before the partition at either end changes hands.
  *
- * Read next: iommu.c, edu.c.
+ * Read next: edu.c, the engines; shards/gpu-hal/main.c, a driver that uses its partition.
  */
 #include "kernel.h"
 #include "pci.h"
 
-#define PARTITIONS 8
-#define COMPUTE_UNITS 8 /* simulated */
-#define VGA_CLASS 0x03
-#define VRAM_BAR 0
-#define REGISTER_BAR 2
-#define ARGUMENT_SOURCE 2 /* of GPU_DMA */
-#define ARGUMENT_TARGET 3
-#define CLEAR_STEP 0x10000 /* bytes of video memory cleared between two looks at the interrupts */
+/* How many partitions there can be, and the compute units that they share: simulated ones. */
+enum { PARTITIONS = 8, COMPUTE_UNITS = 8 };
 
-#define BAR_FLOOR 0x800000UL /* shards find their BARs between these two */
-#define BAR_CEILING 0x3F000000UL
-#define CPUID_1_ECX_RDRAND (1u << 30)
-#define RDRAND_TRIES 10 /* SDM Vol. 1 7.3.17.1 */
+/* The video card: its PCI class, and which of its base addresses are memory and registers. */
+enum { VGA_CLASS = 0x03, VRAM_BAR = 0, REGISTER_BAR = 2 };
+
+/* Which arguments of GPU_DMA name the two ranges; bytes of video memory cleared between two looks at the interrupts. */
+enum { ARGUMENT_SOURCE = 2, ARGUMENT_TARGET = 3, CLEAR_STEP = 0x10000 };
+
+/* The processor's random numbers: the bit of CPUID leaf 1, ECX, and how often to try (SDM Vol. 1 7.3.17.1). */
+enum { CPUID_1_ECX_RDRAND = 1 << 30, RDRAND_TRIES = 10 };
+
+/* Shards find their BARs between these two addresses. */
+enum { BAR_FLOOR = 0x800000, BAR_CEILING = 0x3F000000 };
 
 struct partition {
-	struct shard *owner; /* NULL: nobody, and the memory is zero */
+	struct shard *owner;   /* NULL: nobody, and the memory is zero */
 	uint32_t owners;       /* how many it has had: tells one life of a shard from the next */
 	uint64_t offset, size; /* bytes of video memory */
-	uint32_t units;
-	bool veiled;	    /* UNVEIL has been called */
-	struct extent open; /* where DMA stays: all of it, or what has been unveiled; physical memory */
+	bool veiled;           /* UNVEIL has been called: what is not open is behind a veil */
+	struct extent open;    /* where DMA stays: all of it, or what has been unveiled; physical memory */
 };
 
 static struct partition partitions[PARTITIONS];
@@ -47,28 +47,36 @@ static uint8_t *vram; /* the kernel's own view, for clearing */
 /* Clears a range of video memory in pieces. */
 static void clear_vram(uint64_t offset, uint64_t size) {
 	for (uint64_t end = offset + size; offset < end; offset += CLEAR_STEP) {
-		memset(vram + offset, 0, end - offset < CLEAR_STEP ? end - offset : CLEAR_STEP);
+		memset(vram + offset, 0, min(end - offset, CLEAR_STEP));
 		preempt_point();
 	}
 }
 
+/* Returns the first VGA device whose memory the firmware has placed, or NULL. */
 static const struct pci_device *find_vga(void) {
 	const struct pci_device *device;
 
-	for (uint32_t i = 0; (device = device_at(i)); i++)
-		if (device->class == VGA_CLASS && device->bars[VRAM_BAR].size && !device->bars[VRAM_BAR].io &&
-		    device->bars[VRAM_BAR].base)
-			return device;
+	for (uint32_t i = 0; (device = device_at(i)); i++) {
+		const struct pci_bar *memory = &device->bars[VRAM_BAR];
+		if (device->class == VGA_CLASS && memory->size && !memory->io && memory->base) return device;
+	}
 	return NULL;
 }
 
-/* Cuts the video memory of the first VGA device into one partition a gpu line of the manifest. */
-void gpu_init(const struct manifest *manifest) {
-	const struct pci_device *vga = find_vga();
-	uint32_t count = 0;
+/* Returns how many shards of the manifest before `id` have a partition: the number of the one that `id` is to have. */
+static uint32_t partition_of(uint32_t id) {
+	uint32_t number = 0;
 
-	for (uint32_t i = 0; i < manifest->shard_count; i++)
-		count += manifest->shard[i].gpu;
+	for (uint32_t i = 0; i < id; i++)
+		number += manifest.shard[i].gpu;
+	return number;
+}
+
+/* Cuts the video memory of the first VGA device into one partition a gpu line of the manifest. */
+void gpu_init(void) {
+	const struct pci_device *vga = find_vga();
+	uint32_t count = partition_of(manifest.shard_count);
+
 	if (!count) return;
 	if (!vga || count > PARTITIONS) {
 		print("GPU: %s; the shards of the manifest's gpu lines cannot start\n",
@@ -81,24 +89,16 @@ void gpu_init(const struct manifest *manifest) {
 	vram = paging_map_device(vram_phys, vga->bars[VRAM_BAR].size);
 	uint64_t share = vga->bars[VRAM_BAR].size / count & ~PAGE_MASK;
 	for (uint32_t i = 0; i < count; i++)
-		partitions[i] = (struct partition){.offset = i * share, .size = share, .units = COMPUTE_UNITS / count};
+		partitions[i] = (struct partition){.offset = i * share, .size = share};
 	partition_count = count;
 	clear_vram(0, share * count);
-	print_verbose("GPU: %u partitions of %lu KiB video memory, %u compute units each (simulated)\n", count, share / 1024,
-		      COMPUTE_UNITS / count);
+	print_verbose("GPU: %u partitions of %lu KiB video memory, %u compute units each (simulated)\n", count,
+		      share / 1024, COMPUTE_UNITS / count);
 }
 
 /* ---- A shard's partition ---- */
 
-/* Returns the number of the partition that shard `id` of the manifest is to have. */
-static uint32_t partition_of(uint32_t id) {
-	uint32_t number = 0;
-
-	for (uint32_t i = 0; i < id; i++)
-		number += manifest.shard[i].gpu;
-	return number;
-}
-
+/* Returns the partition that a shard has, or NULL. */
 static struct partition *owned_by(const struct shard *shard) {
 	for (uint32_t i = 0; i < partition_count; i++)
 		if (partitions[i].owner == shard) return &partitions[i];
@@ -118,10 +118,10 @@ static uint64_t random_number(void) {
 	return rdtsc() * 0x9E3779B97F4A7C15; /* Knuth's multiplicative hash: spreads the low bits upwards */
 }
 
-/* Returns a random page-aligned place for `size` bytes among the BAR addresses, away from [taken, taken + len). */
+/* Returns a random page-aligned place for `size` bytes among the BAR addresses, away from the `len` bytes at `taken`
+ * and not even side by side with them: who runs over the end of the one range shall not arrive in the other. */
 static uint64_t random_place(uint64_t size, uint64_t taken, uint64_t len) {
-	uint64_t places = (BAR_CEILING - BAR_FLOOR - size) / PAGE_SIZE;
-	uint64_t at;
+	uint64_t places = (BAR_CEILING - BAR_FLOOR - size) / PAGE_SIZE, at;
 
 	do {
 		at = BAR_FLOOR + (random_number() >> 16) % places * PAGE_SIZE;
@@ -129,9 +129,11 @@ static uint64_t random_place(uint64_t size, uint64_t taken, uint64_t len) {
 	return at;
 }
 
+/* Maps device memory for a shard: uncached, not to be executed, and not its own to free. Returns 0 or an error. */
 static int map_range(struct shard *shard, uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
+	rights |= PTE_NX | PTE_PCD | PTE_PWT | PTE_BORROWED;
 	for (uint64_t done = 0; done < size; done += PAGE_SIZE) {
-		int error = space_map(shard, address + done, phys + done, rights | PTE_NX | PTE_PCD | PTE_PWT | PTE_BORROWED);
+		int error = space_map(shard, address + done, phys + done, rights);
 		if (error) return error;
 		preempt_point();
 	}
@@ -143,8 +145,6 @@ static int map_range(struct shard *shard, uint64_t address, uint64_t phys, uint6
 int gpu_attach(struct shard *shard, struct gpu_config *config) {
 	uint32_t number = partition_of(shard->id);
 	struct partition *part = &partitions[number];
-	uint64_t registers, address;
-	int error;
 
 	if (number >= partition_count) return -COCONUT_E_NODEV;
 	ASSERT(!part->owner);
@@ -152,17 +152,13 @@ int gpu_attach(struct shard *shard, struct gpu_config *config) {
 	part->owners++;
 	part->veiled = false;
 	part->open = (struct extent){vram_phys + part->offset, part->size};
-	address = random_place(part->size, 0, 0);
-	registers = random_place(register_size, address, part->size);
-	error = map_range(shard, address, vram_phys + part->offset, part->size, PTE_WRITE);
+	uint64_t address = random_place(part->size, 0, 0);
+	uint64_t registers = random_place(register_size, address, part->size);
+	int error = map_range(shard, address, vram_phys + part->offset, part->size, PTE_WRITE);
 	if (!error) error = map_range(shard, registers, register_phys, register_size, 0);
 	*config = (struct gpu_config){
-		.magic = GPU_CONFIG_MAGIC,
-		.partition = number,
-		.vram_size = part->size,
-		.cu_count = part->units,
-		.vram_vaddr = address,
-		.mmio_vaddr = register_size ? registers : 0,
+		.magic = GPU_CONFIG_MAGIC, .partition = number, .vram_size = part->size, .vram_vaddr = address,
+		.cu_count = COMPUTE_UNITS / partition_count, .mmio_vaddr = register_size ? registers : 0,
 	};
 	return error;
 }
@@ -170,8 +166,7 @@ int gpu_attach(struct shard *shard, struct gpu_config *config) {
 /* Gives a GPU shard the capabilities for the partitions of the others, in order of their numbers. */
 void gpu_allow(uint32_t id) {
 	for (uint32_t i = 0; i < partition_count; i++)
-		if (i != partition_of(id))
-			cap_give(id, CAP_GPU_DMA, CAP_RIGHT_SEND | CAP_RIGHT_GRANT, i);
+		if (i != partition_of(id)) cap_give(id, CAP_GPU_DMA, CAP_RIGHT_SEND | CAP_RIGHT_GRANT, i);
 }
 
 /* Takes a dying shard's partition back: transfers out of it and into it end, then its memory is cleared. Its pages
@@ -181,7 +176,7 @@ void gpu_release(struct shard *shard) {
 
 	edu_abandon(shard);
 	if (!part) return;
-	part->owner = NULL; /* from here on no copy to it begins; nobody else gets it before this shard's slot is free */
+	part->owner = NULL; /* no copy to it begins from now on; the next owner comes when this shard's slot is free */
 	edu_revoke(vram_phys + part->offset, part->size);
 	if (!ABLATE(zeroing)) clear_vram(part->offset, part->size);
 }
@@ -192,12 +187,12 @@ void gpu_release(struct shard *shard) {
  * others that are under way to the rest of it end. */
 int64_t sys_gpu_unveil(uint64_t offset, uint64_t size) {
 	struct partition *part = owned_by(current);
-	uint64_t start = part ? vram_phys + part->offset : 0;
 
 	if (!part) return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
 	if (part->veiled) return refuse(COCONUT_E_EXISTS, 1, offset, "the shard has unveiled its range already");
 	if (offset > part->size || size > part->size - offset)
 		return refuse(COCONUT_E_INVAL, 2, size, "the range is not wholly inside the partition");
+	uint64_t start = vram_phys + part->offset;
 	part->veiled = true;
 	part->open = (struct extent){start + offset, size};
 	if (ABLATE(dma_narrow)) return 0;
@@ -216,11 +211,10 @@ static int64_t check_range(const struct partition *part, int argument, uint64_t 
 	if (ABLATE(dma_check)) return 0;
 	if (offset > part->size || len > part->size - offset)
 		return refuse(COCONUT_E_INVAL, argument, offset, "the range is not wholly inside the partition");
-	if (!is_open(part, vram_phys + part->offset + offset, len))
-		return refuse(COCONUT_E_VEILED, argument, offset,
-			      argument == ARGUMENT_SOURCE ? "the range is not wholly inside what the shard has unveiled"
-							  : "the range is not wholly inside what the target's owner has unveiled");
-	return 0;
+	if (is_open(part, vram_phys + part->offset + offset, len)) return 0;
+	return refuse(COCONUT_E_VEILED, argument, offset, argument == ARGUMENT_SOURCE ?
+		"the range is not wholly inside what the shard has unveiled" :
+		"the range is not wholly inside what the target's owner has unveiled");
 }
 
 /* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner, or is no
@@ -234,32 +228,33 @@ static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t
 	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
 		if (!to->owner || to->owners != owners || !(is_open(to, vram_phys + target, len) || ABLATE(dma_check)))
 			return -COCONUT_E_CLOSED;
-		memcpy(vram + target + done, vram + source + done, len - done < PAGE_SIZE ? len - done : PAGE_SIZE);
+		memcpy(vram + target + done, vram + source + done, min(len - done, PAGE_SIZE));
 		preempt_point();
 	}
 	return 0;
 }
 
-/* GPU_DMA: copies `len` bytes at `source` of the caller's partition to another one. Returns when they are there. */
+/* GPU_DMA: copies `len` bytes at `source` of the caller's partition to another one. Returns when they are there. Where
+ * the checks are left out by ABLATE, the handle itself chooses a target, which nothing is open of: the IOMMU has to
+ * refuse. */
 int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
-	const struct capability *cap;
-	struct partition *from = owned_by(current), *to;
+	struct partition *from = owned_by(current);
 	uint64_t target = target_and_len >> 32, len = (uint32_t)target_and_len;
 	int64_t error;
 
 	if (!from) return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
-	cap = cap_use(1, handle, CAP_GPU_DMA, CAP_RIGHT_SEND, &error);
+	const struct capability *cap = cap_use(1, handle, CAP_GPU_DMA, CAP_RIGHT_SEND, &error);
 	if (!cap && !ABLATE(dma_check)) return error;
-	to = &partitions[cap ? cap->resource : handle % partition_count];
+	struct partition *to = &partitions[cap ? cap->resource : handle % partition_count];
 	if (len == 0) return refuse(COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");
-	if ((error = check_range(from, ARGUMENT_SOURCE, source, len)) || (error = check_range(to, ARGUMENT_TARGET, target, len)))
-		return error;
+	if ((error = check_range(from, ARGUMENT_SOURCE, source, len))) return error;
+	if ((error = check_range(to, ARGUMENT_TARGET, target, len))) return error;
 	if (!to->owner) return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
 	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len, from->open,
 			 cap ? to->open : (struct extent){0, 0});
 	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len);
 	if (!error) return 0;
-	return refuse((int)-error, 1, handle,
-		      error == -COCONUT_E_CLOSED ? "the target's owner ended, or unveiled less, during the transfer"
-						 : "the engine could not make the transfer");
+	return refuse((int)-error, 1, handle, error == -COCONUT_E_CLOSED ?
+		"the target's owner ended, or unveiled less, during the transfer" :
+		"the engine could not make the transfer");
 }

@@ -5,110 +5,99 @@
  * root table (by bus) and a context table (by device and function), finds the tables of the device's domain there,
  * and translates the address like a page walk of the processor: what the domain does not map is refused and recorded.
  *
- * Invariants: no device is a bus master before its domain is in place; a device without a domain
- * has no context entry and reaches nothing. All tables lie in frames of the supervisor, which no shard can reach.
- * Whatever is taken out of a table is invalidated, and DMA that was under way has ended, before the function that does so
- * returns: the invalidation is the revocation. A domain keeps its tables.
+ * Invariants: no device is a bus master before its domain is in place; a device without a domain has no context entry
+ * and reaches nothing. All tables lie in frames of the supervisor, which no shard can reach. Whatever is taken out of a
+ * table is invalidated, and DMA that was under way has ended, before the function that does so returns: the
+ * invalidation is the revocation. A domain keeps its tables.
  *
- * Read next: edu.c, a device that uses it. Sections are those of the VT-d specification, revision 3.1.
+ * Sections are those of the VT-d specification, revision 3.1, whose short names of registers and fields stand beside
+ * ours in the comments.
+ *
+ * Read next: gpu.c, whose memory is copied, and edu.c, a device that uses a domain.
  */
 #include "acpi.h"
 #include "kernel.h"
 #include "pci.h"
 
-/* Registers (10.4). */
-#define REG_VERSION 0x00       /* 10.4.1 */
-#define REG_CAP 0x08           /* 10.4.2 */
-#define REG_ECAP 0x10          /* 10.4.3 */
-#define REG_COMMAND 0x18       /* 10.4.4, GCMD */
-#define REG_STATUS 0x1C        /* 10.4.5, GSTS */
-#define REG_ROOT 0x20          /* 10.4.6, RTADDR */
-#define REG_FAULT_STATUS 0x34  /* 10.4.9, FSTS */
-#define REG_FAULT_CONTROL 0x38 /* 10.4.10, FECTL: 0 lets the interrupt through */
-#define REG_FAULT_DATA 0x3C    /* 10.4.11, FEDATA */
-#define REG_FAULT_ADDRESS 0x40 /* 10.4.12, FEADDR, and the upper half behind it */
-#define REG_QUEUE_TAIL 0x88    /* 10.4.22, IQT */
-#define REG_QUEUE 0x90         /* 10.4.23, IQA */
-#define REG_INTERRUPTS 0xB8    /* 10.4.29, IRTA; the lowest bits are log2 of the table's entries, less 1 */
+/* Registers (10.4.1 to 10.4.6): VER, CAP, ECAP, GCMD, GSTS, RTADDR. */
+enum { REG_VERSION = 0x00, REG_CAP = 0x08, REG_ECAP = 0x10, REG_COMMAND = 0x18, REG_STATUS = 0x1C, REG_ROOT = 0x20 };
+/* Faults (10.4.9 to 10.4.12): FSTS, FECTL, where 0 lets the interrupt through, FEDATA, FEADDR with its upper half
+ * behind. */
+enum { REG_FAULT_STATUS = 0x34, REG_FAULT_CONTROL = 0x38, REG_FAULT_DATA = 0x3C, REG_FAULT_ADDRESS = 0x40 };
+/* Invalidation queue: IQT, IQA (10.4.22, 10.4.23). Interrupt table: IRTA (10.4.29). */
+enum { REG_QUEUE_TAIL = 0x88, REG_QUEUE = 0x90, REG_INTERRUPTS = 0xB8 };
 
-/* Commands, and the same bits of the status once they are carried out (10.4.4, 10.4.5). */
-#define DO_TRANSLATE (1u << 31)
-#define DO_SET_ROOT (1u << 30)
-#define DO_QUEUE (1u << 26)
-#define DO_REMAP_INTERRUPTS (1u << 25)
-#define DO_SET_INTERRUPTS (1u << 24)
-#define STATUS_LASTING 0x96FFFFFF /* all but the bits of commands that act once */
-
-/* Capabilities (10.4.2) and extended capabilities (10.4.3). */
-#define CAP_WRITE_BUFFERS (1UL << 4) /* RWBF: writes to tables have to be flushed by command */
-#define CAP_CACHES_ABSENT (1UL << 7) /* CM: what is not mapped may be cached too */
-#define CAP_3_LEVELS (1UL << 9)      /* SAGAW: 39-bit device addresses */
-#define CAP_4_LEVELS (1UL << 10)     /* SAGAW: 48-bit */
-#define CAP_PAGE_SELECTIVE (1UL << 39)
-#define CAP_DRAIN (3UL << 54) /* DWD, DRD: an invalidation can wait for DMA that is under way */
-#define CAP_ADDRESS_BITS (((cap) >> 16 & 0x3F) + 1)
-#define CAP_FAULT_OFFSET (((cap) >> 24 & 0x3FF) * 16)
-#define CAP_FAULT_RECORDS (((cap) >> 40 & 0xFF) + 1)
-#define ECAP_COHERENT (1UL << 0) /* C: the unit sees the processor's caches */
-#define ECAP_QUEUE (1UL << 1)
-#define ECAP_INTERRUPTS (1UL << 3)
-
-/* Bits of entries: root and context (9.1, 9.3), second level (9.8), interrupt (9.10: in its upper half). */
-#define ENTRY_PRESENT 1UL
-#define SECOND_READ 1UL
-#define SECOND_WRITE 2UL
-#define INTERRUPT_CHECK_SOURCE (1UL << 18)
-
-/* Descriptors of the invalidation queue (6.5.2), with the domain's number at bit 16. */
-#define DROP_CONTEXTS (1UL | 1 << 4)
-#define DROP_CONTEXT (1UL | 3 << 4) /* of the device whose number is at bit 32 */
-#define DROP_TRANSLATIONS (2UL | 1 << 4)
-#define DROP_DOMAIN (2UL | 2 << 4)
-#define DROP_PAGE (2UL | 3 << 4)
-#define DROP_DRAIN (3UL << 6) /* beside the last two: wait for DMA */
-#define DROP_INTERRUPTS 4UL
-#define QUEUE_WAIT (5UL | 1 << 5 | 1UL << 32) /* write a 1 when all before it is done */
-#define QUEUE_ENTRIES 256		      /* one page */
-
-/* Fault status (10.4.9) and records of 16 bytes (10.4.14). */
-#define FAULT_OVERFLOW 1u /* PFO: a fault found no free record; writing 1 clears it */
-#define FAULT_PENDING 2u  /* PPF */
-#define RECORD_VALID (1UL << 63)
-#define RECORD_READ (1UL << 62)
-#define RECORD_CLEAR (1u << 31) /* in the last 4 bytes */
-#define FAULT_INTERRUPT 0x20	/* reasons from here on are about interrupts (appendix A) */
-
-/* Writes to these addresses are interrupts (3.14), here with the number of an interrupt entry (5.1.5.2). */
-#define MESSAGE_ADDRESS 0xFEE00000UL
-#define MESSAGE_END 0xFEF00000UL
-#define MESSAGE_REMAPPABLE (1u << 4)
-#define MESSAGE_INDEX_SHIFT 5
-
-#define DOMAINS 16
-#define PATIENCE 1000000 /* looks before the unit counts as broken */
-#define FAULT_LINES 16	 /* on the console; all of them under verbose */
-
-struct domain {
-	const struct pci_device *device; /* NULL: the slot is free */
-	uint64_t root;			 /* its topmost table */
-	int owner;			 /* slot of the shard it works for, -1: nobody's */
-	bool faulted;			 /* since iommu_faulted asked last */
+/* Commands, and the same bits of the status once they are carried out (10.4.4, 10.4.5): TE, SRTP, QIE, IRE, SIRTP.
+ * STATUS_LASTING leaves out what is never to be written back with a command: the bits of those that act once. */
+enum {
+	DO_TRANSLATE = 1u << 31, DO_SET_ROOT = 1 << 30, DO_QUEUE = 1 << 26, DO_REMAP_INTERRUPTS = 1 << 25,
+	DO_SET_INTERRUPTS = 1 << 24, STATUS_LASTING = 0x96FFFFFF,
 };
 
+/* Capabilities (10.4.2): RWBF, writes to tables have to be flushed by command; CM, what is not mapped may be cached
+ * too; SAGAW, device addresses of 39 or 48 bits; PSI, single pages can be invalidated; DWD and DRD, an invalidation can
+ * wait for DMA that is under way. Numbers in them: MGAW, how many bits a device's address has; FRO and NFR, where the
+ * fault records are and how many. */
+enum {
+	CAP_WRITE_BUFFERS = 1 << 4, CAP_CACHES_ABSENT = 1 << 7, CAP_3_LEVELS = 1 << 9, CAP_4_LEVELS = 1 << 10,
+	CAP_PAGE_SELECTIVE = 1UL << 39, CAP_DRAIN = 3UL << 54,
+};
+#define CAP_ADDRESS_BITS(cap) (((cap) >> 16 & 0x3F) + 1)
+#define CAP_FAULT_OFFSET(cap) (((cap) >> 24 & 0x3FF) * 16)
+#define CAP_FAULT_RECORDS(cap) (((cap) >> 40 & 0xFF) + 1)
+
+/* Extended capabilities (10.4.3): C, the unit sees the processor's caches; QI, it has a queue; IR, it remaps
+ * interrupts. */
+enum { ECAP_COHERENT = 1 << 0, ECAP_QUEUE = 1 << 1, ECAP_INTERRUPTS = 1 << 3 };
+
+/* Bits of entries: root and context (9.1, 9.3), second level (9.8), interrupt (9.10: in its upper half). */
+enum { ENTRY_PRESENT = 1, SECOND_READ = 1, SECOND_WRITE = 2, INTERRUPT_CHECK_SOURCE = 1 << 18 };
+
+/* Descriptors of the invalidation queue (6.5.2), a page of them, with the domain's number at bit 16. DROP_CONTEXT names
+ * a device too, at bit 32. DROP_DRAIN, beside DROP_DOMAIN or DROP_PAGE, waits for DMA. QUEUE_WAIT writes a 1 when all
+ * before it is done. */
+enum {
+	DROP_CONTEXTS = 1 | 1 << 4, DROP_CONTEXT = 1 | 3 << 4, DROP_TRANSLATIONS = 2 | 1 << 4, DROP_DOMAIN = 2 | 2 << 4,
+	DROP_PAGE = 2 | 3 << 4, DROP_DRAIN = 3 << 6, DROP_INTERRUPTS = 4, QUEUE_WAIT = 5 | 1 << 5 | 1UL << 32,
+	QUEUE_ENTRIES = 256,
+};
+
+/* Fault status (10.4.9): PFO, a fault found no free record, until a 1 is written; PPF, there are records. */
+enum { FAULT_OVERFLOW = 1, FAULT_PENDING = 2 };
+/* Records of 16 bytes (10.4.14): F, T, and F again as it is cleared, in the last 4 bytes. Their reasons are about
+ * interrupts from this one on (appendix A). */
+enum { RECORD_VALID = 1UL << 63, RECORD_READ = 1UL << 62, RECORD_CLEAR = 1UL << 31, FAULT_INTERRUPT = 0x20 };
+
+/* Writes to these addresses are interrupts (3.14), here with the number of an interrupt entry (5.1.5.2). */
+enum { MESSAGE_ADDRESS = 0xFEE00000, MESSAGE_END = 0xFEF00000, MESSAGE_REMAPPABLE = 1 << 4, MESSAGE_INDEX_SHIFT = 5 };
+
+/* How many domains there can be; how often the unit is looked at before it counts as broken; how many faults are put on
+ * the console, where not all of them were asked for. */
+enum { DOMAINS = 16, PATIENCE = 1000000, FAULT_LINES = 16 };
+
+/* What one device reaches. Its number is the index; the unit's number for it (DID) is one more, since 0 is reserved. */
+struct domain {
+	const struct pci_device *device; /* NULL: the slot is free */
+	uint64_t root; /* its topmost table */
+	int owner;     /* slot of the shard it works for, -1: nobody's */
+	bool faulted;  /* since iommu_faulted asked last */
+};
+
+/* A fault record, taken apart. */
 struct fault {
 	uint16_t source;  /* bus << 8 | device << 3 | function */
 	uint8_t reason;   /* appendix A */
-	bool read;	  /* else a write */
+	bool read;        /* else a write */
 	uint64_t address; /* of the page, or the number of the interrupt */
 };
 
 static struct acpi_drhd unit;
 static volatile uint8_t *registers;
-static uint64_t cap, ecap;
-static int levels; /* of second-level tables */
+static uint64_t cap, ecap; /* capabilities; interrupt remapping only where the platform supports it too */
+static int levels;         /* of second-level tables */
 static bool translating, remapping;
 static struct domain domains[DOMAINS];
-static uint64_t *root_table, *context_table, *queue, *interrupt_table; /* a page each; the contexts are those of bus 0 */
+static uint64_t *root_table, *context_table, *queue, *interrupt_table; /* a page each; contexts are those of bus 0 */
 static uint32_t queue_tail;
 static volatile uint32_t queue_done; /* the unit writes 1 here */
 static uint32_t fault_count, overflow_count;
@@ -118,6 +107,7 @@ static uint32_t fault_count, overflow_count;
 
 /* ---- Tables in memory ---- */
 
+/* Writes 8 bytes of a table so that the unit sees them: a second-level entry, or half of any other. */
 static void set_entry(uint64_t *entry, uint64_t value) {
 	*(volatile uint64_t *)entry = value;
 	if (!(ecap & ECAP_COHERENT)) cache_flush(entry, sizeof(*entry));
@@ -147,7 +137,7 @@ static uint64_t *second_level(uint64_t root, uint64_t iova, bool create) {
 
 /* Returns whether a domain can map these device addresses: translated ones, so not those that are interrupts. */
 static bool iova_range(uint64_t iova, uint64_t pages) {
-	uint64_t bits = 12 + 9 * (uint64_t)levels, limit = 1UL << (bits < CAP_ADDRESS_BITS ? bits : CAP_ADDRESS_BITS);
+	uint64_t limit = 1UL << min(12 + 9 * (uint64_t)levels, CAP_ADDRESS_BITS(cap));
 
 	return !(iova & PAGE_MASK) && iova < limit && pages <= (limit - iova) / PAGE_SIZE &&
 	       (iova >= MESSAGE_END || iova + pages * PAGE_SIZE <= MESSAGE_ADDRESS);
@@ -155,6 +145,7 @@ static bool iova_range(uint64_t iova, uint64_t pages) {
 
 /* ---- Invalidation ---- */
 
+/* Puts a descriptor into the queue. There is room: the unit is done with all earlier ones. */
 static void queue_add(uint64_t low, uint64_t high) {
 	queue[2 * queue_tail] = low;
 	queue[2 * queue_tail + 1] = high;
@@ -178,10 +169,10 @@ static void invalidate_translations(uint64_t kind, uint32_t domain, uint64_t iov
 	invalidate(kind | ((cap & CAP_DRAIN) == CAP_DRAIN ? DROP_DRAIN : 0) | (domain + 1UL) << 16, iova);
 }
 
-static uint16_t source_id(const struct pci_device *device) {
-	return (uint16_t)(device->bus << 8 | device->dev << 3 | device->fn);
-}
+/* Returns the number that a device sends along. */
+static uint16_t source_id(const struct pci_device *d) { return (uint16_t)(d->bus << 8 | d->dev << 3 | d->fn); }
 
+/* Has the unit forget all it knows of a domain, and of its device. */
 static void invalidate_domain(uint32_t domain) {
 	invalidate(DROP_CONTEXT | (domain + 1UL) << 16 | (uint64_t)source_id(domains[domain].device) << 32, 0);
 	invalidate_translations(DROP_DOMAIN, domain, 0);
@@ -189,8 +180,8 @@ static void invalidate_domain(uint32_t domain) {
 
 /* ---- Domains ---- */
 
-/* Returns whether the unit translates the DMA of a device, and knows it by its own number: it says so for all devices, or
- * names each (8.3.1); behind a bridge the bridge may speak for it. */
+/* Returns whether the unit translates the DMA of a device, and knows it by its own number. The unit answers for all
+ * devices, or lists those that it answers for (8.3.1); behind a bridge the bridge may speak for a device. */
 static bool watched(const struct pci_device *device) {
 	struct acpi_scope scope;
 	uint32_t len;
@@ -305,8 +296,8 @@ static void report_fault(struct fault fault) {
 static void collect_faults(void *unused) {
 	(void)unused;
 	while (REG32(REG_FAULT_STATUS) & FAULT_PENDING)
-		for (uint32_t i = 0; i < CAP_FAULT_RECORDS; i++) {
-			uint32_t at = (uint32_t)CAP_FAULT_OFFSET + 16 * i;
+		for (uint32_t i = 0; i < CAP_FAULT_RECORDS(cap); i++) {
+			uint32_t at = (uint32_t)CAP_FAULT_OFFSET(cap) + 16 * i;
 			uint64_t low = REG64(at), high = REG64(at + 8);
 			if (!(high & RECORD_VALID)) continue;
 			REG32(at + 12) = RECORD_CLEAR;
@@ -316,16 +307,14 @@ static void collect_faults(void *unused) {
 	REG32(REG_FAULT_STATUS) = FAULT_OVERFLOW; /* until then the unit records nothing more */
 	for (uint32_t i = 0; i < DOMAINS; i++)
 		domains[i].faulted = true;
-	if (overflow_count++ < FAULT_LINES || verbose)
-		print("DMA fault: there were more than the IOMMU can record; every transfer under way counts as refused\n");
+	if (overflow_count++ >= FAULT_LINES && !verbose) return;
+	print("DMA fault: there were more than the IOMMU can record; every transfer under way counts as refused\n");
 }
 
 /* Returns whether the domain's device did something forbidden since the last time this was asked. */
 bool iommu_faulted(uint32_t domain) {
-	bool faulted;
-
 	collect_faults(NULL); /* the record may be there before its interrupt */
-	faulted = domains[domain].faulted;
+	bool faulted = domains[domain].faulted;
 	domains[domain].faulted = false;
 	return faulted;
 }
@@ -338,12 +327,13 @@ void iommu_report(void) {
 
 /* ---- Interrupt remapping ---- */
 
-/* Lets `device`, and no other, raise `vector`. Returns false where interrupts are not remapped; otherwise `*address` and
- * `*data` are the message that the device is to send. */
+/* Lets `device`, and no other, raise `vector`. Returns false where interrupts are not remapped; otherwise `*address`
+ * and `*data` are the message that the device is to send. The vector is also the number of the table's entry. */
 bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data) {
 	if (!remapping) return false;
-	set_entry(&interrupt_table[2 * vector + 1], ABLATE(interrupt_source) ? 0 : INTERRUPT_CHECK_SOURCE | source_id(device));
-	set_entry(&interrupt_table[2 * vector], ENTRY_PRESENT | (uint64_t)vector << 16 | (uint64_t)apic_id() << 40);
+	uint64_t *entry = interrupt_table + 2 * vector;
+	set_entry(entry + 1, ABLATE(interrupt_source) ? 0 : INTERRUPT_CHECK_SOURCE | source_id(device));
+	set_entry(entry, ENTRY_PRESENT | (uint64_t)vector << 16 | (uint64_t)apic_id() << 40);
 	invalidate(DROP_INTERRUPTS, 0);
 	*address = MESSAGE_ADDRESS | (uint32_t)vector << MESSAGE_INDEX_SHIFT | MESSAGE_REMAPPABLE;
 	*data = 0;
@@ -352,22 +342,22 @@ bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *addr
 
 /* ---- Set-up ---- */
 
-/* Finds the machine's unit and maps its registers. Returns NULL, or what is missing. */
+/* Finds the machine's unit and maps its registers. Returns NULL, or in words why it cannot be used. */
 static const char *find_unit(void) {
-	struct acpi_dmar dmar;
 	struct acpi_drhd second;
+	bool remaps;
 	uint32_t len;
 	const uint8_t *table = device_dmar(&len);
 
 	if (!table) return "there is no DMAR table";
-	if (!acpi_dmar(table, len, &dmar) || !acpi_drhd(table, len, 0, &unit)) return "the DMAR table is damaged";
+	if (!acpi_dmar(table, len, &remaps) || !acpi_drhd(table, len, 0, &unit)) return "the DMAR table is damaged";
 	if (acpi_drhd(table, len, 1, &second)) return "there are several units, and this kernel drives one";
 	registers = paging_map_device(unit.base, PAGE_SIZE);
 	cap = REG64(REG_CAP);
-	ecap = REG64(REG_ECAP) & (dmar.interrupt_remapping ? ~0UL : ~ECAP_INTERRUPTS);
+	ecap = REG64(REG_ECAP) & ~(remaps ? 0UL : ECAP_INTERRUPTS);
 	levels = cap & CAP_4_LEVELS ? 4 : cap & CAP_3_LEVELS ? 3 : 0;
 	if (!levels || !(ecap & ECAP_QUEUE) || !(cap & CAP_PAGE_SELECTIVE) || cap & CAP_WRITE_BUFFERS ||
-	    CAP_FAULT_OFFSET + 16 * CAP_FAULT_RECORDS > PAGE_SIZE)
+	    CAP_FAULT_OFFSET(cap) + 16 * CAP_FAULT_RECORDS(cap) > PAGE_SIZE)
 		return "it has no queue, no page-selective invalidation, unusual tables or registers, or write buffers";
 	return NULL;
 }
@@ -404,19 +394,16 @@ static bool turn_on(void) {
 	invalidate(DROP_CONTEXTS, 0);
 	invalidate(DROP_TRANSLATIONS, 0);
 	invalidate(DROP_INTERRUPTS, 0);
-	REG64(REG_INTERRUPTS) = interrupts | 7; /* 256 entries: one page */
+	REG64(REG_INTERRUPTS) = interrupts | 7; /* log2 of the number of entries, less 1: 256 fill the page */
 	remapping = ecap & ECAP_INTERRUPTS && command(DO_SET_INTERRUPTS) && command(DO_REMAP_INTERRUPTS);
 	return ABLATE(dma_translation) || command(DO_TRANSLATE);
 }
 
 /* Takes every device its DMA, then turns the IOMMU on, where there is one. */
 void iommu_init(void) {
-	const struct pci_device *device;
-	const char *problem;
-
-	for (uint32_t i = 0; (device = device_at(i)); i++)
-		pci_command(&pci_ports, device, PCI_COMMAND_BUS_MASTER, 0);
-	problem = find_unit();
+	for (uint32_t i = 0; device_at(i); i++)
+		pci_command(&pci_ports, device_at(i), PCI_COMMAND_BUS_MASTER, 0);
+	const char *problem = find_unit();
 	if (!problem && !turn_on()) problem = "it does not obey";
 	translating = !problem;
 	if (problem)

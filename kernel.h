@@ -470,7 +470,7 @@ struct extent {
 	uint64_t start, size; /* bytes of physical memory */
 };
 
-void gpu_init(const struct manifest *manifest);
+void gpu_init(void);
 int gpu_attach(struct shard *shard, struct gpu_config *config);
 void gpu_allow(uint32_t id);
 void gpu_release(struct shard *shard);
@@ -494,6 +494,9 @@ void edu_watch(void);
 void provoke(bool early);
 void provoke_in_call(void);
 void provoke_in_copy(struct shard *owner);
+
+/* Returns the smaller of two numbers: what is left of a piece, mostly. */
+static inline uint64_t min(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 /* Copies like memcpy, where the call would cost more than the copying. */
 static inline void copy(void *to, const void *from, uint64_t len) {

@@ -159,7 +159,7 @@ static void supervisor_run(uint64_t argument) {
 	}
 	for (uint32_t i = 0; i < manifest.channel_count; i++)
 		channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
-	gpu_init(&manifest);
+	gpu_init();
 	free_frames_at_start = mm_free_frames();
 	print_verbose("Manifest: %u shards, %u channels; %lu frames free\n", manifest.shard_count,
 		      manifest.channel_count, free_frames_at_start);

@@ -8,60 +8,38 @@
  * Offsets are those of the PCI Local Bus Specification 3.0, chapter 6, and for bridges of the PCI-to-PCI Bridge
  * Architecture Specification 1.2, chapter 3.
  *
- * Read next: gpu.c for a device that is used, iommu.c for one that watches the others.
+ * Read next: iommu.c, for the device that watches the others.
  */
 #include "pci.h"
 
-/* Offsets of words in configuration space, and bits in them. */
-#define PCI_VENDOR          0x00 /* device above it */
-#define PCI_COMMAND         0x04 /* status above it */
-#define PCI_STATUS_CAPABILITIES (1U << 20) /* bit 4 of status: there is a capability list */
-#define PCI_CLASS           0x08 /* revision, interface, subclass, class, from the lowest byte up */
-#define PCI_HEADER_TYPE     0x0C /* in bits 16 to 23 */
-#define HEADER_MULTIFUNCTION 0x80
-#define HEADER_DEVICE       0
-#define HEADER_BRIDGE       1
-#define PCI_BAR             0x10
-#define PCI_BRIDGE_BUSES    0x18 /* primary, secondary, subordinate */
-#define PCI_CAPABILITIES_FIRST 0x34
-#define VENDOR_NONE         0xFFFF
+/* Words of configuration space (6.1, bridges: 3.2): vendor and device; command and status; revision, interface,
+ * subclass and class; header type in the third byte; base addresses; in a bridge the buses before, behind and farthest
+ * behind it; where the list of capabilities begins. What is named first is in the lowest byte. */
+enum {
+	PCI_VENDOR = 0x00, PCI_COMMAND = 0x04, PCI_CLASS = 0x08, PCI_HEADER_TYPE = 0x0C, PCI_BAR = 0x10,
+	PCI_BRIDGE_BUSES = 0x18, PCI_CAPABILITIES_FIRST = 0x34,
+};
+
+/* What is found there (6.2.1 to 6.2.3): the vendor where no function is, bit 4 of status for one that lists
+ * capabilities, the class of bridges; header types, and beside them a flag: there are functions 1 to 7 as well. */
+enum { VENDOR_NONE = 0xFFFF, PCI_STATUS_CAPABILITIES = 1 << (16 + 4), CLASS_BRIDGE = 0x06 };
+enum { HEADER_DEVICE = 0, HEADER_BRIDGE = 1, HEADER_MULTIFUNCTION = 0x80 };
 
 /* Base address registers (6.2.5.1): the lowest bits say what kind they are, the rest is the address. */
-#define BAR_IO              0x1
-#define BAR_TYPE            0x6
-#define BAR_TYPE_64         0x4
-#define BAR_PREFETCHABLE    0x8
-#define BAR_IO_FLAGS        0x3
-#define BAR_MEMORY_FLAGS    0xF
+enum { BAR_IO = 1, BAR_TYPE = 6, BAR_TYPE_64 = 4, BAR_PREFETCHABLE = 8, BAR_IO_FLAGS = 3, BAR_MEMORY_FLAGS = 15 };
 
-/* Message control, in the upper half of the first word of the MSI capability (6.8.1.3). */
-#define MSI_ENABLE          (1U << 16)
-#define MSI_MESSAGES        (7U << 20) /* how many are enabled: 0 is one */
-#define MSI_WIDE            (1U << 23) /* the address has 64 bits */
-#define MSI_MASKS           (1U << 24) /* there is a mask register */
+/* Message control, in the upper half of the first word of the MSI capability (6.8.1.3): on; how many messages are
+ * enabled, 0 is one; the address has 64 bits; there is a mask register. */
+enum { MSI_ENABLE = 1 << 16, MSI_MESSAGES = 7 << 20, MSI_WIDE = 1 << 23, MSI_MASKS = 1 << 24 };
 
-/* Limits that bound the loops. */
-#define BUSES               256
-#define SLOTS               32 /* of a bus */
-#define FUNCTIONS           8  /* of a slot */
-#define CAPABILITIES_START  0x40
-#define CLASS_BRIDGE        0x06
-
-/* Reads the word at `offset` of a function's configuration space. */
-static uint32_t config_read(const struct pci_access *access, const struct pci_device *d, uint16_t offset) {
-	return access->read(access->ctx, d->bus, d->dev, d->fn, offset);
-}
-
-/* Writes the word at `offset` of a function's configuration space. */
-static void config_write(const struct pci_access *access, const struct pci_device *d, uint16_t offset, uint32_t value) {
-	access->write(access->ctx, d->bus, d->dev, d->fn, offset, value);
-}
+/* Limits that bound the loops: buses, slots of a bus, functions of a slot; no capability begins below the start. */
+enum { BUSES = 256, SLOTS = 32, FUNCTIONS = 8, CAPABILITIES_START = 0x40 };
 
 /* The one place that writes the command register. */
 uint16_t pci_command(const struct pci_access *access, const struct pci_device *device, uint16_t clear, uint16_t set) {
-	uint16_t old = (uint16_t)config_read(access, device, PCI_COMMAND);
+	uint16_t old = (uint16_t)access->read(device, PCI_COMMAND);
 	/* Zeros in the upper half leave the status register alone. */
-	config_write(access, device, PCI_COMMAND, (uint16_t)((old & ~clear) | set));
+	access->write(device, PCI_COMMAND, (uint16_t)((old & ~clear) | set));
 	return old;
 }
 
@@ -69,38 +47,38 @@ uint16_t pci_command(const struct pci_access *access, const struct pci_device *d
  * 0x40 ends the list. */
 static void list_capabilities(const struct pci_access *access, struct pci_device *d) {
 	uint8_t at = 0;
-	if (config_read(access, d, PCI_COMMAND) & PCI_STATUS_CAPABILITIES)
-		at = (uint8_t)config_read(access, d, PCI_CAPABILITIES_FIRST);
+	if (access->read(d, PCI_COMMAND) & PCI_STATUS_CAPABILITIES)
+		at = (uint8_t)access->read(d, PCI_CAPABILITIES_FIRST);
 	for (int i = 0; i < PCI_CAPABILITIES && at >= CAPABILITIES_START; i++) {
 		at &= 0xFC; /* the lower two bits are reserved */
-		uint32_t word = config_read(access, d, at);
+		uint32_t word = access->read(d, at);
 		d->capabilities[i] = (uint8_t)word;
 		if ((uint8_t)word == PCI_CAP_MSI) d->msi = at;
 		at = (uint8_t)(word >> 8);
 	}
 }
 
-/* The capability has an address of 32 or 64 bits, which moves what lies behind it (6.8.1). */
+/* The capability is control, address, data and mask, a word each, but two for an address of 64 bits (6.8.1). It is
+ * switched off while it is written, so that no half of a message is ever sent. */
 void pci_msi_enable(const struct pci_access *access, const struct pci_device *device, uint32_t address, uint16_t data) {
-	uint16_t at = device->msi;
-	uint32_t control = config_read(access, device, at);
-	config_write(access, device, at, control & ~(MSI_ENABLE | MSI_MESSAGES));
-	config_write(access, device, at + 4, address);
-	if ((control & MSI_WIDE) != 0)
-		config_write(access, device, (at += 4) + 4, 0); /* the upper half */
-	config_write(access, device, at + 8, data);
-	if ((control & MSI_MASKS) != 0) config_write(access, device, at + 12, 0);
-	config_write(access, device, device->msi, (control & ~MSI_MESSAGES) | MSI_ENABLE);
+	uint32_t at = device->msi, control = access->read(device, at) & ~(MSI_ENABLE | MSI_MESSAGES);
+	uint32_t data_at = at + (control & MSI_WIDE ? 12 : 8);
+	access->write(device, at, control);
+	access->write(device, at + 4, address);
+	if (control & MSI_WIDE) access->write(device, at + 8, 0);
+	access->write(device, data_at, data);
+	if (control & MSI_MASKS) access->write(device, data_at + 4, 0);
+	access->write(device, at, control | MSI_ENABLE);
 }
 
 /* Returns which bits of a base address register can be set and cleared, and gives it back its value. A bit that is 1
  * for good is none of the address, so writing ones alone would not tell. */
 static uint32_t probe(const struct pci_access *access, const struct pci_device *d, uint16_t offset, uint32_t value) {
-	config_write(access, d, offset, 0xFFFFFFFF);
-	uint32_t ones = config_read(access, d, offset);
-	config_write(access, d, offset, 0);
-	uint32_t zeros = config_read(access, d, offset);
-	config_write(access, d, offset, value);
+	access->write(d, offset, 0xFFFFFFFF);
+	uint32_t ones = access->read(d, offset);
+	access->write(d, offset, 0);
+	uint32_t zeros = access->read(d, offset);
+	access->write(d, offset, value);
 	return ones & ~zeros;
 }
 
@@ -108,31 +86,31 @@ static uint32_t probe(const struct pci_access *access, const struct pci_device *
 static int size_bar(const struct pci_access *access, struct pci_device *d, int index) {
 	struct pci_bar *bar = &d->bars[index];
 	uint16_t offset = (uint16_t)(PCI_BAR + index * 4);
-	uint32_t value = config_read(access, d, offset);
-	bar->io = (value & BAR_IO) != 0;
+	uint32_t value = access->read(d, offset);
+	bar->io = value & BAR_IO;
 	bar->wide = !bar->io && (value & BAR_TYPE) == BAR_TYPE_64;
-	bar->prefetchable = !bar->io && (value & BAR_PREFETCHABLE) != 0;
+	bar->prefetchable = !bar->io && value & BAR_PREFETCHABLE;
 	uint32_t flags = bar->io ? BAR_IO_FLAGS : BAR_MEMORY_FLAGS;
 	uint64_t mask = probe(access, d, offset, value) & ~flags;
 	bar->base = value & ~flags;
-	if (bar->wide && index + 1 < PCI_BARS) {
-		uint32_t high = config_read(access, d, offset + 4);
+	int next = index + (bar->wide ? 2 : 1);
+	if (bar->wide && next <= PCI_BARS) {
+		uint32_t high = access->read(d, offset + 4);
 		mask |= (uint64_t)probe(access, d, offset + 4, high) << 32;
 		bar->base |= (uint64_t)high << 32;
 	}
 	/* The lowest address bit that can be set is the size: those below it are the device's own. */
 	bar->size = mask & (~mask + 1);
-	bool broken = bar->wide && index + 1 == PCI_BARS; /* its upper half would lie behind the last register */
-	if (bar->size == 0 || broken) *bar = (struct pci_bar){0};
-	return index + (bar->wide ? 2 : 1);
+	/* The upper half of a wide one cannot lie behind the last register: such a device is broken. */
+	if (bar->size == 0 || next > PCI_BARS) *bar = (struct pci_bar){0};
+	return next;
 }
 
-/* Fills in a device whose place and vendor are known. */
+/* Fills in what is not known yet of a device: everything but its place, numbers and header. */
 static void describe(const struct pci_access *access, struct pci_device *d) {
-	uint32_t class = config_read(access, d, PCI_CLASS);
+	uint32_t class = access->read(d, PCI_CLASS);
 	d->class = (uint8_t)(class >> 24);
 	d->subclass = (uint8_t)(class >> 16);
-	d->header = (uint8_t)(config_read(access, d, PCI_HEADER_TYPE) >> 16) & (uint8_t)~HEADER_MULTIFUNCTION;
 	list_capabilities(access, d);
 
 	/* Bridges have fewer registers of this kind, nothing here uses them, and one that stops decoding takes what
@@ -144,7 +122,7 @@ static void describe(const struct pci_access *access, struct pci_device *d) {
 	pci_command(access, d, 0, command);
 }
 
-/* What is known while a scan runs. */
+/* What is known while a scan runs. A bus is reached when a bridge leads to it. */
 struct scan {
 	const struct pci_access *access;
 	struct pci_device *devices;
@@ -156,13 +134,14 @@ struct scan {
  * type with HEADER_MULTIFUNCTION, or -1 when there is no such function. */
 static int scan_function(struct scan *scan, uint8_t bus, uint8_t dev, uint8_t fn) {
 	struct pci_device d = {.bus = bus, .dev = dev, .fn = fn};
-	uint32_t id = config_read(scan->access, &d, PCI_VENDOR);
+	uint32_t id = scan->access->read(&d, PCI_VENDOR);
 	d.vendor = (uint16_t)id;
 	d.device = (uint16_t)(id >> 16);
 	if (d.vendor == VENDOR_NONE) return -1;
-	int header = (uint8_t)(config_read(scan->access, &d, PCI_HEADER_TYPE) >> 16);
-	if ((header & ~HEADER_MULTIFUNCTION) == HEADER_BRIDGE) {
-		uint8_t secondary = (uint8_t)(config_read(scan->access, &d, PCI_BRIDGE_BUSES) >> 8);
+	int header = (uint8_t)(scan->access->read(&d, PCI_HEADER_TYPE) >> 16);
+	d.header = (uint8_t)(header & ~HEADER_MULTIFUNCTION);
+	if (d.header == HEADER_BRIDGE) {
+		uint8_t secondary = (uint8_t)(scan->access->read(&d, PCI_BRIDGE_BUSES) >> 8);
 		if (scan->bus[secondary] == BUS_UNKNOWN) scan->bus[secondary] = BUS_REACHED;
 	}
 	if (scan->found++ < scan->max) {
@@ -177,7 +156,7 @@ static void scan_bus(struct scan *scan, uint8_t bus) {
 	for (uint8_t dev = 0; dev < SLOTS; dev++) {
 		int header = scan_function(scan, bus, dev, 0);
 		/* A slot without function 0 is empty, and one without the flag answers for all eight. */
-		if (header < 0 || (header & HEADER_MULTIFUNCTION) == 0) continue;
+		if (header < 0 || !(header & HEADER_MULTIFUNCTION)) continue;
 		for (uint8_t fn = 1; fn < FUNCTIONS; fn++)
 			scan_function(scan, bus, dev, fn);
 	}
@@ -202,7 +181,7 @@ const char *pci_class_name(const struct pci_device *device) {
 	static const struct {
 		uint16_t class, subclass;
 		const char *name;
-	} names[] = {
+	} rows[] = {
 		{0x01, 0x01, "IDE controller"}, {0x01, 0x06, "SATA controller"}, {0x01, 0x08, "NVMe controller"},
 		{0x01, ANY, "storage controller"}, {0x02, 0x00, "Ethernet controller"},
 		{0x02, ANY, "network controller"}, {0x03, 0x00, "VGA controller"}, {0x03, 0x02, "3D controller"},
@@ -213,12 +192,10 @@ const char *pci_class_name(const struct pci_device *device) {
 		{0x0C, 0x03, "USB controller"}, {0x0C, 0x05, "SMBus"}, {0x0C, ANY, "serial bus"},
 		{0x12, ANY, "accelerator"}, {0xFF, ANY, "unclassified device"},
 	};
-	if (device->vendor == 0x1234 && device->device == 0x11E8)
-		return "edu DMA engine"; /* QEMU's, whose class is none */
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (names[i].class == device->class
-		    && (names[i].subclass == ANY || names[i].subclass == device->subclass))
-			return names[i].name;
+	if (device->vendor == EDU_VENDOR && device->device == EDU_DEVICE) return "edu DMA engine";
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].class == device->class && (rows[i].subclass == ANY || rows[i].subclass == device->subclass))
+			return rows[i].name;
 	return "unknown device";
 }
 

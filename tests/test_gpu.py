@@ -31,9 +31,9 @@ def shown(result):
 
 
 def source_constant(t, name):
-    """Returns the value of a #define of gpu.c."""
+    """Returns the value of a constant of gpu.c."""
     with open(os.path.join(t.root, "gpu.c"), encoding="utf-8") as file:
-        return int(re.search(r"^#define %s (0x[0-9A-Fa-f]+|\d+)" % name, file.read(), re.M).group(1), 0)
+        return int(re.search(r"\b%s = (0x[0-9A-Fa-f]+|\d+)" % name, file.read()).group(1), 0)
 
 
 # ---- The driver shards ----

@@ -24,12 +24,12 @@ static void seal(uint8_t *bytes, size_t at, size_t len) {
 
 /* Walks all units of a DMAR table and all of their devices. */
 static void walk_dmar(const uint8_t *table, size_t size) {
-	struct acpi_dmar dmar;
+	bool remapping;
 	struct acpi_drhd unit;
 	struct acpi_scope scope;
 	uint32_t units = 0, scopes = 0;
 
-	if (!acpi_dmar(table, size, &dmar)) return;
+	if (!acpi_dmar(table, size, &remapping)) return;
 	for (; acpi_drhd(table, size, units, &unit); units++) {
 		REQUIRE(unit.scopes_at <= unit.scopes_end && unit.scopes_end <= size);
 		for (scopes = 0; acpi_scope(table, size, &unit, scopes, &scope); scopes++)

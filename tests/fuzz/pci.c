@@ -26,36 +26,33 @@ struct function {
 	uint32_t mask; /* bits of a base address that can be changed */
 };
 
-struct machine {
+static struct machine {
 	struct function function[MAX];
 	size_t count;
 	uint32_t reads;
-};
+} machine;
 
 /* Returns the word of configuration space, or NULL where no function is. */
-static uint32_t *find_word(struct machine *machine, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset,
-	struct function **found) {
-	REQUIRE(offset % 4 == 0 && offset / 4 < SPACE_WORDS && dev < 32 && fn < 8);
-	for (size_t i = 0; i < machine->count; i++) {
-		*found = &machine->function[i];
-		if ((*found)->bus == bus && (*found)->dev == dev && (*found)->fn == fn)
+static uint32_t *find_word(const struct pci_device *d, uint16_t offset, struct function **found) {
+	REQUIRE(offset % 4 == 0 && offset / 4 < SPACE_WORDS && d->dev < 32 && d->fn < 8);
+	for (size_t i = 0; i < machine.count; i++) {
+		*found = &machine.function[i];
+		if ((*found)->bus == d->bus && (*found)->dev == d->dev && (*found)->fn == d->fn)
 			return &(*found)->word[offset / 4];
 	}
 	return NULL;
 }
 
-static uint32_t read_word(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset) {
-	struct machine *machine = ctx;
+static uint32_t read_word(const struct pci_device *d, uint16_t offset) {
 	struct function *function;
-	uint32_t *word = find_word(machine, bus, dev, fn, offset, &function);
-	REQUIRE(machine->reads++ < READS_MAX);
+	uint32_t *word = find_word(d, offset, &function);
+	REQUIRE(machine.reads++ < READS_MAX);
 	return word ? *word : 0xFFFFFFFF;
 }
 
-static void write_word(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t offset, uint32_t value) {
-	struct machine *machine = ctx;
+static void write_word(const struct pci_device *d, uint16_t offset, uint32_t value) {
 	struct function *function;
-	uint32_t *word = find_word(machine, bus, dev, fn, offset, &function);
+	uint32_t *word = find_word(d, offset, &function);
 	uint32_t mask = 0x7FFF; /* of the command register: its status bits are never written */
 	REQUIRE(word && (offset == 4 || (offset / 4 >= BAR_FIRST && offset / 4 <= BAR_LAST)));
 	if (offset == 4)
@@ -66,10 +63,10 @@ static void write_word(void *ctx, uint8_t bus, uint8_t dev, uint8_t fn, uint16_t
 }
 
 /* Takes the functions out of the bytes. */
-static void build(struct machine *machine, const uint8_t *data, size_t size) {
-	memset(machine, 0, sizeof(*machine));
-	for (; size >= 3 + FUNCTION_SIZE && machine->count < MAX; machine->count++) {
-		struct function *function = &machine->function[machine->count];
+static void build(const uint8_t *data, size_t size) {
+	memset(&machine, 0, sizeof(machine));
+	for (; size >= 3 + FUNCTION_SIZE && machine.count < MAX; machine.count++) {
+		struct function *function = &machine.function[machine.count];
 		function->bus = data[0] % 8;
 		function->dev = data[1] % 32;
 		function->fn = data[2] % 8;
@@ -83,11 +80,10 @@ static void build(struct machine *machine, const uint8_t *data, size_t size) {
 
 /* The bytes are a machine. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-	static struct machine machine;
-	const struct pci_access access = {read_word, write_word, &machine};
+	const struct pci_access access = {read_word, write_word};
 	struct pci_device *devices = malloc(STORED * sizeof(*devices));
 
-	build(&machine, data, size);
+	build(data, size);
 	uint32_t found = pci_scan(&access, devices, STORED);
 	REQUIRE(found <= machine.count);
 	for (uint32_t i = 0; i < found && i < STORED; i++) {

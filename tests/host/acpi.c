@@ -239,15 +239,15 @@ static void make_dmar(void) {
 }
 
 TEST(dmar) {
-	struct acpi_dmar dmar;
+	bool remapping;
 	struct acpi_drhd first, second, none;
 	struct acpi_scope scope;
 	make_dmar();
 	const uint8_t *t = sealed();
 	size_t len = table_len;
 	CHECK(acpi_table_check(t, len, "DMAR"));
-	CHECK(acpi_dmar(t, len, &dmar));
-	CHECK(dmar.interrupt_remapping);
+	CHECK(acpi_dmar(t, len, &remapping));
+	CHECK(remapping);
 	CHECK(acpi_drhd(t, len, 0, &first) && acpi_drhd(t, len, 1, &second) && !acpi_drhd(t, len, 2, &none));
 	CHECK(!acpi_drhd(t, len, UINT32_MAX, &none));
 	CHECK(first.base == 0x1FED91000 && first.segment == 3 && !first.all);
@@ -264,12 +264,12 @@ TEST(dmar) {
 	CHECK(!acpi_scope(t, len, &second, 1, &scope));
 	CHECK(!acpi_scope(t, first.scopes_end - 1, &first, 0, &scope));
 	table[37] = 2;
-	CHECK(acpi_dmar(sealed(), len, &dmar) && !dmar.interrupt_remapping);
+	CHECK(acpi_dmar(sealed(), len, &remapping) && !remapping);
 }
 
 /* The smallest structures: a unit without scopes, and one of another type that is only a header. */
 TEST(dmar_smallest) {
-	struct acpi_dmar dmar;
+	bool remapping;
 	struct acpi_drhd drhd;
 	struct acpi_scope scope;
 	begin("DMAR", 48 + 16 + 4);
@@ -277,15 +277,15 @@ TEST(dmar_smallest) {
 	put(56, 0xFED90000, 8);
 	put(64, 4, 2);
 	put(66, 4, 2);
-	CHECK(acpi_dmar(sealed(), table_len, &dmar));
+	CHECK(acpi_dmar(sealed(), table_len, &remapping));
 	CHECK(acpi_drhd(copy, table_len, 0, &drhd) && drhd.base == 0xFED90000 && !acpi_drhd(copy, table_len, 1, &drhd));
 	CHECK(acpi_drhd(copy, table_len, 0, &drhd) && !acpi_scope(copy, table_len, &drhd, 0, &scope));
 	begin("DMAR", 48);
-	CHECK(acpi_dmar(sealed(), 48, &dmar) && !acpi_drhd(copy, 48, 0, &drhd)); /* no unit at all */
+	CHECK(acpi_dmar(sealed(), 48, &remapping) && !acpi_drhd(copy, 48, 0, &drhd)); /* no unit at all */
 }
 
 TEST(dmar_damaged) {
-	struct acpi_dmar dmar;
+	bool remapping;
 	struct acpi_drhd drhd;
 	struct acpi_scope scope;
 	static const struct { size_t at; uint16_t length; } lengths[] = {{50, 0}, {50, 3}, {50, 15}, {50, 0xFFFF},
@@ -293,7 +293,7 @@ TEST(dmar_damaged) {
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		make_dmar();
 		put(lengths[i].at, lengths[i].length, 2);
-		CHECK(!acpi_dmar(sealed(), table_len, &dmar));
+		CHECK(!acpi_dmar(sealed(), table_len, &remapping));
 		/* The last of these units fits, only what is left behind it does not. */
 		CHECK_EQ(acpi_drhd(copy, table_len, lengths[i].at == 50 ? 0 : 1, &drhd), lengths[i].length == 23);
 	}
@@ -310,10 +310,10 @@ TEST(dmar_damaged) {
 	for (size_t len = 36; len < whole; len++) {
 		put(4, len, 4);
 		table_len = len;
-		CHECK_EQ(acpi_dmar(sealed(), len, &dmar), len == 48 || len == 84 || len == 108);
+		CHECK_EQ(acpi_dmar(sealed(), len, &remapping), len == 48 || len == 84 || len == 108);
 	}
 	for (size_t len = 0; len < 48; len++)
-		CHECK(!acpi_dmar(exact(len), len, &dmar) && !acpi_drhd(copy, len, 0, &drhd));
+		CHECK(!acpi_dmar(exact(len), len, &remapping) && !acpi_drhd(copy, len, 0, &drhd));
 }
 
 /* Any bytes at all: the walks end and stay inside, which the sanitizer and the alarm watch. */
@@ -323,7 +323,7 @@ TEST(random_bytes) {
 	alarm(120);
 	for (int round = 0; round < 200000; round++) {
 		struct acpi_rsdp rsdp;
-		struct acpi_dmar dmar;
+		bool remapping;
 		struct acpi_fadt fadt;
 		struct acpi_drhd drhd;
 		struct acpi_scope scope;
@@ -336,7 +336,7 @@ TEST(random_bytes) {
 		const uint8_t *t = exact(len);
 		acpi_rsdp(t, len, &rsdp);
 		acpi_fadt(t, len, &fadt);
-		acpi_dmar(t, len, &dmar);
+		acpi_dmar(t, len, &remapping);
 		for (uint32_t i = 0; acpi_drhd(t, len, i, &drhd); i++, units++)
 			for (uint32_t j = 0; acpi_scope(t, len, &drhd, j, &scope); j++)
 				CHECK(scope.hops >= 1);
