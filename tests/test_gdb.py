@@ -274,45 +274,89 @@ class MachineInterface:
         return self.send('-interpreter-exec console "%s"' % command.replace('"', '\\"'))
 
 
+class Front:
+    """A machine as a task of VS Code starts it, and a gdb as an extension of VS Code starts it; both end with the `with`."""
+
+    def __init__(self, t, command):
+        self.t = t
+        self.place = os.path.join(harness.tempfile.mkdtemp(prefix="coconut-"), "gdb")
+        self.machine = harness.start(["bash", "-c", command.replace(" -s -S", " -S -gdb unix:%s,server=on,wait=off" % self.place)],
+                                     cwd=t.root, stdout=-1, stderr=-2)
+        self.mi = MachineInterface(t)
+
+    def __enter__(self):
+        return self.mi
+
+    def __exit__(self, *_):
+        harness.end_group(self.mi.process, 9)
+        harness.end_group(self.machine, 15)
+        harness.finish(self.machine, 60)
+        harness.finish(self.mi.process, 60)
+        shutil.rmtree(os.path.dirname(self.place))
+
+    def connect(self):
+        wait_for(self.t, self.place, self.machine)
+        self.mi.send("-target-select remote " + self.place)
+
+
 def test_vscode(t):
     """.vscode/launch.json: its commands, in the order of cppdbg, through gdb's MI: breakpoints, a shard's symbols, commands."""
     if not shutil.which("gdb"):
         t.skip("there is no gdb")
-    configuration, command = read_vscode(t, 0)
-    place = os.path.join(harness.tempfile.mkdtemp(prefix="coconut-"), "gdb")
-    machine = harness.start(["bash", "-c", command.replace(" -s -S", " -S -gdb unix:%s,server=on,wait=off" % place)],
-                            cwd=t.root, stdout=-1, stderr=-2)
-    mi = MachineInterface(t)
-    try:
+    configuration, tasks = read_vscode(t, "cppdbg")
+    front = Front(t, tasks[configuration["preLaunchTask"]]["command"])
+    with front as mi:
         for setup in configuration["setupCommands"]:
-            mi.console(setup["text"].replace("${workspaceFolder}", t.root))
-        mi.send("-file-exec-and-symbols " + configuration["program"].replace("${workspaceFolder}", t.root))
-        wait_for(t, place, machine)
-        mi.send("-target-select remote " + place)
+            mi.console(setup["text"])
+        mi.send("-file-exec-and-symbols " + configuration["program"])
+        front.connect()
         for later in configuration["postRemoteConnectCommands"]:
             mi.console(later["text"])
-        mi.send("-break-insert -f sys_fs_open")
-        t.check('func="supervisor_main"' in mi.send("-exec-continue", "stop"), "supervisor_main was not reached")
-        t.check('func="sys_fs_open"' in mi.send("-exec-continue", "stop"), "the breakpoint was not hit")
-        t.check("fs-reader" in mi.console("shards") and 'name="rip"' not in mi.send("-stack-list-frames"), "no shard runs")
-        t.check("from ring 3: call 30 FS_OPEN" in mi.console("kbt"), "kbt does not work through MI")
-        mi.send("-break-delete")
-        mi.console("ring3 hello-c main")
-        mi.send("-exec-continue", "stop")
-        t.check("hello-c/main.c" in mi.send("-stack-list-frames"), "the shard's symbols were not loaded")
-    finally:
-        harness.end_group(mi.process, 9)
-        harness.end_group(machine, 15)
-        harness.finish(machine, 60)
-        harness.finish(mi.process, 60)
-        shutil.rmtree(os.path.dirname(place))
+        go_through(t, mi)
     t.note("VS Code itself was not run")
 
 
-def read_vscode(t, number):
-    """Returns (a configuration of launch.json, the command of the task that it starts)."""
+def test_vscode_cdt(t):
+    """The same for the extension of Eclipse CDT, in the order of its cdt-gdb-adapter; the task at the end ends the machine."""
+    if not shutil.which("gdb"):
+        t.skip("there is no gdb")
+    configuration, tasks = read_vscode(t, "gdbtarget")
+    place = "%(host)s:%(port)s" % configuration["target"]
+    front = Front(t, tasks[configuration["preLaunchTask"]]["command"])
+    with front as mi:
+        mi.send("-file-exec-and-symbols " + configuration["program"])
+        for command in configuration["preConnectCommands"]:
+            mi.console(command)
+        front.connect()
+        for command in configuration["initCommands"]:
+            mi.console(command)
+        go_through(t, mi)
+        mi.console("disconnect")
+        t.check(front.machine.poll() is None, "the machine has ended by itself")
+        last = tasks[configuration["postDebugTask"]]["command"]
+        t.check(place in last, "the task at the end looks for another machine: " + last)
+        t.sh(last.replace(place, front.place), expect=0)
+        t.equal(front.machine.wait(60), 3, "exit status of run.sh after the task at the end")
+    t.note("VS Code itself was not run")
+
+
+def go_through(t, mi):
+    """From the start to a system call, and on to a shard's main."""
+    mi.send("-break-insert -f sys_fs_open")
+    t.check('func="supervisor_main"' in mi.send("-exec-continue", "stop"), "supervisor_main was not reached")
+    t.check('func="sys_fs_open"' in mi.send("-exec-continue", "stop"), "the breakpoint was not hit")
+    t.check("fs-reader" in mi.console("shards") and 'name="rip"' not in mi.send("-stack-list-frames"), "no shard runs")
+    t.check("from ring 3: call 30 FS_OPEN" in mi.console("kbt"), "kbt does not work through MI")
+    mi.send("-break-delete")
+    mi.console("ring3 hello-c main")
+    mi.send("-exec-continue", "stop")
+    t.check("hello-c/main.c" in mi.send("-stack-list-frames"), "the shard's symbols were not loaded")
+
+
+def read_vscode(t, kind):
+    """Returns (the first configuration of launch.json for an extension, the tasks by their labels), this folder's name put in."""
     with open(os.path.join(t.root, ".vscode", "launch.json"), encoding="utf-8") as file:
-        configurations = json.load(file)["configurations"]
+        configurations = json.loads(file.read().replace("${workspaceFolder}", t.root))["configurations"]
     with open(os.path.join(t.root, ".vscode", "tasks.json"), encoding="utf-8") as file:
         tasks = {task["label"]: task for task in json.load(file)["tasks"]}
     for each in configurations:
@@ -320,7 +364,8 @@ def read_vscode(t, number):
         t.check(task and task["isBackground"] and " -s -S" in task["command"], "no task starts the machine of " + each["name"])
         t.check(re.search(r"echo '([^']*)'", task["command"]).group(1).endswith(task["problemMatcher"]["background"]["endsPattern"]),
                 "VS Code would wait for ever for " + each["name"])
-    return configurations[number], tasks[configurations[number]["preLaunchTask"]]["command"]
+        t.check(each.get("postDebugTask") in (None, *tasks), "no task ends the machine of " + each["name"])
+    return next(each for each in configurations if each["type"] == kind), tasks
 
 
 def wait_for(t, place, machine):

@@ -9,6 +9,8 @@ import os
 import re
 import xml.etree.ElementTree as xml
 
+import browser
+
 MANIFEST = """shard faulty /t/debugged args="faulty" priority=high
 shard giver /t/debugged args="giver"
 shard taker /t/debugged args="taker" priority=low
@@ -72,6 +74,28 @@ def check_flows(t, events):
     return len(begins)
 
 
+def check_perfetto(t, events):
+    """By the rules of Perfetto's importer (its slice_tracker.cc and flow_tracker.cc): it cuts times off behind the nanosecond; it
+    drops a slice that reaches out of one before; it ties an arrow to the newest slice of the track, which may have ended, and
+    takes the end whose slice began first for the sender. So no slice may be lost, and no arrow may stand on its head."""
+    stacks, sent = {}, {}
+    for event in sorted((e for e in events if e["ph"] in "Xisf"), key=lambda e: int(e["ts"] * 1000)):
+        start, length = int(event["ts"] * 1000), int(event.get("dur", 0) * 1000)
+        t.equal((start, length), (ns(event["ts"]), ns(event.get("dur", 0))), "the times of %s, cut off" % event)
+        stack = stacks.setdefault(event["tid"], [])
+        if event["ph"] in "Xi":
+            while stack and (stack[-1][1] < start or stack[-1][1] == start and not stack[-1][0] == stack[-1][1] == start + length):
+                stack.pop()
+            t.check(not stack or start + length <= stack[-1][1], "Perfetto drops %s" % event)
+            stack.append((start, start + length, event["name"]))
+        elif event["ph"] == "s":
+            t.equal(stack[-1], (start, start, "message sent"), "what arrow %d begins at" % event["id"])
+            sent[event["id"]] = start
+        else:
+            t.equal(stack[-1], (start, start, "message received"), "what arrow %d ends at" % event["id"])
+            t.check(sent[event["id"]] <= start, "Perfetto turns arrow %d round" % event["id"])
+
+
 def check_counts(t, result, events):
     """The calls and the turns on the CPU are as many as the profile has counted."""
     known = tracks(events)
@@ -89,9 +113,10 @@ def test_run(t):
     t.equal(trace["otherData"]["lost"], 0, "events lost")
     t.equal(trace["otherData"]["unit of ts"], "microseconds", "the unit of time")
     check_nesting(t, events)
+    check_perfetto(t, events)
     check_counts(t, result, events)
     arrows = check_flows(t, events)
-    taker = [e for e in events if e["ph"] == "f" and e["tid"] == known["shard 2: taker"]]
+    taker = [e for e in events if e["name"] == "message received" and e["tid"] == known["shard 2: taker"]]
     t.equal([e["args"]["bytes"] for e in taker], [3, 5], "the messages to taker")
     t.check(arrows > 3, "only %d messages" % arrows)
     faults = [e for e in events if e.get("cat") == "fault"]
@@ -133,6 +158,78 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
+# ---- Trace Viewer ----
+
+# What chrome://tracing is made of, without the browser around it. Debian's chromium has no chrome://tracing, but the sources of Go
+# have the Trace Viewer, since `go tool trace` shows it: golang-1.19-src in Debian 12; newer versions keep it elsewhere.
+VIEWERS = ("/usr/share/go-*/src/cmd/trace/static", "/usr/share/go-*/src/internal/trace/traceviewer/static")
+PAGE = """<!doctype html>
+<script src="%(folder)s/webcomponents.min.js"></script>
+<link rel="import" href="%(folder)s/trace_viewer_full.html">
+<style>html, body, #viewer { margin: 0; width: 100%%; height: 100%%; overflow: hidden }</style>
+<body><script>
+document.addEventListener('WebComponentsReady', () => {
+  window.viewer = document.createElement('tr-ui-timeline-view');
+  viewer.track_view_container = document.createElement('track-view-container');
+  viewer.track_view_container.id = 'track_view_container';
+  viewer.id = 'viewer';
+  Polymer.dom(viewer).appendChild(viewer.track_view_container);
+  Polymer.dom(document.body).appendChild(viewer);
+});
+async function show(text) {
+  const model = new tr.Model();
+  await new tr.importer.Import(model, new tr.importer.ImportOptions()).importTracesWithProgressDialog([text]);
+  viewer.model = model;
+  const thread = slice => slice && slice.parentContainer.tid;
+  return {
+    warnings: model.importWarnings.map(warning => warning.message),
+    processes: model.getAllProcesses().map(process => process.name),
+    threads: model.getAllThreads().map(thread => [thread.tid, thread.name, thread.sliceGroup.length,
+                                                  thread.sliceGroup.topLevelSlices.length]),
+    arrows: model.flowEvents.map(flow => [flow.start, flow.start + flow.duration, thread(flow.startSlice), thread(flow.endSlice),
+                                          flow.startSlice.title, flow.endSlice.title]),
+  };
+}
+</script>
+"""
+
+
+def test_viewer(t):
+    """The Trace Viewer of chrome://tracing reads a trace without a warning, and has its tracks, slices and arrows."""
+    folders = [folder for pattern in VIEWERS for folder in sorted(glob.glob(pattern)) if os.listdir(folder)]
+    if not folders:
+        t.skip("there is no Trace Viewer: Debian has it in golang-1.19-src")
+    with browser.Browser(t) as page:
+        _, trace = run(t, MANIFEST, None, 1)
+        page.open("file://" + t.file("viewer.html", PAGE % {"folder": folders[-1]}))
+        page.wait("typeof viewer == 'object'")
+        model = page.js("show(%s)" % json.dumps(json.dumps(trace)))
+        page.picture(os.path.join(t.scratch, "viewer.png"))
+    check_model(t, model, trace["traceEvents"])
+    t.note("%d tracks, %d slices, %d arrows; Perfetto itself was not run" % (
+        len(model["threads"]), sum(row[2] for row in model["threads"]), len(model["arrows"])))
+
+
+def check_model(t, model, events):
+    """The viewer's model is what the file says."""
+    t.equal(model["warnings"], [], "the viewer's warnings")
+    t.equal(model["processes"], ["coconutOS"], "the processes")
+    rows = [[tid, name, len([e for e in events if e["ph"] in "Xi" and e["tid"] == tid])] for name, tid in tracks(events).items()]
+    t.equal(sorted(row[:3] for row in model["threads"]), sorted(row for row in rows if row[2]), "the tracks: number, name, slices")
+    for tid, name, count, outer in model["threads"]:
+        if name in ("CPU: who runs", "interrupts"):  # the viewer sees no less than a microsecond
+            lasting = [e for e in slices(events, tid) if e["dur"] >= 1]
+            t.check(len(lasting) <= outer, "%d of %d slices of %s lie in others" % (count - outer, count, name))
+    ends = {phase: {e["id"]: e for e in events if e["ph"] == phase} for phase in "sf"}
+    arrows = [[ns(ends[phase][number]["ts"]) for phase in "sf"] + [ends[phase][number]["tid"] for phase in "sf"] for number in ends["s"]]
+    mine = [[round(start * 1e6), round(end * 1e6), sender, receiver] for start, end, sender, receiver, *_ in model["arrows"]]
+    t.equal(sorted(mine), sorted(arrows), "the arrows: from when, to when, from whom, to whom")
+    t.equal({tuple(arrow[4:]) for arrow in model["arrows"]}, {("message sent", "message received")}, "what the arrows tie")
+
+
+# ---- Other traces ----
+
+
 def test_overflow(t):
     """A ring that is too small keeps the newest events, says how many are lost, and still knows the shards' names."""
     result, trace = run(t, MANIFEST, t.variant("trace-small", TRACE="1"), 1)
@@ -142,6 +239,7 @@ def test_overflow(t):
     events = trace["traceEvents"]
     t.check([e for e in events if e["ph"] == "i" and e["name"] == "%d earlier events were overwritten" % lost], "the trace does not say it")
     check_nesting(t, events)
+    check_perfetto(t, events)
     check_flows(t, events)
     shards = [name for name in tracks(events) if name.startswith("shard ")]
     t.check("shard 3: source" in shards and all(name.split(": ")[1] in MANIFEST for name in shards), "the tracks: %s" % shards)

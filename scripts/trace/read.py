@@ -3,13 +3,15 @@
 
 RAM is the file that was the machine's memory, ELF its supervisor with symbols. OUT gets Chrome's trace-event format: one track
 for the CPU, one for interrupts, one for each shard, one for each window that the IOMMU opens to a device. A message is an
-arrow from the call that sent it to the call that received it. What the ring has lost is said on stderr and in OUT.
+arrow between two instants, in the call that sent it and in the call that received it. What the ring has lost is said on stderr
+and in OUT.
 
 Read next: timeline.py, which draws OUT.
 """
 
 import argparse
 import json
+import math
 import os
 import re
 import struct
@@ -105,7 +107,14 @@ class Clock:
 
     def us(self, time):
         """Returns whole nanoseconds, in microseconds, so that differences are exact in the file as well."""
-        return round((time - self.start) / self.per_us * 1000) / 1000
+        return microseconds((time - self.start) / self.per_us * 1000)
+
+
+def microseconds(nanoseconds):
+    """Returns whole nanoseconds as a number of microseconds that stays what it is for a reader who cuts off what is behind the
+    nanosecond, as Perfetto does, and not only for one who rounds: slices that are neighbours would overlap for the former."""
+    whole = round(nanoseconds)
+    return whole / 1000 if int(whole / 1000 * 1000) == whole else math.nextafter(whole / 1000, math.inf)
 
 
 # ---- Tracks ----
@@ -127,7 +136,7 @@ class Track:
             self.begin(0, *lost, began="before the trace")
         if self.open:
             start, name, category, args = self.open.pop()
-            self.out.append({"ph": "X", "pid": 1, "tid": self.tid, "ts": start, "dur": round(at - start, 3), "name": name,
+            self.out.append({"ph": "X", "pid": 1, "tid": self.tid, "ts": start, "dur": microseconds((at - start) * 1000), "name": name,
                              "cat": category, "args": dict(args, **more)})
 
     def inside(self, category):
@@ -187,8 +196,9 @@ class Converter:
             handler = getattr(self, "on_" + event.kind, None)
             if handler:
                 handler(event, at)
+        end = microseconds((at + 1) * 1000)  # what began with the last event has a length; chrome://tracing sees no less than 1 us
         for track in list(self.tracks.values()):
-            track.end_all(at, open="until the end of the trace")
+            track.end_all(end, open="until the end of the trace")
         if self.ring.lost:
             self.cpu.instant(0, "%d earlier events were overwritten" % self.ring.lost, "ring")
         return self.out
@@ -235,17 +245,20 @@ class Converter:
 
     def on_send(self, event, at):
         self.flows += 1
+        self.of(event.shard).instant(at, "message sent", "message", bytes=event.values[1])
         self.messages[event.values[0]] = self.flow(event, at, "s", self.flows)
 
     def on_receive(self, event, at):
+        self.of(event.shard).instant(at, "message received", "message", bytes=event.values[1])
         sent = self.messages.pop(event.values[0], None)
         if sent:  # else the ring has lost the sending
             sent["kept"] = True
             self.flow(event, at, "f", sent["id"])["kept"] = True
 
     def flow(self, event, at, phase, number):
-        arrow = {"ph": phase, "pid": 1, "tid": self.of(event.shard).tid, "ts": at, "id": number, "name": "message",
-                 "cat": "message", "args": {"bytes": event.values[1]}}
+        """Appends an end of an arrow. An instant must stand before it: Perfetto ties an arrow to what began last on the track,
+        and lets it go from the end that began first, which would be the call of a receiver who was waiting already."""
+        arrow = {"ph": phase, "pid": 1, "tid": self.of(event.shard).tid, "ts": at, "id": number, "name": "message", "cat": "message"}
         if phase == "f":
             arrow["bp"] = "e"
         self.out.append(arrow)
@@ -279,9 +292,11 @@ class Converter:
 
 
 def document(ring):
-    """Returns what the file holds: arrows only where both ends are known."""
+    """Returns what the file holds: arrows only where both ends are known; by time, and what begins together from the outside to
+    the inside, since Perfetto drops a slice that reaches out of an earlier one."""
     converter = Converter(ring)
     events = [event for event in converter.convert() if event["ph"] not in "sf" or event.pop("kept", False)]
+    events.sort(key=lambda event: (event.get("ts", -1), -event.get("dur", 0)))
     unit = "microseconds" if converter.clock.known else "1000 steps of the time stamp counter: the trace is too short to know its rate"
     return {"traceEvents": events, "displayTimeUnit": "ms",
             "otherData": {"events": len(ring.events), "lost": ring.lost, "unit of ts": unit}}
