@@ -15,10 +15,9 @@ bool cpu_has_smap;
 
 /* Returns the bits of CR4 for the protections that this processor offers and another one may not. */
 static uint64_t optional_cr4(void) {
-	struct cpuid features = {0};
+	struct cpuid features = cpuid(0, 0).eax >= CPUID_FEATURES ? cpuid(CPUID_FEATURES, 0) : (struct cpuid){0};
 	uint64_t cr4 = 0;
 
-	if (cpuid(0, 0).eax >= CPUID_FEATURES) features = cpuid(CPUID_FEATURES, 0);
 	if (features.ebx & FEATURES_EBX_SMEP && !ABLATE(smep)) cr4 |= CR4_SMEP;
 	if (features.ebx & FEATURES_EBX_SMAP && !ABLATE(smap)) cr4 |= CR4_SMAP;
 	if (features.ecx & FEATURES_ECX_UMIP && !ABLATE(umip)) cr4 |= CR4_UMIP;

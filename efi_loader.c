@@ -21,9 +21,10 @@
 #include "elf.h"
 #include "kernel.h"
 
-/* Bytes of a message; memory map entries that may come into being between two calls; how often the map may change under
- * our hands. */
-enum { LINE_MAX = 512, MAP_SLACK = 32, MAP_TRIES = 16 };
+#define LINE_MAX 512 /* bytes of a message */
+
+/* Memory map entries that may come into being between two calls, and how often the map may change under our hands. */
+enum { MAP_SLACK = 32, MAP_TRIES = 16 };
 
 /* Where ext2 has its superblock; the numbers of some 32-bit words in it; what the lower half of MAGIC_WORD is, and the
  * largest LOG_BLOCK_SIZE, for 64 KiB (kernel.org, ext4 documentation, "Super Block"). */
@@ -43,32 +44,28 @@ static EFI_RUNTIME_SERVICES *runtime_services;
 /* ---------------------------------------------------------------------------------------------------------- */
 /* Messages */
 
-/* Prints a line that begins with [BOOT] and `mark`. */
-static void put_line(const char *mark, const char *template, va_list args) {
-	char text[LINE_MAX];
-	const char *const parts[] = {"[BOOT] ", mark, text, "\n"};
-
-	format(text, sizeof(text), template, args);
-	for (unsigned i = 0; i < ARRAY_LENGTH(parts); i++)
-		serial_write(parts[i], strlen(parts[i]));
-}
-
 /* Prints one line of the loader. */
 static void __attribute__((format(printf, 1, 2))) say(const char *template, ...) {
+	char text[LINE_MAX];
 	va_list args;
 
 	va_start(args, template);
-	put_line("", template, args);
+	format(text, sizeof(text), template, args);
 	va_end(args);
+	serial_write("[BOOT] ", strlen("[BOOT] "));
+	serial_write(text, strlen(text));
+	serial_write("\n", 1);
 }
 
 /* Prints what is wrong and what to do, and ends the machine: by QEMU's isa-debug-exit, else by switching it off. */
 static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *template, ...) {
+	char text[LINE_MAX];
 	va_list args;
 
 	va_start(args, template);
-	put_line("error: ", template, args);
+	format(text, sizeof(text), template, args);
 	va_end(args);
+	say("error: %s", text);
 	outb(DEBUG_EXIT_PORT, DEBUG_EXIT_LOADER);
 	runtime_services->ResetSystem(EfiResetShutdown, EFI_ABORTED, 0, NULL);
 	halt_for_ever();
@@ -77,6 +74,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *
 /* ---------------------------------------------------------------------------------------------------------- */
 /* Memory of the firmware */
 
+/* Returns how many pages `size` bytes take. */
 static uint64_t pages_of(uint64_t size) { return (size + PAGE_SIZE - 1) / PAGE_SIZE; }
 
 /* Returns `size` bytes, page aligned and below 1 GiB, for something that the supervisor is to find. */
@@ -104,7 +102,8 @@ static EFI_STATUS read_map(void) {
 	return boot_services->GetMemoryMap(&map.size, map.entries, &map.key, &map.stride, &version);
 }
 
-/* Makes room for the map and some more. */
+/* Makes room for the map, of which the first attempt to read it tells the size, and for what it grows by meanwhile:
+ * this allocation alone may add entries. */
 static void allocate_map(void) {
 	read_map();
 	map.capacity = map.size + MAP_SLACK * map.stride;
@@ -300,7 +299,7 @@ static void exit_boot_services(EFI_HANDLE self) {
 	give_up("the firmware does not let go (ExitBootServices failed %u times): restart the machine", MAP_TRIES);
 }
 
-/* Adds a region to the sorted ones in front of it. */
+/* Puts a region in its place among the first `count`, which are sorted by base. */
 static void insert_region(struct boot_region *regions, uint64_t count, uint64_t base, uint64_t size, uint32_t kind) {
 	uint64_t at = count;
 
@@ -339,6 +338,7 @@ static void say_memory(const struct bootinfo *info) {
 	say("memory: %lu MiB usable in %lu regions, ACPI tables at 0x%lx", usable >> 20, info->region_count, info->rsdp);
 }
 
+/* Takes the six steps. gnu-efi's crt0 calls it with the handle of this program and the firmware's tables. */
 EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system) {
 	boot_services = system->BootServices;
 	runtime_services = system->RuntimeServices;

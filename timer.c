@@ -18,8 +18,9 @@ enum { PIC_ICW1_INIT_ICW4 = 0x11, PIC_ICW4_8086 = 0x01, PIC_CASCADE_LINE = 2, PI
 enum { PIC_MASK_ALL = 0xFF, PIC_MASK_ALL_BUT_TIMER = 0xFE };
 
 /* The interval timer (8254 data sheet, "Control Word Format"); the word is for channel 0, low byte then high byte,
- * mode 2. */
-enum { PIT_CHANNEL0 = 0x40, PIT_COMMAND = 0x43, PIT_RATE_GENERATOR = 0x34, PIT_HZ = 1193182, TICK_HZ = 1000 };
+ * mode 2: an interrupt whenever it has counted down from the divisor. */
+enum { PIT_CHANNEL0 = 0x40, PIT_COMMAND = 0x43, PIT_RATE_GENERATOR = 0x34 };
+enum { PIT_HZ = 1193182, TICK_HZ = 1000, PIT_DIVISOR = PIT_HZ / TICK_HZ };
 
 enum { PM_TIMER_HZ = 3579545, PM_TIMER_NARROW = 0xFFFFFF }; /* ACPI 6.4, 4.8.2.1 and 4.8.3.3 */
 
@@ -44,12 +45,10 @@ static void pic_init(void) {
 
 /* Starts the tick. The first interrupt is taken when interrupts are first let in. */
 void timer_init(void) {
-	uint16_t divisor = PIT_HZ / TICK_HZ;
-
 	pic_init();
 	outb(PIT_COMMAND, PIT_RATE_GENERATOR);
-	outb(PIT_CHANNEL0, (uint8_t)divisor);
-	outb(PIT_CHANNEL0, divisor >> 8);
+	outb(PIT_CHANNEL0, PIT_DIVISOR & 0xFF);
+	outb(PIT_CHANNEL0, PIT_DIVISOR >> 8);
 }
 
 /* Takes the time from the ACPI timer at `port` from now on; `wide` when it has 32 bits rather than 24. The sum begins
