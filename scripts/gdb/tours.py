@@ -221,7 +221,8 @@ class Guide:
         except EOFError:
             return True
         if answer == "q":
-            gdb.execute("kill")
+            with contextlib.suppress(gdb.error):  # QEMU may have ended before gdb could acknowledge its answer
+                gdb.execute("kill")
             gdb.execute("quit")
         return answer != "g"
 
