@@ -23,6 +23,7 @@ KINDS = ("", "switch", "call", "return", "interrupt", "resume", "fault", "send",
          "start", "end")  # enum trace_kind
 STATES = ("free", "building", "ready", "running", "blocked", "ended")  # enum shard_state
 WAITS = ("recv", "send", "shard", "dma")  # enum wait_kind
+WAYS = ("inbox", "fast path")  # of a message
 CPU, INTERRUPTS, FIRST_SHARD, FIRST_WINDOW = 1, 2, 10, 1000  # tracks
 PAGE = 4096
 
@@ -245,7 +246,7 @@ class Converter:
 
     def flow(self, event, at, phase, number):
         arrow = {"ph": phase, "pid": 1, "tid": self.of(event.shard).tid, "ts": at, "id": number, "name": "message",
-                 "cat": "message", "args": {"bytes": event.values[1]}}
+                 "cat": "message", "args": {"bytes": event.values[1], "way": WAYS[event.detail]}}
         if phase == "f":
             arrow["bp"] = "e"
         self.out.append(arrow)
