@@ -1,6 +1,8 @@
 """The commands and the machine: exit statuses, the loader's errors, memory sizes, options, paths, the default run.
 
 Boots take the firmware-less entry, which is faster, except where the firmware or the loader is the point.
+
+Read next: run.sh, scripts/watch.py.
 """
 
 import os
