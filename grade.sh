@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# grade.sh: grades one lab, or shows the labs. All of it is in labs/lib/grade.py; see labs/README.md.
+# grade.sh: grades one lab, or shows the labs. Read next: labs/README.md, then labs/lib/grade.py, which does all of it.
 set -euo pipefail
 self=grade.sh
 caller_dir=$PWD

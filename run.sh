@@ -35,6 +35,7 @@ How it boots:
   --verbose             every step of initialisation, device tables, every refusal
   --quiet               the supervisor prints nothing but panics and the profile (benchmarks)
   --timeout SECONDS     default 600; none with -s, -S and --gdb
+  --console FILE        what the guest says goes to FILE, another terminal for example, and not to stdout
   --gdb[=WHERE]         start gdb attached, stopped in supervisor_main; WHERE: boot (the first instruction of the
                         trampoline), or the name of a shard (its main, in ring 3)
   --kernel              start the supervisor without firmware, by QEMU's -kernel (tests and benchmarks)
@@ -54,7 +55,7 @@ build_dir=build
 run_timeout=
 filter=--firmware
 tours=scripts/gdb/tour # their manifests, and the shard that most of them watch
-words='' tour='' debugger='' manifest='' trace=''
+words='' tour='' debugger='' manifest='' trace='' console=''
 shard_dirs=() additions=() model_options=() qemu_options=()
 declare -A replaced_files=()
 
@@ -76,7 +77,7 @@ host_file() {
 parse_option() {
 	taken=2
 	case $1 in
-	--shard | --manifest | --add | --model | --tokenizer | --timeout | --build | --trace | --tour)
+	--shard | --manifest | --add | --model | --tokenizer | --timeout | --console | --build | --trace | --tour)
 		(($# > 1)) && [[ $2 ]] || die "$1 needs a value; --help lists the options."
 		;;&
 	--prompt | --steps | --temperature | --topp | --seed)
@@ -99,6 +100,10 @@ parse_option() {
 		require_gdb
 		;;
 	--trace) trace=$(host_path "$2") ;;
+	--console)
+		console=$(host_path "$2")
+		{ : >>"$console"; } 2>/dev/null || die "--console $2: this cannot be written to."
+		;;
 	--build)
 		build_dir=$(host_path "$2")
 		build_dir=${build_dir#"$PWD/"}
@@ -243,5 +248,6 @@ make_run_folder
 make_boot_volume
 check_debugger
 watch_options=(--run "$run_dir" --build "$build_dir")
+[[ ! $console ]] || watch_options+=(--console "$console")
 choose_machine
 exec python3 scripts/watch.py "${watch_options[@]}" -- "${qemu_command[@]}"

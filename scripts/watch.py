@@ -5,6 +5,9 @@ The guest's first serial port is a pipe that this script reads: what arrives goe
 byte for byte. With --firmware everything before the loader's first `[BOOT]` goes to firmware.log instead, because
 UEFI firmware draws menus and clears screens on the serial port.
 
+With --console FILE stdout gets nothing of it: QEMU itself writes all that the guest says to FILE, the firmware's pictures too.
+So whenever gdb has stopped the machine, FILE holds everything that was said until then, and nothing of what comes later.
+
 Exit status, as run.sh documents it: 0 1 2 3 124, and 128 + number for a signal. Read next: layout.h (DEBUG_EXIT_...).
 """
 
@@ -53,7 +56,8 @@ def interrupt(number, _frame):
 class Console:
     """What the guest has said: passes it to stdout and the logs, and remembers how the last line reads."""
 
-    def __init__(self, folder, has_firmware):
+    def __init__(self, folder, has_firmware, shown):
+        self.shown = shown  # on stdout
         self.log = open(os.path.join(folder, "serial.log"), "wb", buffering=0)
         self.firmware_log = open(os.path.join(folder, "firmware.log"), "wb", buffering=0) if has_firmware else None
         self.waiting = has_firmware  # for the loader's first line
@@ -66,7 +70,8 @@ class Console:
         if data:
             self.log.write(data)
             self.tail = (self.tail + data)[-4096:]
-            write_all(sys.stdout.fileno(), data)
+            if self.shown:
+                write_all(sys.stdout.fileno(), data)
 
     def skip_firmware(self, data):
         """Returns the part of data from LOADER_MARK on."""
@@ -129,12 +134,17 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def start_qemu(command, socket):
-    """Starts QEMU with a pipe as its first serial port. Returns the process and the pipe's reading end.
+def start_qemu(command, socket, copy):
+    """Starts QEMU with a pipe as its first serial port. Returns the process and the pipe's reading end. `copy` may name a file
+    to which QEMU writes the same.
 
     Under gdb it gets a session of its own, so that Ctrl-C reaches gdb only."""
     reader, writer = os.pipe()
-    command = [command[0], "-serial", f"file:/dev/fd/{writer}"] + command[1:]
+    port = ["-serial", f"file:/dev/fd/{writer}"]
+    if copy:
+        device = f"file,id=coconut-console,path=/dev/fd/{writer},logfile=" + copy.replace(",", ",,")
+        port = ["-chardev", device, "-serial", "chardev:coconut-console"]
+    command = [command[0]] + port + command[1:]
     if socket:
         command += ["-S", "-gdb", f"unix:{socket},server=on,wait=off"]
     qemu = subprocess.Popen(command, pass_fds=[writer], preexec_fn=die_with_parent, start_new_session=bool(socket),
@@ -216,12 +226,12 @@ def stop(process):
 def run(options, command):
     """Runs QEMU to its end and returns the exit status."""
     log = os.path.join(options.run, "serial.log")
-    console = Console(options.run, options.firmware)
+    console = Console(options.run, options.firmware, not options.console)
     private = tempfile.mkdtemp(prefix="coconut-") if options.gdb else None
     socket = os.path.join(private, "gdb") if private else None
     qemu = gdb = None
     try:
-        qemu, pipe = start_qemu(command, socket)
+        qemu, pipe = start_qemu(command, socket, options.console)
         if options.gdb:
             gdb = start_gdb(options.run, options.build, options.gdb, socket)
         follow(console, pipe, options.timeout and time.monotonic() + options.timeout, gdb)
@@ -257,6 +267,7 @@ def main():
     parser.add_argument("--firmware", action="store_true", help="drop what comes before the loader's first line")
     parser.add_argument("--timeout", type=int, help="seconds until the run is given up")
     parser.add_argument("--gdb", metavar="WHERE", help="start gdb, attached, and run to WHERE: main, boot, or a shard")
+    parser.add_argument("--console", metavar="FILE", help="where what the guest says goes instead of stdout")
     parser.add_argument("--trace", metavar="FILE", help="write what the recorder in the guest has left in its memory")
     parser.add_argument("command", nargs="+", help="QEMU and its options, after --")
     options = parser.parse_args()

@@ -1,6 +1,8 @@
 """diagnosis.py: what the gdb scripts of this folder share: numbers, and the walk of an address.
 
 tests/test_labs.py puts this folder on gdb's Python path; by hand: `python import sys; sys.path.insert(0, "solutions")`.
+
+Read next: 06-not-present.gdb, a session that uses it.
 """
 
 import gdb  # pylint: disable=import-error

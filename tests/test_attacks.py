@@ -4,6 +4,8 @@ A warden in the guest starts hostile programs one after the other, as a plan say
 tests/attacks/warden/main.c. A verdict is a line of the warden with a random word that nobody else knows, and the
 run's exit status; no text that an attacker can print decides anything. For the rows that must kill, the supervisor's own
 line is compared as well: vector, address of the instruction, likely cause.
+
+Read next: docs/security.md, then tests/attacks/warden/main.c.
 """
 
 import collections

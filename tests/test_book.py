@@ -1,11 +1,13 @@
 """The book in docs/book: its shape, its gdb sessions, its pictures.
 
 A chapter has a section "In the debugger" with a session: a block `sh` that starts the machine, then blocks `gdb` in which
-lines that begin with `(gdb) ` are typed and the others are what gdb prints. The test types the same and looks for the
-lines in the same order; others may stand between them (the console of the guest does). What depends on the compiler is
-not compared: addresses in the supervisor's image, line numbers, offsets in functions, what gdb knows of the arguments of a
-function, numbers of gdb's values. `...`
-stands for any text. A block anywhere else in a chapter would not be tried, and is a failure.
+lines that begin with `(gdb) ` are typed and the others are what gdb prints, or what the guest says until gdb has stopped it.
+The test types the same and looks for the lines in the same order, the guest's first; others may stand between them. What
+depends on the compiler is not compared: addresses in the supervisor's image, line numbers, offsets in functions, what gdb
+knows of the arguments of a function, numbers of gdb's values. `...` stands for any text. A block anywhere else in a chapter
+would not be tried, and is a failure.
+
+Read next: sessions.py, which keeps gdb and the console apart, then the sessions themselves: docs/book/01-firmware-and-loader.md.
 """
 
 import filecmp
@@ -16,6 +18,7 @@ import shutil
 import time
 
 import harness
+import sessions
 import test_docs
 
 FOLDER = os.path.join("docs", "book")
@@ -60,7 +63,7 @@ def code_blocks(text):
 # ---- Sessions ----
 
 
-def steps(blocks):
+def read_session(blocks):
     """Returns what the blocks of a session say as [(command, [expected line])]."""
     found = []
     for line in "".join(blocks).split("\n"):
@@ -74,43 +77,45 @@ def steps(blocks):
 
 
 def run_by_script(t, machine, path):
-    """Gives the commands to the gdb that `run.sh --gdb` starts."""
-    done = t.sh("exec < '%s'\n%s" % (path, machine))
-    return done.stdout + done.stderr
+    """Gives the commands to the gdb that `run.sh --gdb` starts. What gdb passes on from QEMU's monitor is on stderr."""
+    return t.sh("exec < '%s' 2>&1\n%s" % (path, machine)).stdout
 
 
 def run_by_hand(t, machine, path, script):
     """Starts a machine that waits for gdb, and a gdb of our own."""
     socket = os.path.join(os.path.dirname(path), "gdb")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(script.replace(":1234", socket))
+        file.write(script.replace(" :1234", " " + socket))
     command = machine.replace(" -s", " -gdb unix:%s,server=on,wait=off" % socket)
     process = harness.start(["bash", "-c", command], cwd=harness.ROOT, stdout=-1, stderr=-1)
     try:
         deadline = time.monotonic() + 300
         while not os.path.exists(socket) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
-        done = t.sh(["gdb", "-nx", "-q", "-batch", "-x", path])
+        return t.sh("gdb -nx -q -batch -x '%s' 2>&1" % path).stdout
     finally:
         harness.end_group(process, 15)
         harness.finish(process, 60)
-    return done.stdout + done.stderr
 
 
 def compare(t, where, command, wanted, output):
-    """Looks for the expected lines of one command in what it printed."""
+    """Looks for the expected lines of one command in what was shown then."""
     left = [normal(line) for line in output.split("\n")]
     for line in wanted:
         pattern = re.compile(".*".join(re.escape(part.strip()) for part in normal(line).split("...")))
         before = list(left)
         while left and not pattern.fullmatch(left[0]):
             left.pop(0)
-        t.check(left, "%s: after `%s` gdb did not print: %s (but: %s)" % (where, command, line, " | ".join(before)[:200]))
+        t.check(left, "%s: after `%s` there is no line: %s (but: %s)" % (where, command, line, " | ".join(before)[:200]))
         left.pop(0)
 
 
-def replay(t, where, machine, todo, script):
-    """Runs a session once and compares what it printed."""
+def replay(t, where, machine, todo):
+    """Runs a session and compares what it shows."""
+    console = t.file("console", "")
+    script = "set pagination off\nset width 0\nset confirm off\n"
+    script += sessions.script([command for command, _ in todo], console) + "kill\nquit\n"
+    machine = sessions.with_console(machine, console)
     if "--gdb" in machine:
         output = run_by_script(t, machine, t.file("commands", script))
     else:
@@ -119,10 +124,10 @@ def replay(t, where, machine, todo, script):
             output = run_by_hand(t, machine, os.path.join(folder, "commands"), script)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    t.log(output)
-    for i, (command, wanted) in enumerate(todo):
-        t.check("@@%d@@\n" % i in output, "%s: gdb did not get to `%s`: %s" % (where, command, output[-200:]))
-        compare(t, where, command, wanted, output.split("@@%d@@\n" % i)[1].split("@@%d@@\n" % (i + 1))[0])
+    shown = sessions.steps(output, console)[1:-1]
+    for step, (command, wanted) in zip(shown, todo):
+        compare(t, where, command, wanted, step.shown())
+    t.equal(len(shown), len(todo), "%s: how many commands gdb came to the end of (%s)" % (where, output[-200:]))
 
 
 def make_session(path):
@@ -134,18 +139,9 @@ def make_session(path):
         blocks = code_blocks(parts(read(path))[SESSION])
         machine = [text for language, text in blocks if language == "sh"]
         t.equal(len(machine), 1, where + ": machines of the session")
-        todo = steps([text for language, text in blocks if language == "gdb"])
+        todo = read_session([text for language, text in blocks if language == "gdb"])
         t.check(todo, where + ": the session types nothing")
-        script = "set pagination off\nset width 0\nset confirm off\n"
-        script += "".join("echo @@%d@@\\n\n%s\n" % (i, command) for i, (command, _) in enumerate(todo)) + "kill\nquit\n"
-        for attempts_left in (2, 1, 0):  # the console and gdb write to one terminal, where each may tear a line of the other
-            try:
-                replay(t, where, machine[0], todo, script)
-                return
-            except harness.Failure as failure:
-                if not attempts_left:
-                    raise
-                t.log("tried again after: %s" % failure)
+        replay(t, where, machine[0], todo)
 
     test.__doc__ = "The gdb session of %s prints what the chapter shows." % os.path.relpath(path, harness.ROOT)
     return test

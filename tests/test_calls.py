@@ -1,4 +1,7 @@
-"""System calls: what each one does, and every way in which it refuses. The checks are made by shards; see tests/shards."""
+"""System calls: what each one does, and every way in which it refuses. The checks are made by shards; see tests/shards.
+
+Read next: syscall.c, tests/shards/pointers/main.c.
+"""
 
 import os
 

@@ -1,4 +1,7 @@
-"""The console: lines stay whole whoever writes meanwhile, and no shard drives the terminal or fools run.sh."""
+"""The console: lines stay whole whoever writes meanwhile, and no shard drives the terminal or fools run.sh.
+
+Read next: console.c.
+"""
 
 import re
 

@@ -1,7 +1,10 @@
 """DMA between GPU partitions: what the engines copy, what the IOMMU refuses them, and what becomes of a copy whose shards die.
 
 The attacks go around every check in software: an engine is sent where its domain does not let it. Each is repeated
-in a build without the protection that is to stop it (ABLATION), where it must succeed."""
+in a build without the protection that is to stop it (ABLATION), where it must succeed.
+
+Read next: tests/shards/dma/main.c, which makes the copies; iommu.c.
+"""
 
 import re
 

@@ -13,7 +13,10 @@ A document carries its expectations in HTML comments, which a reader does not se
     <!-- file: PATH -->      write the block into a file
 
 Paths under /tmp are moved to a folder of the test, and `-s` with `:1234` to a socket there, so that tests can run side
-by side. A block in a document without such a comment is a failure: it would not be tried.
+by side. Where gdb is used, the console gets a file of its own (sessions.py), and `expect:` looks at what gdb prints. A block
+in a document without such a comment is a failure: it would not be tried.
+
+Read next: sessions.py, then docs/debugging.md, the page with the most blocks.
 """
 
 import os
@@ -23,6 +26,7 @@ import tempfile
 import time
 
 import harness
+import sessions
 
 DOCUMENTS = ["README.md", "docs/debugging.md", "docs/gpu.md"]  # those with commands
 COMMENT = re.compile(r"<!-- *(.*?) *-->", re.S)
@@ -101,11 +105,12 @@ class Reader:
     def __init__(self, t, document):
         self.t, self.document = t, document
         self.folder = tempfile.mkdtemp(prefix="coconut-")
+        self.console = os.path.join(self.folder, "console")
         self.output = ""
         self.sessions = {}
 
     def place(self, text):
-        return text.replace("/tmp/", self.folder + "/")
+        return sessions.with_console(text.replace("/tmp/", self.folder + "/"), self.console)
 
     def follow(self, section_blocks):
         for block in section_blocks:
@@ -151,26 +156,26 @@ class Reader:
             left.pop(0)
 
     def debug(self, starter, commands):
-        """Runs a machine and gdb with the blocks of a session, each after a mark by which its output is found."""
-        script = "".join("echo @@%d@@\\n\n%s" % (i, self.place(block.text)) for i, block in enumerate(commands))
+        """Runs a machine and gdb with the blocks of a session."""
+        script = sessions.script([self.place(block.text) for block in commands], self.console)
         if "--gdb" in starter.text:
             output = self.debug_by_run(starter, script)
         else:
             output = self.debug_by_hand(starter, script)
+        shown = sessions.steps(output, self.console)[1:]
         for i, block in enumerate(commands):
             where = "%s:%d: " % (self.document, block.line)
-            self.t.check("@@%d@@" % i in output, where + "gdb did not get here")
-            self.expect(block, output.split("@@%d@@" % i)[1].split("@@%d@@" % (i + 1))[0], where)
+            self.t.check(i < len(shown), where + "gdb did not get here")
+            self.expect(block, shown[i].printed, where)
 
     def debug_by_run(self, starter, script):
         path = self.t.file("commands", script)
-        done = self.t.sh("exec < '%s'\n%s" % (path, starter.text))
-        return done.stdout + done.stderr
+        return self.t.sh("exec < '%s' 2>&1\n%s" % (path, self.place(starter.text))).stdout
 
     def debug_by_hand(self, starter, script):
         socket = os.path.join(self.folder, "gdb")
-        command = starter.text.replace(" -s", " -gdb unix:%s,server=on,wait=off" % socket)
-        path = self.t.file("commands", script.replace(":1234", socket))
+        command = self.place(starter.text).replace(" -s", " -gdb unix:%s,server=on,wait=off" % socket)
+        path = self.t.file("commands", script.replace(" :1234", " " + socket))
         machine = harness.start(["bash", "-c", command], cwd=harness.ROOT, stdout=-1, stderr=-1)
         try:
             deadline = time.monotonic() + 300

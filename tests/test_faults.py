@@ -1,4 +1,7 @@
-"""Exceptions of ring 3: each kills its shard, is explained on the console, and harms nobody else."""
+"""Exceptions of ring 3: each kills its shard, is explained on the console, and harms nobody else.
+
+Read next: tests/shards/faults/main.c, which raises them; fault.c.
+"""
 
 import re
 

@@ -12,6 +12,7 @@ import sys
 import time
 
 import harness
+import sessions
 
 sys.path.append(os.path.join(harness.ROOT, "scripts", "gdb"))
 
@@ -29,21 +30,24 @@ channel source target
 
 
 class Session:
-    """A run of run.sh --gdb with commands. `said[i]` is what gdb printed for the i-th, `all` everything."""
+    """A run of run.sh --gdb with commands. `said[i]` is what gdb printed for the i-th, `start` what it printed before; `console`
+    is what the guest said."""
 
     def __init__(self, t, where, commands, options, expect=3):
         if not shutil.which("gdb"):
             t.skip("there is no gdb")
-        marked = "".join("echo @@%d@@\\n\n%s\n" % (i, command) for i, command in enumerate(commands))
-        path = t.file("commands", marked + "echo @@end@@\\n\n")
-        done = t.sh("./run.sh --timeout 300 %s %s < '%s' 2>&1" % (where, options, path))  # the monitor writes to stderr
-        self.all = done.stdout
-        t.check("@@end@@" in self.all, "gdb did not come to the end of its commands")
+        console = t.file("console", "")
+        path = t.file("commands", sessions.script(commands, console))
+        machine = sessions.with_console("./run.sh --timeout 300 %s %s" % (where, options), console)
+        done = t.sh("%s < '%s' 2>&1" % (machine, path))  # what gdb passes on from QEMU's monitor is on stderr
+        steps = sessions.steps(done.stdout, console)
+        t.equal(len(steps), len(commands) + 2, "the beginning, the commands, and the end that gdb came to")
         t.equal(done.returncode, expect, "exit status of run.sh")
-        parts = re.split(r"@@(?:\d+|end)@@\n", self.all)
-        self.start, self.said = parts[0], [part.replace("(gdb) ", "") for part in parts[1:-1]]
-        t.check(not re.search(r"Python Exception|Traceback|^(?:fault|symbols): ", self.all, re.M), "a command broke: see the log")
-        t.check("any more" not in self.all, "a name is gone: " + "".join(re.findall(r"^.* any more.*$", self.all, re.M)[:1]))
+        self.start, self.said = steps[0].printed, [step.printed for step in steps[1:-1]]
+        self.console_at_start, self.console = steps[0].console, "".join(step.console for step in steps)
+        t.check(not re.search(r"Python Exception|Traceback|^(?:fault|symbols): ", done.stdout, re.M), "a command broke: see the log")
+        gone = re.findall(r"^.* any more.*$", done.stdout, re.M)
+        t.check(not gone, "a name is gone: " + "".join(gone[:1]))
 
 
 def start(t, where, commands, options="", **others):
@@ -68,7 +72,7 @@ def test_main(t):
     t.check(re.search(r"^\d+\tvoid supervisor_main\(", session.start, re.M), "the source is not shown")
     t.check("supervisor_main" in session.said[1], "gdb stands elsewhere: " + session.said[1])
     t.check("0x8" in session.said[0], "not in ring 0")
-    t.check("coconutOS supervisor" not in session.start, "the supervisor has already run")
+    t.equal(session.console_at_start, "", "what the supervisor has already said")
 
 
 def test_boot(t):
@@ -79,7 +83,7 @@ def test_boot(t):
     commands = ["info symbol $pc", "loader", "print/x (unsigned long)&efi_main", "x/8xb efi_main", "kill"]
     firmware = Session(t, "--gdb=boot", commands, "")
     t.check(re.match(r"_start in section", firmware.said[0]), "gdb stands elsewhere: " + firmware.said[0])
-    told = re.search(r"^\[BOOT\] loader at (0x[0-9a-f]+)", firmware.all, re.M).group(1)
+    told = re.search(r"\[BOOT\] loader at (0x[0-9a-f]+)", firmware.console).group(1)
     t.check(told in firmware.said[1], "the console says that the loader is at %s, gdb: %s" % (told, firmware.said[1]))
     nm = t.sh(["nm", "build/efi_loader.so"], expect=0).stdout
     offset = int(re.search(r"^([0-9a-f]+) T efi_main$", nm, re.M).group(1), 16)
@@ -114,14 +118,14 @@ def test_commands(t):
         "pagewalk 0x1020", "delete", "thbreak sys_serial_write", "continue", "trapframe", "kbt", "continue"], expect=1)
     said = dict(zip(names, session.said[2:]))
     check_shards(t, said)
-    check_fault(t, said["fault"], session.all)
+    check_fault(t, said["fault"], session.console)
     check_memory(t, said, session)
     at_call = session.said[-3:-1]
     t.check(re.search(r"system call 1 SERIAL_WRITE\(0x[0-9a-f]+, 0xf,", at_call[0]), "trapframe: " + at_call[0])
     for name in ("sys_serial_write", "syscall_dispatch", "syscall_entry", "from ring 3: call 1 SERIAL_WRITE", "at_rest"):
         t.check(name in at_call[1], "kbt lacks %s: %s" % (name, at_call[1]))
-    t.check("all shards completed" in session.all, "the guest did not go on as if nothing had been")
-    free = re.search(r"(\d+) frames free", session.all).group(1)
+    t.check("all shards completed" in session.console, "the guest did not go on as if nothing had been")
+    free = re.search(r"(\d+) frames free", session.console).group(1)
     t.check(int(free) > int(re.search(r"(\d+) free", said["frames"]).group(1)), "frames in use are not counted")
 
 
@@ -187,7 +191,7 @@ def check_memory(t, said, session):
     t.check("it agrees" in said["frames"], said["frames"])
     table = {row[1]: row for row in rows("\n".join(said["frames"].split("\n")[2:]))}
     for name in ("giver", "taker"):
-        told = re.search(r"\(%s\) ended: code 0 after \d+ ms, at most (\d+) frames" % name, session.all).group(1)
+        told = re.search(r"\(%s\) ended: code 0 after \d+ ms, at most (\d+) frames" % name, session.console).group(1)
         t.equal(table[name][3], told, "the peak of " + name)
 
 
@@ -196,7 +200,7 @@ def test_panic(t):
     build = t.variant("provoke-panic", PROVOKE="PROVOKE_panic")
     session = Session(t, "--gdb --build %s" % build, ["hbreak fault_panic", "continue", "trapframe", "kbt", "fault", "continue"],
                       "--kernel", expect=2)
-    told = session.all[session.all.index("PANIC:"):]
+    told = session.console[session.console.index("PANIC:"):]
     rip = re.search(r"at rip (0x\w+)", told).group(1)
     t.check("vector 14: page fault (#PF), in ring 0 at %s provoke" % rip in session.said[2], session.said[2])
     rax = re.search(r"rax (\w{16})", told).group(1)
@@ -217,8 +221,8 @@ def test_iommu(t):
     said = session.said[2]
     t.check("works for shard 0 (source)" in said, said)
     pages = re.findall(r"^ +(0x\w+) +(0x\w+) +(read|write)$", said, re.M)
-    bar = int(re.search(r"VGA controller\n +BAR0 memory (0x\w+)", session.all).group(1), 16)
-    share = int(re.search(r"partitions of (\d+) KiB", session.all).group(1)) << 10
+    bar = int(re.search(r"VGA controller\n +BAR0 memory (0x\w+)", session.console).group(1), 16)
+    share = int(re.search(r"partitions of (\d+) KiB", session.console).group(1)) << 10
     t.check(1 <= len(pages) <= 4, "the mapped pages: %s" % pages)
     for _, phys, right in pages:
         t.equal((int(phys, 16) - bar) // share, 0 if right == "read" else 1, "the partition of the page to %s" % right)

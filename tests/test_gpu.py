@@ -1,6 +1,9 @@
 """GPU partitions: what their shards are given, what they may do, and what the machine says where something is missing.
 
-What the DMA engines and the IOMMU do underneath stands in test_dma.py."""
+What the DMA engines and the IOMMU do underneath stands in test_dma.py.
+
+Read next: tests/shards/gpu/main.c.
+"""
 
 import os
 import re

@@ -1,4 +1,7 @@
-"""What the files are made of: the supervisor's instructions, segments and size, the shards' sections, the lines of source."""
+"""What the files are made of: the supervisor's instructions, segments and size, the shards' sections, the lines of source.
+
+Read next: CONTRIBUTING.md for the promises that these tests keep; supervisor.ld.
+"""
 
 import glob
 import os

@@ -3,6 +3,8 @@
 The host's text comes from tests/reference/generate.c, which is written independently of the shards, the host's logits
 from tests/reference/host_llama.c, which is the shards' own transformer. Many shards run in one boot, one after the
 other, so that each one's text stands between the lines of its neighbours.
+
+Read next: tests/reference/generate.c.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""Capabilities and channels: who may speak where, and that every message arrives once, whole and in order."""
+"""Capabilities and channels: who may speak where, and that every message arrives once, whole and in order.
+
+Read next: tests/shards/channels/main.c and tests/shards/caps/main.c, which have the scenes.
+"""
 
 import re
 
@@ -6,14 +9,24 @@ SCENES = ("order", "full", "small", "both", "call", "exit", "death", "late", "st
 CAP_SCENES = ("alone", "speak", "subset", "revoke", "recv", "call", "send", "half", "busy", "elder")
 
 
+def pairs(scenes):
+    """Returns the manifest for scenes of tests/shards/channels, each played by a pair of shards."""
+    lines = []
+    for scene in scenes:
+        lines += ['shard %s-%s /t/channels args="%s %s"' % (scene, side, scene, side) for side in "ab"]
+        lines.append("channel %s-a %s-b" % (scene, scene))
+    return "\n".join(lines)
+
+
+def four(scene):
+    """Returns the manifest for a scene of tests/shards/caps, played by four shards."""
+    lines = ['shard %s /t/caps args="%s %s"' % (who, scene, who) for who in "abcd"]
+    return "\n".join(lines + ["channel a b", "channel b c", "channel c d", "channel a c"])
+
+
 def test_channels(t):
     """Order, full queues, small buffers, both directions, CALL, and a peer that goes away: eleven pairs at once."""
-    lines = []
-    for scene in SCENES:
-        for side in "ab":
-            lines.append('shard %s-%s /t/channels args="%s %s"' % (scene, side, scene, side))
-        lines.append("channel %s-a %s-b" % (scene, scene))
-    result = t.guest("\n".join(lines))
+    result = t.guest(pairs(SCENES))
     wanted = {"%s-%s" % (scene, side): 0 for scene in SCENES for side in "ab"}
     wanted["death-a"] = "killed"
     t.equal(result.status, 1, "exit status of run.sh")
@@ -25,9 +38,7 @@ def test_capabilities(t):
     """Grant, subset, restrict, revoke with copies of copies, revoke under a blocked holder, half of the slots, busy, and a
     wait that somebody can end who is not waiting."""
     for scene in CAP_SCENES:
-        lines = ['shard %s /t/caps args="%s %s"' % (who, scene, who) for who in "abcd"]
-        lines += ["channel a b", "channel b c", "channel c d", "channel a c"]
-        t.guest("\n".join(lines), expect=0)
+        t.guest(four(scene), expect=0)
 
 
 def test_integrity(t):

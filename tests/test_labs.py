@@ -7,6 +7,8 @@ of the block before, in this order, numbers aside and `...` for any text.
 The files of solutions/ are NN-name.patch, NN-name.wrong-REASON.patch, both against the starting state, and NN-name.gdb, a
 session that finds the answers on the broken machine. One whose REASON begins with `prints` shows on the console what the
 handout promises, and must not get full marks for it. In a students' copy there is no such folder, and these tests are skipped.
+
+Read next: labs/README.md, then labs/lib/grading.py.
 """
 
 import glob

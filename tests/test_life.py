@@ -1,4 +1,7 @@
-"""The life of shards: memory that is zeroed, restarts, order, priorities, and waits that can never end."""
+"""The life of shards: memory that is zeroed, restarts, order, priorities, and waits that can never end.
+
+Read next: shard.c, spawn.c.
+"""
 
 import re
 

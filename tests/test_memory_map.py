@@ -2,6 +2,8 @@
 
 The tables of MEMORY_MAP.md are the expectation: nothing of them is repeated here. The page tables are walked in this
 file, from the physical memory that QEMU's monitor hands out; QEMU's own walk (`info mem`) has to agree.
+
+Read next: MEMORY_MAP.md.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""scripts/coconut-prof.py: what it prints for good, forged and damaged output of a run."""
+"""scripts/coconut-prof.py: what it prints for good, forged and damaged output of a run.
+
+Read next: scripts/coconut-prof.py.
+"""
 
 import os
 import random

@@ -1,4 +1,7 @@
-"""The numbers of the profile, as the supervisor prints them."""
+"""The numbers of the profile, as the supervisor prints them.
+
+Read next: profile.c, tests/shards/count/main.c.
+"""
 
 # A call that is charged with a wait of two seconds costs this much at least on any clock of 1 GHz or more; the kernel's own
 # time is far below, also on a host with other work.

@@ -1,4 +1,7 @@
-"""Registers: what survives system calls and switches, and what a shard finds in them when it begins."""
+"""Registers: what survives system calls and switches, and what a shard finds in them when it begins.
+
+Read next: tests/shards/fpu/main.c, tests/shards/entry/main.c.
+"""
 
 from test_calls import BIG
 

@@ -1,6 +1,8 @@
 """The commands and the machine: exit statuses, the loader's errors, memory sizes, options, paths, the default run.
 
 Boots take the firmware-less entry, which is faster, except where the firmware or the loader is the point.
+
+Read next: run.sh, scripts/watch.py.
 """
 
 import os
@@ -393,6 +395,16 @@ def test_options_pass_through(t):
     t.check(not any(word in ("--verbose", "--timeout", "60") for word in got), "QEMU got options of run.sh")
 
 
+def test_console_option(t):
+    """--console sends what the guest says to a file, over what stood there, and nothing of it to stdout."""
+    place = t.file("a,b", "left from before, and longer than what comes" * 100)
+    result = t.boot(shards=["shards/hello-c"], options=["--console", place], expect=0)
+    with open(place, encoding="utf-8") as file:
+        said = file.read()
+    t.check(said.startswith("coconutOS supervisor") and HELLO in said and said.endswith("Halting.\n"), "the file has: " + said[:200])
+    t.equal(result.raw, b"", "stdout")
+
+
 def test_silent_firmware(t):
     """A machine so small that its firmware resets it or hangs before the loader: never status 0, and a hint."""
     result = t.boot(uefi=True, options=["-m", "24M"], timeout=30)
@@ -428,6 +440,7 @@ def test_bad_options(t):
     stateful = os.path.dirname(t.file("stateful/main.c", "int counter = 1;\nint main(void) { return ++counter; }\n"))
     cases = [(["--timeout", "soon"], "--timeout needs a number"), (["--timeout", "0"], "--timeout needs a number"),
              (["--shard"], "--shard needs a value"), (["--manifest", "/no/such"], "no readable file /no/such"),
+             (["--console", "/no/such"], "cannot be written"),
              (["--add", "README"], "write it as FILE:/PATH"), (["--add", "run.sh:/../x"], "no path of a file"),
              (["--build", empty], "holds no build"), (["--shard", empty], "no .c and no .asm"),
              (["--shard", "/no/such"], "there is no folder"), (["--shard", broken], "undeclared"),

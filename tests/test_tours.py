@@ -13,6 +13,7 @@ import sys
 import time
 
 import harness
+import sessions
 
 sys.path.append(os.path.join(harness.ROOT, "scripts", "gdb"))
 
@@ -20,10 +21,11 @@ LENGTHS = {"boot": 10, "syscall": 7, "fault": 6, "ipc": 7, "dma": 6}  # stops
 
 
 def walk(t, name, options, expect):
-    """Takes a tour without anybody who types. Returns what it printed."""
+    """Takes a tour without anybody who types. Returns what it printed, without the guest's console."""
     if not shutil.which("gdb"):
         t.skip("there is no gdb")
-    done = t.sh("./run.sh --timeout 300 --tour %s %s < /dev/null" % (name, options))
+    command = "./run.sh --timeout 300 --tour %s %s < /dev/null" % (name, options)
+    done = t.sh(sessions.with_console(command, t.file("console", "")))
     t.equal(done.returncode, expect, "exit status (%s)" % "".join(re.findall(r"^tour: .*", done.stdout, re.M)[:1]))
     return done.stdout
 
@@ -79,35 +81,45 @@ def test_keys(t):
         os.close(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY))
     except OSError as problem:
         t.skip("there are no pseudo-terminals: %s" % problem)
-    for last, wanted in (("g", "wrong  /shards/tour"), ("q", "")):
-        said = at_terminal(t, "./run.sh --tour fault", ["", last] + (["shards", "kill", "quit"] if last == "g" else []))
-        t.check("Stop 2 of 6" in said and "Stop 3 of 6" not in said and wanted in said, "after %s: %s" % (last, said[-300:]))
+    command = sessions.with_console("./run.sh --tour fault", t.file("console", ""))
+    asked = "q ends: "
+    ends = [(asked, ""), (asked, "q")]
+    leaves = [(asked, ""), (asked, "g"), ("(gdb) ", "shards"), ("(gdb) ", "kill"), ("(gdb) ", "quit")]
+    for dialogue, wanted in ((leaves, "wrong  /shards/tour"), (ends, "")):
+        said = at_terminal(t, command, dialogue)
+        t.check("Stop 2 of 6" in said and "Stop 3 of 6" not in said and wanted in said, "after %s: %s" % (dialogue[1], said[-300:]))
+        t.equal(said.count(asked), 2, "how often it asked")
 
 
-def at_terminal(t, command, lines):
-    """Runs a command at a terminal of its own; types a line whenever it is asked for one. Returns what was shown."""
+def at_terminal(t, command, dialogue):
+    """Runs a command at a terminal of its own, where somebody waits for a prompt, types a line, and so on through the dialogue.
+    Returns what was shown.
+
+    A prompt counts wherever it stands behind what was shown when the line before was typed: QEMU, which ends when gdb kills it,
+    may say so behind gdb's prompt. The terminal is dumb, so that readline shows a prompt once, and without control sequences."""
     ours, theirs = pty.openpty()
-    process = harness.start(["bash", "-c", command], cwd=t.root, stdin=theirs, stdout=theirs, stderr=theirs)
+    process = harness.start(["bash", "-c", command], cwd=t.root, stdin=theirs, stdout=theirs, stderr=theirs,
+                            env=dict(os.environ, TERM="dumb"))
     os.close(theirs)
-    shown, deadline = "", time.monotonic() + 300
-    prompts = re.compile(r"q ends: |\(gdb\) (?!\w)")
+    shown, looked_at, left, open_there = "", 0, list(dialogue), True
+    deadline = time.monotonic() + 300
     try:
-        while time.monotonic() < deadline:
-            if select.select([ours], [], [], 1)[0]:
+        while open_there and time.monotonic() < deadline:
+            if left and left[0][0] in shown[looked_at:]:
+                looked_at = len(shown)
+                os.write(ours, left.pop(0)[1].encode() + b"\n")
+            elif select.select([ours], [], [], 1)[0]:
                 try:
                     shown += os.read(ours, 65536).decode(errors="replace")
-                except OSError:  # the other side has closed
-                    break
-            elif lines and prompts.search(shown[-20:]):
-                os.write(ours, lines.pop(0).encode() + b"\n")
-            elif process.poll() is not None:
-                break
+                except OSError:  # no process has the other side open any more
+                    open_there = False
     finally:
-        harness.end_group(process, 15)
+        if open_there:
+            harness.end_group(process, 15)
         harness.finish(process, 60)
         os.close(ours)
     t.log(shown)
-    t.equal((lines, process.returncode), ([], 3), "what was left to type, and the status")
+    t.equal((left, process.returncode), ([], 3), "what was left to type, and the status")
     return shown
 
 

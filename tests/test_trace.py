@@ -283,4 +283,23 @@ def text_of(t, path):
     return data
 
 
+def test_fast_path(t):
+    """Two shards that CALL each other 40 times: each message is an arrow from its sender to its receiver, on the fast path too."""
+    out = os.path.join(t.scratch, "trace.json")
+    manifest = 'shard ask /t/turns args="ask"\nshard answer /t/turns args="answer"\nchannel ask answer'
+    t.boot(manifest=manifest, add={"/t/turns": t.shard("turns")}, options=["--trace", out], expect=0)
+    with open(out, encoding="utf-8") as file:
+        events = json.load(file)["traceEvents"]
+    check_flows(t, events)
+    known, ends = tracks(events), {e["id"]: e for e in events if e["ph"] == "f"}
+    said = {(e["tid"], e["ts"]): e["args"] for e in events if e["ph"] == "i" and e["cat"] == "message"}
+    for sender, receiver, lengths in (("0: ask", "1: answer", range(1, 41)), ("1: answer", "0: ask", range(101, 141))):
+        begins = [e for e in events if e["ph"] == "s" and e["tid"] == known["shard " + sender]]
+        t.equal([said[e["tid"], e["ts"]]["bytes"] for e in begins], list(lengths), "the messages that %s sent" % sender)
+        arrived = [(end["tid"], said[end["tid"], end["ts"]]["bytes"]) for end in (ends[e["id"]] for e in begins)]
+        t.equal(arrived, [(known["shard " + receiver], length) for length in lengths], "where those of %s arrived" % sender)
+        fast = [e for e in begins if said[e["tid"], e["ts"]]["way"] == "fast path"]
+        t.check(len(fast) >= 30, "only %d of the messages of %s took the fast path: this test has hardly seen it" % (len(fast), sender))
+
+
 test_run.heavy = True

@@ -1,4 +1,7 @@
-"""Grader of lab 01: the trampoline's tables show the first GiB three ways, and the system runs."""
+"""Grader of lab 01: the trampoline's tables show the first GiB three ways, and the system runs.
+
+Read next: labs/lib/machine.py, which walks page tables.
+"""
 
 PML4_PHYS = 0x400000  # PHYS_BOOT_TABLES
 GIB = 1 << 30

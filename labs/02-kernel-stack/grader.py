@@ -1,4 +1,7 @@
-"""Grader of lab 02: every kernel stack is mapped, each above its guard, and the supervisor uses its own."""
+"""Grader of lab 02: every kernel stack is mapped, each above its guard, and the supervisor uses its own.
+
+Read next: docs/book/06-traps.md for what the stacks are for, labs/lib/machine.py for how they are looked at.
+"""
 
 BASE, SLOT, SIZE, PAGE = 0xFFFFFFFFA0000000, 0x4000, 0x2000, 0x1000
 

@@ -1,4 +1,7 @@
-"""Grader of lab 03: the processor knows the IDT, all of it, and what arrives is handled."""
+"""Grader of lab 03: the processor knows the IDT, all of it, and what arrives is handled.
+
+Read next: docs/book/06-traps.md for what a gate is, labs/lib/machine.py for how memory is read.
+"""
 
 import re
 import struct
@@ -29,7 +32,7 @@ def grade(lab):
         size = min(256, (limit + 1) // GATE_SIZE) if base else 0
         seen["gates"] = [struct.unpack("<HHBBHII", machine.memory(base + i * GATE_SIZE, GATE_SIZE)) for i in range(size)]
 
-    run = lab.boot("shard a /t/spin args=\"20\"\nshard b /t/spin args=\"20\"", stops={"debug_exit": at_end})
+    run = lab.boot_spinning(stops={"debug_exit": at_end})
     lab.judge_good("preempts", run)
     gates = seen.get("gates", [])
     present = {i for i, gate in enumerate(gates) if gate[3] & 0x80}

@@ -1,4 +1,7 @@
-"""Grader of lab 06: a shard gets as many pages of code as its file needs, with the file in them."""
+"""Grader of lab 06: a shard gets as many pages of code as its file needs, with the file in them.
+
+Read next: labs/lib/machine.py.
+"""
 
 import os
 

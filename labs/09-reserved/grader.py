@@ -1,9 +1,11 @@
-"""Grader of lab 09: files can be mapped, by one shard after the other, and stay as they are."""
+"""Grader of lab 09: files can be mapped, by one shard after the other, and stay as they are.
+
+Read next: labs/lib/rights.py, then labs/checks/layout/main.c, which maps the file.
+"""
 
 import rights
 
-REQUIREMENTS = dict(rights.REQUIREMENTS)
-REQUIREMENTS["again"] = (2, "three shards, one after the other, map the file, and find it whole")
+REQUIREMENTS = {**rights.REQUIREMENTS, "again": (2, "three shards, one after the other, map the file, and find it whole")}
 ANSWERS = {
     "error": "16cce4c0a58036de53c5f206",
     "bit": "5370a21674932b9746a34c4a",

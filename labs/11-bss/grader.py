@@ -1,4 +1,7 @@
-"""Grader of lab 11: the counter counts, without writable code, and the linker refuses the next such shard."""
+"""Grader of lab 11: the counter counts, without writable code, and the linker refuses the next such shard.
+
+Read next: labs/checks/adder/main.c, which sends the numbers.
+"""
 
 import os
 import random

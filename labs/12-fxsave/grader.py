@@ -1,4 +1,7 @@
-"""Grader of lab 12: FPU and SSE registers survive every way of losing the CPU, and do not leak."""
+"""Grader of lab 12: FPU and SSE registers survive every way of losing the CPU, and do not leak.
+
+Read next: labs/checks/sums/main.c, tests/shards/fpu/main.c and tests/shards/entry/main.c, which do the work.
+"""
 
 REQUIREMENTS = {
     "alone": (2, "floating-point work of one shard survives the ticks"),

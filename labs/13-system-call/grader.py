@@ -1,4 +1,7 @@
-"""Grader of lab 13: call 56 gives a shard its name, and refuses everything that is wrong."""
+"""Grader of lab 13: call 56 gives a shard its name, and refuses everything that is wrong.
+
+Read next: labs/checks/name/main.c, which makes the calls.
+"""
 
 import random
 

@@ -1,4 +1,7 @@
-"""Grader of lab 14: nobody waits for ever, and priorities still mean something. Time is counted in instructions."""
+"""Grader of lab 14: nobody waits for ever, and priorities still mean something. Time is counted in instructions.
+
+Read next: labs/checks/hog/main.c and labs/checks/meek/main.c.
+"""
 
 import machine
 

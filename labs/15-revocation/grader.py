@@ -1,4 +1,9 @@
-"""Grader of lab 15: a capability that is revoked is gone, wherever it has travelled, and nothing else is."""
+"""Grader of lab 15: a capability that is revoked is gone, wherever it has travelled, and nothing else is.
+
+Read next: tests/shards/caps/main.c, which has the scenes.
+"""
+
+import test_ipc
 
 REQUIREMENTS = {
     "copies": (3, "copies, and copies of copies, go with what they were made from; others stay"),
@@ -12,6 +17,4 @@ SCENES = {"copies": "revoke", "receivers": "recv", "callers": "call", "senders":
 
 def grade(lab):
     for key, scene in SCENES.items():
-        lines = ["shard %s /t/caps args=\"%s %s\"" % (who, scene, who) for who in "abcd"]
-        lines += ["channel a b", "channel b c", "channel c d", "channel a c"]
-        lab.judge_good(key, lab.boot("\n".join(lines)))
+        lab.judge_good(key, lab.boot(test_ipc.four(scene)))

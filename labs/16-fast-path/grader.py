@@ -1,6 +1,10 @@
-"""Grader of lab 16: a CALL costs clearly less than SEND and RECV, and means the same."""
+"""Grader of lab 16: a CALL costs clearly less than SEND and RECV, and means the same.
+
+Read next: labs/checks/callcost/main.c for the cost, labs/checks/turns/main.c for the order.
+"""
 
 import machine
+import test_ipc
 
 PERCENT = 80
 SCENES = ("order", "full", "small", "both", "call", "exit", "late", "stuffed", "stuck", "asked")
@@ -20,17 +24,11 @@ def grade(lab):
     measured = run.ended and isinstance(percent, int) and 1 <= percent <= 1000
     lab.judge("cost", measured and percent <= PERCENT, "at most %d %%" % PERCENT,
               "%d %%" % percent if measured else run.words(), run)
-    lines = []
-    for scene in SCENES:
-        lines += ["shard %s-%s /t/channels args=\"%s %s\"" % (scene, side, scene, side) for side in "ab"]
-        lines.append("channel %s-a %s-b" % (scene, scene))
-    lines += ["shard early /c/turns priority=high args=\"early\"", "shard late-one /c/turns priority=low args=\"late\"",
-              "channel early late-one"]
+    lines = [test_ipc.pairs(SCENES), "shard early /c/turns priority=high args=\"early\"", "shard late-one /c/turns priority=low args=\"late\"",
+             "channel early late-one"]
     lab.judge_good("meaning", lab.boot("\n".join(lines)))
     lines = ["shard client /c/turns priority=high args=\"client\"", "shard middle /c/turns args=\"middle\"",
              "shard server /c/turns priority=low args=\"server\"", "shard starter /c/turns priority=low args=\"go\"",
              "channel client middle", "channel client server", "channel client starter"]
     lab.judge_good("priority", lab.boot("\n".join(lines), options=machine.ICOUNT))
-    lines = ["shard %s /t/caps args=\"busy %s\"" % (who, who) for who in "abcd"]
-    lines += ["channel a b", "channel b c", "channel c d", "channel a c"]
-    lab.judge_good("holders", lab.boot("\n".join(lines)))
+    lab.judge_good("holders", lab.boot(test_ipc.four("busy")))

@@ -1,4 +1,7 @@
-"""Grader of lab 17: copies by DMA arrive, and an engine reaches the pages of its copy, each in one way, for as long as it runs."""
+"""Grader of lab 17: copies by DMA arrive, and an engine reaches the pages of its copy, each in one way, for as long as it runs.
+
+Read next: tests/shards/dma/main.c, which makes the copies.
+"""
 
 import struct
 

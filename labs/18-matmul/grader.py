@@ -1,4 +1,7 @@
-"""Grader of lab 18: matmul() is right for every shape, stays inside its arrays, and takes a third of the instructions."""
+"""Grader of lab 18: matmul() is right for every shape, stays inside its arrays, and takes a third of the instructions.
+
+Read next: labs/checks/matmul/main.c.
+"""
 
 import random
 

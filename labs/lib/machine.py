@@ -27,6 +27,7 @@ PIECE = 1024  # bytes that one packet of the stub carries
 ICOUNT = ["-icount", "shift=3,align=off,sleep=off"]  # 8 ns an instruction: the same run every time
 CONTROL = 17 * 8 + 4 + 6 * 4 + 3 * 8  # where cr0 cr2 cr3 cr4 cr8 efer stand among the registers
 SEGMENTS = 17 * 8 + 4
+TRAP = 0x78  # in struct trap_frame: what lies above the general registers
 
 
 class Image:
@@ -81,6 +82,11 @@ class Machine(gdbstub.GdbStub):
     def selectors(self):
         """Returns cs and ss."""
         return struct.unpack_from("<2I", bytes.fromhex(self.ask("g")), SEGMENTS)
+
+    def trap_frame(self):
+        """Returns vector, error, rip, cs, rflags, rsp and ss of the trap frame that rdi points to, as in interrupt_dispatch."""
+        raw = self.memory(self.registers()["rdi"] + TRAP, 7 * 8)
+        return dict(zip(("vector", "error", "rip", "cs", "rflags", "rsp", "ss"), struct.unpack("<7Q", raw)))
 
     def monitor(self, command):
         """Runs a command of QEMU's monitor. Returns what it prints."""

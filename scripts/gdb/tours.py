@@ -2,6 +2,8 @@
 
 A tour is a list of stops in the order in which the machine comes to them; a stop that is not reached, or that the book does not
 explain, ends the tour with an error. Enter goes on; where nobody types, the tour goes on by itself.
+
+Read next: docs/book/02-trampoline.md, where the first tour begins; paragraphs.py, which finds its text.
 """
 
 import contextlib
@@ -221,7 +223,8 @@ class Guide:
         except EOFError:
             return True
         if answer == "q":
-            gdb.execute("kill")
+            with contextlib.suppress(gdb.error):  # QEMU may have ended before gdb could acknowledge its answer
+                gdb.execute("kill")
             gdb.execute("quit")
         return answer != "g"
 

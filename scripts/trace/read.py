@@ -25,6 +25,7 @@ KINDS = ("", "switch", "call", "return", "interrupt", "resume", "fault", "send",
          "start", "end")  # enum trace_kind
 STATES = ("free", "building", "ready", "running", "blocked", "ended")  # enum shard_state
 WAITS = ("recv", "send", "shard", "dma")  # enum wait_kind
+WAYS = ("inbox", "fast path")  # of a message
 CPU, INTERRUPTS, FIRST_SHARD, FIRST_WINDOW = 1, 2, 10, 1000  # tracks
 PAGE = 4096
 
@@ -245,11 +246,11 @@ class Converter:
 
     def on_send(self, event, at):
         self.flows += 1
-        self.of(event.shard).instant(at, "message sent", "message", bytes=event.values[1])
+        self.of(event.shard).instant(at, "message sent", "message", bytes=event.values[1], way=WAYS[event.detail])
         self.messages[event.values[0]] = self.flow(event, at, "s", self.flows)
 
     def on_receive(self, event, at):
-        self.of(event.shard).instant(at, "message received", "message", bytes=event.values[1])
+        self.of(event.shard).instant(at, "message received", "message", bytes=event.values[1], way=WAYS[event.detail])
         sent = self.messages.pop(event.values[0], None)
         if sent:  # else the ring has lost the sending
             sent["kept"] = True

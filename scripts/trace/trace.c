@@ -23,7 +23,7 @@ enum trace_kind {
 	TRACE_INTERRUPT,  /* detail: vector; values: rip, ring, milliseconds at a tick */
 	TRACE_RESUME,     /* the interrupt's work is done */
 	TRACE_FAULT,      /* detail: vector; values: rip, error, cr2 */
-	TRACE_SEND,       /* values: where the message lies in the kernel, bytes */
+	TRACE_SEND,       /* detail: 1 by the fast path of CALL; values: where the message lies in the kernel, bytes */
 	TRACE_RECEIVE,    /* the same */
 	TRACE_COPY,       /* values: source, target, bytes */
 	TRACE_COPIED,     /* values: result */
@@ -143,11 +143,11 @@ void __wrap_context_switch_fpu(struct shard *from, struct shard *to) {
 
 	left_to_receive[from->id] = receives;
 	if (receives && left_to_receive[to->id] && to->wait == WAIT_RECV && to->wait_result > 0)
-		record(TRACE_SEND, 0, (uint64_t)to->receive_at, (uint64_t)to->wait_result, 0);
+		record(TRACE_SEND, 1, (uint64_t)to->receive_at, (uint64_t)to->wait_result, 0);
 	record(TRACE_SWITCH, to->id, from->state, from->wait, from->wait_object);
 	__real_context_switch_fpu(from, to);
 	if (receives && from->wait_result > 0)
-		record(TRACE_RECEIVE, 0, (uint64_t)from->receive_at, (uint64_t)from->wait_result, 0);
+		record(TRACE_RECEIVE, 1, (uint64_t)from->receive_at, (uint64_t)from->wait_result, 0);
 }
 
 /* ---- Messages: what a channel call copies from and to its shard is the message ---- */

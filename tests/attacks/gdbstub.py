@@ -1,6 +1,7 @@
 """gdbstub.py: asks a running QEMU for registers at breakpoints, by the protocol of gdb's remote stub.
 
-Only what tests/test_attacks.py needs: hardware breakpoints, registers, memory, continue.
+Only what tests/test_attacks.py needs: hardware breakpoints, registers, memory, continue. Read next: labs/lib/machine.py,
+which builds on it.
 """
 
 import os

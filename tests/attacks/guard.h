@@ -1,4 +1,4 @@
-/* guard.h: a system call that watches every register: see guard.inc. */
+/* guard.h: a system call that watches every register. Read next: guard.inc, which makes it. */
 #ifndef GUARD_H
 #define GUARD_H
 

@@ -1,4 +1,4 @@
-/* adder: has /shards/counter add the numbers of its args, and checks each sum. */
+/* adder: has /shards/counter add the numbers of its args, and checks each sum. Read next: labs/11-bss/README.md. */
 #include "../../../tests/shards/expect.h"
 
 int main(const char *args) {

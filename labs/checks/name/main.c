@@ -1,4 +1,8 @@
-/* name: makes call 56 in every right and wrong way. args: what to try, and the name that the manifest gives this shard. */
+/*
+ * name: makes call 56 in every right and wrong way. args: what to try, and the name that the manifest gives this shard.
+ *
+ * Read next: labs/13-system-call/README.md.
+ */
 #include "../../../tests/shards/expect.h"
 
 #define CALL_NAME 56

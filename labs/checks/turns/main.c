@@ -4,6 +4,8 @@
  *
  * And what does a CALL return while a message is waiting already? That message: "late" calls when "early" has sent one, and "early"
  * never answers.
+ *
+ * Read next: labs/16-fast-path/grader.py.
  */
 #include "../../../tests/shards/expect.h"
 

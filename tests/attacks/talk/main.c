@@ -3,6 +3,8 @@
  * optionally with a number, `NAME=COUNT`. It ends with 0, or with the number of the line of the first surprise.
  *
  * Handle 0 is the channel to the partner everywhere; tests/test_attacks.py writes the manifests.
+ *
+ * Read next: tests/test_attacks.py.
  */
 #include "tests/shards/expect.h"
 

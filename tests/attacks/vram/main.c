@@ -1,6 +1,8 @@
 /*
  * vram: a driver shard that fills all video memory of its partition and dies, when its partner says so. In each of its
  * lives it must find the memory full of zeros. Handle 0 is the channel to the partner, which runs ../talk with `vram`.
+ *
+ * Read next: ../talk/main.c.
  */
 #include "tests/shards/expect.h"
 

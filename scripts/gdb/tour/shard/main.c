@@ -1,4 +1,8 @@
-/* The shard of the tours. args: fault reads address 0; server answers one CALL on its channel; client makes it. */
+/*
+ * The shard of the tours. args: fault reads address 0; server answers one CALL on its channel; client makes it.
+ *
+ * Read next: ../../tours.py.
+ */
 #include "coconut.h"
 
 int main(const char *args) {
