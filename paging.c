@@ -56,9 +56,9 @@ static uint64_t *kernel_table(uint64_t *entry) {
 /* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. */
 static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
 	for (uint64_t step; size; address += step, phys += step, size -= step) {
-		bool large = size >= LARGE_PAGE_SIZE && (address | phys) % LARGE_PAGE_SIZE == 0;
 		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[index_of(address, LEVEL_PML4)]);
 		uint64_t *entry = &kernel_table(&pdpt[index_of(address, LEVEL_PDPT)])[index_of(address, LEVEL_PD)];
+		bool large = size >= LARGE_PAGE_SIZE && (address | phys) % LARGE_PAGE_SIZE == 0;
 
 		if (!large) entry = &kernel_table(entry)[index_of(address, LEVEL_PT)];
 		*entry = pte_make(phys, large ? rights | PTE_LARGE : rights);
@@ -287,9 +287,9 @@ uint64_t space_lookup(struct shard *shard, uint64_t address) {
 
 /* Returns how many of `pages` pages from `address` on are mapped without a hole. */
 uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
-	uint64_t done = 0;
+	uint64_t done = 0, *place;
 
-	for (; done < pages && space_lookup(shard, address); done++, address += PAGE_SIZE)
+	for (; done < pages && (place = leaf_of(shard, address)) && *place; done++, address += PAGE_SIZE)
 		if (address % LOOK_STEP == 0) preempt_point();
 	return done;
 }
