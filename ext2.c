@@ -15,7 +15,7 @@
  * The numbers below are offsets and values of "The Second Extended File System: Internal Layout" (D. Poirier), under
  * the names they have there. All fields are little endian and may lie at any address, so they are read by bytes.
  *
- * Read next: fs.c, which uses ext2_block() to copy to a shard and to map a file without copying.
+ * Read next: manifest.h.
  */
 #include "ext2.h"
 
@@ -25,52 +25,38 @@
 #include "coconut.h"
 
 void *memcpy(void *to, const void *from, size_t len); /* the supervisor's own; libc's in the host tests */
-void *memset(void *to, int byte, size_t len);
 int memcmp(const void *a, const void *b, size_t len);
 void preempt_point(void); /* lets interrupts in; empty in the host tests */
 
-/* Superblock (3.1): 1,024 bytes, 1,024 bytes from the start whatever the block size is. */
-#define SUPERBLOCK_OFFSET   1024
-#define SUPERBLOCK_SIZE     1024
-#define S_INODES_COUNT      0
-#define S_BLOCKS_COUNT      4
-#define S_FIRST_DATA_BLOCK  20  /* the superblock's own block */
-#define S_LOG_BLOCK_SIZE    24  /* the block size is 1,024 << this */
-#define S_BLOCKS_PER_GROUP  32
-#define S_INODES_PER_GROUP  40
-#define S_MAGIC             56  /* 16 bits */
-#define S_REV_LEVEL         76
-#define S_INODE_SIZE        88  /* 16 bits */
-#define S_FEATURE_INCOMPAT  96
-#define EXT2_SUPER_MAGIC    0xEF53
-#define EXT2_GOOD_OLD_REV   0   /* inodes of 128 bytes, and none of the feature fields */
-#define EXT2_DYNAMIC_REV    1
-#define EXT2_GOOD_OLD_INODE_SIZE     128
-#define EXT2_FEATURE_INCOMPAT_FILETYPE 0x2 /* entries carry a type byte, which is not used here */
-#define MIN_BLOCK_SHIFT     10
-#define MAX_LOG_BLOCK_SIZE  2   /* 1,024 << 2: blocks of 4 KiB, a page */
+/* Superblock (3.1): 1,024 bytes, 1,024 bytes from the start whatever the block size is. S_FIRST_DATA_BLOCK is its own
+ * block; the block size is 1,024 << S_LOG_BLOCK_SIZE. S_MAGIC and S_INODE_SIZE have 16 bits. */
+enum {
+	SUPERBLOCK_OFFSET = 1024, SUPERBLOCK_SIZE = 1024,
+	S_INODES_COUNT = 0, S_BLOCKS_COUNT = 4, S_FIRST_DATA_BLOCK = 20, S_LOG_BLOCK_SIZE = 24, S_BLOCKS_PER_GROUP = 32,
+	S_INODES_PER_GROUP = 40, S_MAGIC = 56, S_REV_LEVEL = 76, S_INODE_SIZE = 88, S_FEATURE_INCOMPAT = 96,
+};
 
-/* Block group descriptor (3.2): the table begins in the block after the superblock's. */
-#define GROUP_DESC_SIZE     32
-#define BG_INODE_TABLE      8   /* the first block of the group's inodes */
+/* Values in it. Revision 0 has inodes of 128 bytes and none of the feature fields. FILETYPE: directory entries carry a
+ * type byte, which is not used here. The largest block is a page. */
+enum { EXT2_SUPER_MAGIC = 0xEF53, EXT2_GOOD_OLD_REV = 0, EXT2_DYNAMIC_REV = 1, EXT2_GOOD_OLD_INODE_SIZE = 128 };
+enum { EXT2_FEATURE_INCOMPAT_FILETYPE = 0x2, MIN_BLOCK_SHIFT = 10, MAX_BLOCK_SHIFT = 12 };
 
-/* Inode (3.4, 3.5). */
-#define EXT2_ROOT_INO       2
-#define I_MODE              0   /* 16 bits: the type of the file, then permissions, which are not used here */
-#define I_SIZE              4
-#define I_LINKS_COUNT       26  /* 16 bits: 0 in an inode that is free */
-#define I_BLOCK             40  /* EXT2_N_BLOCKS pointers of 32 bits */
-#define I_DIR_ACL           108 /* of a regular file, from revision 1 on: the upper half of its size */
-#define EXT2_S_IFMT         0xF000
-#define EXT2_S_IFDIR        0x4000
-#define EXT2_S_IFREG        0x8000
-#define EXT2_NDIR_BLOCKS    12
+/* Block group descriptor (3.2): the table of them begins in the block after the superblock's. BG_INODE_TABLE is the
+ * first block of the group's inodes. */
+enum { BG_INODE_TABLE = 8, GROUP_DESC_SIZE = 32 };
 
-/* Directory entry (4.1). Revision 0 has a 16-bit name length, whose upper byte is 0 since names end at 255. */
-#define DIRENT_INODE        0   /* 0 in an entry that is free */
-#define DIRENT_REC_LEN      4   /* 16 bits: bytes to the next entry; the last one of a block ends with the block */
-#define DIRENT_NAME_LEN     6
-#define DIRENT_NAME         8
+/* Inode (3.4, 3.5). I_MODE has 16 bits: the type of the file, then permissions, which are not used here. I_LINKS_COUNT,
+ * of 16 bits, is 0 in an inode that is free. I_BLOCK are EXT2_N_BLOCKS pointers of 32 bits. I_DIR_ACL of a regular file
+ * is the upper half of its size, from revision 1 on. */
+enum { I_MODE = 0, I_SIZE = 4, I_LINKS_COUNT = 26, I_BLOCK = 40, I_DIR_ACL = 108 };
+enum { EXT2_ROOT_INO = 2, EXT2_S_IFMT = 0xF000, EXT2_S_IFDIR = 0x4000, EXT2_S_IFREG = 0x8000 };
+
+/* Directory entry (4.1). DIRENT_INODE is 0 in an entry that is free. DIRENT_REC_LEN, of 16 bits, are the bytes to the
+ * next entry; the last one of a block ends with the block. DIRENT_NAME_LEN is read as a byte: revision 0 has 16 bits
+ * there, whose upper byte is 0 since names end at 255. */
+enum { DIRENT_INODE = 0, DIRENT_REC_LEN = 4, DIRENT_NAME_LEN = 6, DIRENT_NAME = 8 };
+
+const uint8_t ext2_zeros[1 << MAX_BLOCK_SHIFT];
 
 /* Returns the 16-bit number at p. */
 static uint32_t le16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
@@ -78,7 +64,7 @@ static uint32_t le16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
 /* Returns the 32-bit number at p. */
 static uint32_t le32(const uint8_t *p) { return le16(p) | le16(p + 2) << 16; }
 
-/* Returns the byte offset of a block, 0 for block 0 (a hole), or -COCONUT_E_IO for one outside the file system. */
+/* Returns the byte offset of a block, 0 for number 0 (a hole), or -COCONUT_E_IO for one outside the file system. */
 static int64_t block_offset(const struct ext2 *fs, uint32_t block) {
 	return block < fs->blocks ? (int64_t)block << fs->block_shift : -COCONUT_E_IO;
 }
@@ -104,58 +90,51 @@ int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t
 	return at;
 }
 
-/* Copies block by block, since neighbours in the file need not be neighbours in the image. */
+/* The last piece may end before its block does. */
 int64_t ext2_read(const struct ext2 *fs, const struct ext2_file *file, uint64_t offset, void *buf, size_t len) {
 	if (offset >= file->size) return 0;
 	if (len > file->size - offset) len = file->size - offset;
-	for (size_t done = 0, part; done < len; done += part) {
-		uint32_t within = (uint32_t)(offset + done) & (fs->block_size - 1);
-		int64_t at = ext2_block(fs, file, (offset + done) >> fs->block_shift);
-		if (at < 0) return at;
-		part = fs->block_size - within;
-		if (part > len - done) part = len - done;
-		if (at == 0)
-			memset((uint8_t *)buf + done, 0, part);
-		else
-			memcpy((uint8_t *)buf + done, fs->image + at + within, part);
+	for (uint64_t done = 0, part; done < len; done += part) {
+		part = len - done;
+		const uint8_t *piece = ext2_piece(fs, file, offset + done, &part);
+		if (!piece) return -COCONUT_E_IO;
+		memcpy((uint8_t *)buf + done, piece, part);
 	}
 	return (int64_t)len;
 }
 
-/* Returns whether a file of this size is possible: a regular one ends where the pointers of an inode end, and a
- * directory has no holes, so that it is made of whole blocks and cannot be larger than the file system. The latter
- * bounds every search, also in a directory whose pointers all lead to the same block. */
-static bool size_possible(const struct ext2 *fs, uint64_t size, bool directory) {
+/* Returns whether a file of its type can be as large as it says. A regular one ends where an inode's pointers do. A
+ * directory has no holes, so that it is made of whole blocks and cannot be larger than the file system; that bounds
+ * every search, also in a directory whose pointers all lead to the same block. Other types are not read. */
+static bool size_possible(const struct ext2 *fs, const struct ext2_file *file) {
 	uint32_t width = fs->block_shift - 2;
 	uint64_t reach = EXT2_NDIR_BLOCKS + (1ULL << width) + (1ULL << 2 * width) + (1ULL << 3 * width);
-	if (directory) return size >> fs->block_shift <= fs->blocks && size % fs->block_size == 0;
-	return size <= reach << fs->block_shift;
+	if (file->type == EXT2_S_IFREG) return file->size <= reach << fs->block_shift;
+	return file->type != EXT2_S_IFDIR || (file->size <= fs->size && file->size % fs->block_size == 0);
 }
 
-/* Reads inode `number` into `file` and its i_mode into `mode`. Returns 0, or -COCONUT_E_IO when there is no such
- * inode, it is not in use, or its size is impossible. */
-static int load_inode(const struct ext2 *fs, uint32_t number, struct ext2_file *file, uint32_t *mode) {
+/* Reads inode `number` into `file`. Returns 0, or -COCONUT_E_IO when there is no such inode, it is not in use, or its
+ * size is impossible. */
+static int load_inode(const struct ext2 *fs, uint32_t number, struct ext2_file *file) {
 	if (number == 0 || number > fs->inodes) return -COCONUT_E_IO;
 	uint32_t group = (number - 1) / fs->inodes_per_group, slot = (number - 1) % fs->inodes_per_group;
 	if (group >= fs->groups) return -COCONUT_E_IO;
 
-	/* The inode need not lie in the table's first block, so the end of the table is compared, not its start. */
+	/* The inode need not lie in the table's first block, so it is its end that has to lie in the file system. */
 	const uint8_t *descriptor = fs->image + fs->groups_offset + (uint64_t)group * GROUP_DESC_SIZE;
 	int64_t table = block_offset(fs, le32(descriptor + BG_INODE_TABLE));
-	uint64_t end = ((uint64_t)slot + 1) * fs->inode_size;
-	if (table <= 0 || end > ((uint64_t)fs->blocks << fs->block_shift) - (uint64_t)table) return -COCONUT_E_IO;
-	const uint8_t *inode = fs->image + table + (uint64_t)slot * fs->inode_size;
+	uint64_t start = (uint64_t)slot * fs->inode_size;
+	if (table <= 0 || start + fs->inode_size > fs->size - (uint64_t)table) return -COCONUT_E_IO;
 
-	*mode = le16(inode + I_MODE);
-	bool regular = (*mode & EXT2_S_IFMT) == EXT2_S_IFREG, directory = (*mode & EXT2_S_IFMT) == EXT2_S_IFDIR;
+	const uint8_t *inode = fs->image + table + start;
 	file->inode = number;
+	file->type = le16(inode + I_MODE) & EXT2_S_IFMT;
 	file->size = le32(inode + I_SIZE);
-	if (regular && fs->revision >= EXT2_DYNAMIC_REV) file->size |= (uint64_t)le32(inode + I_DIR_ACL) << 32;
+	if (file->type == EXT2_S_IFREG && fs->revision >= EXT2_DYNAMIC_REV)
+		file->size |= (uint64_t)le32(inode + I_DIR_ACL) << 32;
 	for (int i = 0; i < EXT2_N_BLOCKS; i++)
 		file->blocks[i] = le32(inode + I_BLOCK + i * 4);
-	if (le16(inode + I_LINKS_COUNT) == 0 || ((regular || directory) && !size_possible(fs, file->size, directory)))
-		return -COCONUT_E_IO;
-	return 0;
+	return le16(inode + I_LINKS_COUNT) != 0 && size_possible(fs, file) ? 0 : -COCONUT_E_IO;
 }
 
 /* Looks for a name in one block of a directory. Returns its inode number, 0 when it is not there, or -COCONUT_E_IO
@@ -202,12 +181,11 @@ int ext2_lookup(const struct ext2 *fs, const char *path, size_t len, struct ext2
 	/* The path itself bounds the walk, so links that lead in circles need no attention. */
 	int64_t inode = EXT2_ROOT_INO;
 	for (size_t at = 0;;) {
-		uint32_t mode;
-		int error = load_inode(fs, (uint32_t)inode, file, &mode);
+		int error = load_inode(fs, (uint32_t)inode, file);
 		if (error != 0) return error;
-		bool regular = (mode & EXT2_S_IFMT) == EXT2_S_IFREG;
+		bool regular = file->type == EXT2_S_IFREG;
 		if (at == len) return regular ? 0 : -COCONUT_E_NOTFILE;
-		if ((mode & EXT2_S_IFMT) != EXT2_S_IFDIR) return regular ? -COCONUT_E_NOENT : -COCONUT_E_NOTFILE;
+		if (file->type != EXT2_S_IFDIR) return regular ? -COCONUT_E_NOENT : -COCONUT_E_NOTFILE;
 
 		while (at < len && path[at] == '/')
 			at++;
@@ -220,53 +198,44 @@ int ext2_lookup(const struct ext2 *fs, const char *path, size_t len, struct ext2
 	}
 }
 
-/* Fills in the numbers of `fs` from the superblock at `super`. Returns whether they are ones that this file
- * understands; where they lead is not yet checked. */
-static bool read_superblock(struct ext2 *fs, const uint8_t *super) {
-	uint32_t log_block_size = le32(super + S_LOG_BLOCK_SIZE);
-	fs->revision = le32(super + S_REV_LEVEL);
-	if (le16(super + S_MAGIC) != EXT2_SUPER_MAGIC || fs->revision > EXT2_DYNAMIC_REV
-	    || log_block_size > MAX_LOG_BLOCK_SIZE)
+/* Fills in what `fs` knows from the superblock. Returns whether these are numbers that this file understands; where
+ * they lead is not yet checked. */
+static bool read_superblock(struct ext2 *fs, const uint8_t *image) {
+	const uint8_t *super = image + SUPERBLOCK_OFFSET;
+	uint32_t revision = le32(super + S_REV_LEVEL), log_block_size = le32(super + S_LOG_BLOCK_SIZE);
+	if (le16(super + S_MAGIC) != EXT2_SUPER_MAGIC || revision > EXT2_DYNAMIC_REV
+	    || log_block_size > MAX_BLOCK_SHIFT - MIN_BLOCK_SHIFT)
 		return false;
-	fs->block_shift = MIN_BLOCK_SHIFT + log_block_size;
-	fs->block_size = 1U << fs->block_shift;
-	fs->blocks = le32(super + S_BLOCKS_COUNT);
-	fs->inodes = le32(super + S_INODES_COUNT);
-	fs->inodes_per_group = le32(super + S_INODES_PER_GROUP);
-	fs->inode_size = EXT2_GOOD_OLD_INODE_SIZE;
-	if (fs->revision == EXT2_GOOD_OLD_REV) return true;
+	*fs = (struct ext2){
+		.image = image, .revision = revision, .block_shift = MIN_BLOCK_SHIFT + log_block_size,
+		.block_size = 1U << (MIN_BLOCK_SHIFT + log_block_size), .blocks = le32(super + S_BLOCKS_COUNT),
+		.inodes = le32(super + S_INODES_COUNT), .inodes_per_group = le32(super + S_INODES_PER_GROUP),
+		.inode_size = revision == EXT2_GOOD_OLD_REV ? EXT2_GOOD_OLD_INODE_SIZE : le16(super + S_INODE_SIZE)};
+	fs->size = (uint64_t)fs->blocks << fs->block_shift;
 
 	/* An incompatible feature changes what the other fields mean: extents, a journal to be replayed, compression.
 	 * The compatible ones do not, and those that only forbid writing do not matter to a reader. */
-	fs->inode_size = le16(super + S_INODE_SIZE);
-	return (le32(super + S_FEATURE_INCOMPAT) & ~(uint32_t)EXT2_FEATURE_INCOMPAT_FILETYPE) == 0
+	uint32_t incompatible = le32(super + S_FEATURE_INCOMPAT) & ~(uint32_t)EXT2_FEATURE_INCOMPAT_FILETYPE;
+	return (revision == EXT2_GOOD_OLD_REV || incompatible == 0)
 	    && fs->inode_size >= EXT2_GOOD_OLD_INODE_SIZE && fs->inode_size <= fs->block_size
 	    && (fs->inode_size & (fs->inode_size - 1)) == 0;
 }
 
 /* Checks what the superblock promises against the size of the image, once, so that lookups can rely on it. */
 int ext2_mount(struct ext2 *fs, const void *image, uint64_t size) {
-	if (size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE) return -COCONUT_E_IO;
-	fs->image = image;
-	fs->size = size;
-	const uint8_t *super = fs->image + SUPERBLOCK_OFFSET;
-	if (!read_superblock(fs, super)) return -COCONUT_E_IO;
+	if (size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE || !read_superblock(fs, image)) return -COCONUT_E_IO;
 
 	/* The superblock lies in block 1 when blocks are 1 KiB, in block 0 when they are larger. From the comparison
 	 * with `size` on, every block number below fs->blocks is one that can be read. */
-	uint32_t first_data_block = le32(super + S_FIRST_DATA_BLOCK);
-	uint32_t blocks_per_group = le32(super + S_BLOCKS_PER_GROUP);
-	if (first_data_block != (fs->block_shift == MIN_BLOCK_SHIFT ? 1 : 0) || fs->blocks <= first_data_block
-	    || (uint64_t)fs->blocks << fs->block_shift > size || blocks_per_group == 0 || fs->inodes_per_group == 0)
+	const uint8_t *super = fs->image + SUPERBLOCK_OFFSET;
+	uint32_t own_block = le32(super + S_FIRST_DATA_BLOCK), blocks_per_group = le32(super + S_BLOCKS_PER_GROUP);
+	if (own_block != (fs->block_shift == MIN_BLOCK_SHIFT ? 1 : 0) || fs->blocks <= own_block || fs->size > size
+	    || blocks_per_group == 0 || fs->inodes_per_group == 0)
 		return -COCONUT_E_IO;
-	fs->groups = (fs->blocks - first_data_block - 1) / blocks_per_group + 1;
-	fs->groups_offset = (uint64_t)(first_data_block + 1) << fs->block_shift;
-	if (fs->groups_offset + (uint64_t)fs->groups * GROUP_DESC_SIZE > (uint64_t)fs->blocks << fs->block_shift)
-		return -COCONUT_E_IO;
+	fs->groups = (fs->blocks - own_block - 1) / blocks_per_group + 1;
+	fs->groups_offset = (uint64_t)(own_block + 1) << fs->block_shift;
+	if (fs->groups_offset + (uint64_t)fs->groups * GROUP_DESC_SIZE > fs->size) return -COCONUT_E_IO;
 
 	struct ext2_file root;
-	uint32_t mode;
-	int error = load_inode(fs, EXT2_ROOT_INO, &root, &mode);
-	if (error == 0 && (mode & EXT2_S_IFMT) != EXT2_S_IFDIR) error = -COCONUT_E_IO;
-	return error;
+	return load_inode(fs, EXT2_ROOT_INO, &root) == 0 && root.type == EXT2_S_IFDIR ? 0 : -COCONUT_E_IO;
 }

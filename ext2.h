@@ -1,11 +1,11 @@
 /*
  * ext2.h: reading an ext2 file system that lies wholly in memory.
  *
- * Nothing here is ever written, nothing is cached and nothing is allocated: a mounted file system is a handful of
+ * The image is never written, nothing is cached and nothing is allocated: a mounted file system is a handful of
  * numbers taken from the superblock, an open file a copy of what its inode says. Every number that comes from the
  * image is checked before it is used, so an image of arbitrary bytes gives errors and nothing worse.
  *
- * Read next: ext2.c, then fs.c, which puts descriptors and file mappings on top.
+ * Read next: ext2.c. fs.c puts descriptors and file mappings on top.
  */
 #ifndef EXT2_H
 #define EXT2_H
@@ -13,14 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EXT2_N_BLOCKS 15 /* pointers in an inode: 12 direct, then single, double and triple indirect */
+/* The pointers in an inode: 12 direct ones, then the single, the double and the triple indirect one. */
+enum { EXT2_NDIR_BLOCKS = 12, EXT2_N_BLOCKS = 15 };
 
 struct ext2 {
 	const uint8_t *image;
-	uint64_t size;             /* bytes of the image */
+	uint64_t size;             /* bytes: blocks << block_shift, all of which lie in the image */
 	uint32_t block_size;       /* bytes: 1,024, 2,048 or 4,096 */
 	uint32_t block_shift;      /* block_size = 1 << block_shift */
-	uint32_t blocks;           /* s_blocks_count; blocks << block_shift <= size */
+	uint32_t blocks;           /* s_blocks_count */
 	uint32_t inodes;           /* s_inodes_count */
 	uint32_t inodes_per_group; /* never 0 */
 	uint32_t inode_size;       /* bytes from one inode to the next */
@@ -30,7 +31,7 @@ struct ext2 {
 };
 
 struct ext2_file {
-	uint32_t inode;
+	uint32_t inode, type;           /* its number, and what i_mode says it is: of an open file, a regular one */
 	uint64_t size;                  /* bytes; never more than the block pointers can reach */
 	uint32_t blocks[EXT2_N_BLOCKS]; /* i_block, not yet checked: ext2_block does that */
 };
@@ -51,6 +52,23 @@ int ext2_lookup(const struct ext2 *fs, const char *path, size_t len, struct ext2
  * image; 0 when the block is a hole, which reads as zeros; -COCONUT_E_IO when a pointer on the way leads out of
  * the file system. The caller compares `index` with the size of the file. */
 int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t index);
+
+/* What a hole is read from: zeros, as many as the largest block has. */
+extern const uint8_t ext2_zeros[];
+
+/* Returns where the bytes of a file from `offset` on lie, which is inside of it, and makes `*len` smaller when not so
+ * many lie there in one piece; NULL when the block is damaged. Whoever copies a file does it piece by piece, since
+ * neighbours in the file need not be neighbours in the image. It stands here because FS_READ, which copies to a shard,
+ * has no instruction to spare for a call. */
+static inline const uint8_t *ext2_piece(const struct ext2 *fs, const struct ext2_file *file, uint64_t offset,
+					uint64_t *len) {
+	uint64_t within = offset & (fs->block_size - 1);
+	int64_t block = ext2_block(fs, file, offset >> fs->block_shift);
+
+	if (*len > fs->block_size - within) *len = fs->block_size - within;
+	if (block <= 0) return block == 0 ? ext2_zeros : NULL;
+	return fs->image + block + within;
+}
 
 /* Copies up to `len` bytes from `offset` to `buf`. Returns their number, which is smaller only at the end of the
  * file, and 0 from there on; -COCONUT_E_IO when any of the blocks is damaged, and then `buf` is in part written. */

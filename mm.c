@@ -61,11 +61,11 @@ static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, boo
 		uint64_t word = frame / BITS, first = frame % BITS;
 		uint64_t here = end - frame < BITS - first ? end - frame : BITS - first;
 		uint64_t mask = ~0UL >> (BITS - here) << first;
-		uint64_t before = map->free[word], after = free ? before | mask : before & ~mask;
+		uint64_t changed = mask & (free ? ~map->free[word] : map->free[word]);
+		uint64_t after = map->free[word] ^= changed;
 		uint64_t *summary = &map->summary[word / BITS], bit = 1UL << word % BITS;
 
-		map->free[word] = after;
-		map->free_count += free ? count_bits(before ^ after) : -count_bits(before ^ after);
+		map->free_count += free ? count_bits(changed) : -count_bits(changed);
 		*summary = after ? *summary | bit : *summary & ~bit;
 		if (after && map->hint > word / BITS) map->hint = word / BITS;
 		frame += here;

@@ -293,9 +293,9 @@ uint64_t space_lookup(struct shard *shard, uint64_t address) {
 
 /* Returns how many of `pages` pages from `address` on are mapped without a hole. */
 uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
-	uint64_t done = 0;
+	uint64_t done = 0, *place;
 
-	for (; done < pages && space_lookup(shard, address); done++, address += PAGE_SIZE)
+	for (; done < pages && (place = leaf_of(shard, address)) && *place; done++, address += PAGE_SIZE)
 		if (address % LOOK_STEP == 0) preempt_point();
 	return done;
 }
