@@ -385,7 +385,8 @@ bool profile_all_good(void);
 
 extern struct shard shards[MAX_SHARDS];
 
-const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile, struct shard *parent);
+const char *shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
+	struct profile *profile, struct shard *parent);
 void handle_sys_exit(uint64_t code) __attribute__((noreturn));
 void shard_kill(struct shard *shard, uint8_t priority);
 uint64_t shard_free(struct shard *shard);

@@ -25,21 +25,19 @@
 struct shard shards[MAX_SHARDS];
 
 /* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns NULL, or what is wrong with it. */
-static const char *load_code(struct shard *shard, const struct manifest_shard *spec) {
+static const char *load_code(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
 	uint64_t limit = spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
-	struct ext2_file file;
 	int error;
 
-	if (fs_find(spec->path, strlen(spec->path), &file)) return "no such program in the ramdisk";
-	if (file.size == 0) return "the program is empty";
-	if (file.size > limit - COCONUT_CODE_BASE)
+	if (program->size == 0) return "the program is empty";
+	if (program->size > limit - COCONUT_CODE_BASE)
 		return spec->pipeline < 0 ? "the program reaches into the heap" : "the program reaches into its configuration page";
-	for (uint64_t offset = 0; offset < file.size; offset += PAGE_SIZE) {
+	for (uint64_t offset = 0; offset < program->size; offset += PAGE_SIZE) {
 		/* A GPU shard's program has a hole there, for the configuration page. */
 		if (spec->gpu && COCONUT_CODE_BASE + offset == GPU_CONFIG_VADDR) continue;
 		void *page = map_page(shard, COCONUT_CODE_BASE + offset, 0, &error);
 		if (!page) return "not enough frames for its code";
-		if (fs_load(&file, offset, page, PAGE_SIZE) < 0) return "its file is damaged";
+		if (fs_load(program, offset, page, PAGE_SIZE) < 0) return "its file is damaged";
 		preempt_point();
 	}
 	return NULL;
@@ -109,11 +107,11 @@ static const char *map_stack(struct shard *shard, const struct manifest_shard *s
 }
 
 /* Builds everything that a shard needs to run. Returns NULL, or what is wrong; no frame is left in use then. */
-static const char *build(struct shard *shard, const struct manifest_shard *spec) {
+static const char *build(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
 	const char *problem;
 
 	if (space_create(shard)) return "not enough frames for its page tables";
-	if ((problem = load_code(shard, spec)) || (problem = map_pipeline_config(shard, spec)) ||
+	if ((problem = load_code(shard, spec, program)) || (problem = map_pipeline_config(shard, spec)) ||
 	    (problem = map_gpu(shard, spec)) || (problem = map_stack(shard, spec))) {
 		space_destroy(shard);
 		gpu_release(shard);
@@ -121,10 +119,10 @@ static const char *build(struct shard *shard, const struct manifest_shard *spec)
 	return problem;
 }
 
-/* Builds a shard in the free slot `id` and makes it ready. `parent` is the shard that spawns it, NULL for one of
- * the manifest. Returns NULL, or what is wrong; nothing is left behind then. */
-const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile,
-	struct shard *parent) {
+/* Builds a shard in the free slot `id` from the file that is its program, and makes it ready. `parent` is the shard that
+ * spawns it, NULL for one of the manifest. Returns NULL, or what is wrong; nothing is left behind then. */
+const char *shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
+	struct profile *profile, struct shard *parent) {
 	struct shard *shard = &shards[id];
 
 	ASSERT(shard->state == SHARD_FREE);
@@ -136,7 +134,7 @@ const char *shard_create(uint32_t id, const struct manifest_shard *spec, struct 
 		.walk_region = NO_REGION, .readable_page = STACK_PAGE, .writable_page = STACK_PAGE,
 	};
 	sched_set_priority(shard, spec->priority);
-	const char *problem = build(shard, spec);
+	const char *problem = build(shard, spec, program);
 	if (problem) {
 		shard->state = SHARD_FREE;
 		return problem;

@@ -49,7 +49,7 @@ static int free_slot(void) {
 }
 
 /* Starts a program in slot `id`. Returns the handle of its capability, or an error with nothing left behind. */
-static int64_t launch(uint32_t id, const char *path, const char *args) {
+static int64_t launch(uint32_t id, const char *path, const struct ext2_file *program, const char *args) {
 	struct manifest_shard spec = {.path = path, .args = args, .priority = current->priority, .after = -1, .pipeline = -1};
 	struct profile *profile = profile_row_for_program(path);
 	int handle = cap_give(current->id, CAP_SHARD, CAP_RIGHT_WAIT | CAP_RIGHT_KILL | CAP_RIGHT_GRANT, id);
@@ -57,7 +57,7 @@ static int64_t launch(uint32_t id, const char *path, const char *args) {
 
 	if (handle < 0) return refuse(-handle, 0, 0, "no capability slot is free for the new shard");
 	spec.name = profile->name;
-	const char *problem = shard_create(id, &spec, profile, current);
+	const char *problem = shard_create(id, &spec, program, profile, current);
 	if (problem) {
 		cap_revoke_index(index);
 		return refuse(COCONUT_E_NOMEM, 1, 0, problem);
@@ -69,7 +69,7 @@ static int64_t launch(uint32_t id, const char *path, const char *args) {
 /* SPAWN: starts the program at `path`. Returns the handle of its SHARD capability. */
 int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len) {
 	char path_copy[COCONUT_PATH_MAX + 1], args_copy[COCONUT_ARGS_MAX];
-	struct ext2_file file;
+	struct ext2_file program;
 	int64_t bad;
 
 	if (!may_create())
@@ -81,10 +81,10 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 		return refuse(COCONUT_E_FAULT, 3, args, "the args are not wholly mapped");
 	if (args_len) copy_from_user(args_copy, args, args_len);
 	args_copy[args_len] = 0;
-	int error = fs_find(path_copy, path_len, &file), slot = free_slot();
+	int error = fs_find(path_copy, path_len, &program), slot = free_slot();
 	if (error) return refuse(-error, 1, path, "no regular file has this path");
 	if (slot < 0) return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
-	return launch((uint32_t)slot, path_copy, args_copy);
+	return launch((uint32_t)slot, path_copy, &program, args_copy);
 }
 
 /* Returns the shard that `handle` names with the given right, or NULL with the refusal in `*error`. */

@@ -189,9 +189,9 @@ void __wrap_iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages) {
 
 /* ---- Lives ---- */
 
-const char *__wrap_shard_create(uint32_t id, const struct manifest_shard *spec, struct profile *profile,
-	struct shard *parent) {
-	const char *problem = __real_shard_create(id, spec, profile, parent);
+const char *__wrap_shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
+	struct profile *profile, struct shard *parent) {
+	const char *problem = __real_shard_create(id, spec, program, profile, parent);
 	uint64_t name[3];
 
 	if (problem) return problem;
