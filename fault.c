@@ -73,9 +73,9 @@ static const char *violation_word(uint64_t error) {
 /* Says what the current shard did, and ends it on a fresh kernel stack: the frame may lie on a stack that
  * belongs to all shards (IST). */
 void fault_kill(struct trap_frame *frame) {
-	uint64_t address = read_cr2(), error = frame->error;
 	const char *name = current->profile->name;
 	bool page_fault = frame->vector == VECTOR_PAGE_FAULT;
+	uint64_t error = frame->error, address = page_fault ? read_cr2() : 0;
 
 	if (page_fault)
 		print("Shard %u (%s) killed: page fault (#PF, vector 14) at rip 0x%lx: %s 0x%lx, %s (error 0x%lx)\n",
@@ -176,9 +176,8 @@ static void panic_begin(void) {
 
 /* Ends the run because of an exception in ring 0, or one that is nobody's fault (machine check). */
 void fault_panic(struct trap_frame *frame) {
-	uint64_t address = read_cr2();
-
 	panic_begin();
+	uint64_t address = read_cr2();
 	print("PANIC: %s, vector %lu, in ring %lu at rip 0x%lx (error 0x%lx)\n", exception_names[frame->vector],
 	      frame->vector, frame->cs & 3, frame->rip, frame->error);
 	if (frame->vector == VECTOR_PAGE_FAULT)
