@@ -5,7 +5,7 @@
  * one number. Offsets into C structures are checked by static asserts in sched.c and idt.c.
  * MEMORY_MAP.md explains the addresses; tests/ compares both with the ELF file and the live page tables.
  *
- * Read next: kernel.h.
+ * Read next: bootinfo.h.
  */
 #ifndef LAYOUT_H
 #define LAYOUT_H
