@@ -190,13 +190,16 @@ void edu_abandon(struct shard *shard) {
 	}
 }
 
+/* Returns whether the ranges of `a_len` bytes at `a` and of `b_len` at `b` have a byte in common. */
+static bool overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len) { return a < b + b_len && b < a + a_len; }
+
 /* Ends every copy from or to the given memory, which is no longer open to it. Its shards get -COCONUT_E_CLOSED. */
 void edu_revoke(uint64_t phys, uint64_t size) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
 		const struct copy *copy = &copies[id];
-		bool reads = copy->source < phys + size && phys < copy->source + copy->len;
-		bool writes = copy->target < phys + size && phys < copy->target + copy->len;
-		if (!copy->len || (!reads && !writes)) continue;
+		uint64_t len = copy->len;
+		if (!len) continue;
+		if (!overlap(copy->source, len, phys, size) && !overlap(copy->target, len, phys, size)) continue;
 		edu_abandon(&shards[id]);
 		if (shards[id].state == SHARD_BLOCKED && shards[id].wait == WAIT_DMA)
 			sched_wake(&shards[id], -COCONUT_E_CLOSED);
