@@ -30,11 +30,9 @@ void preempt_point(void); /* lets interrupts in; empty in the host tests */
 
 /* Superblock (3.1): 1,024 bytes, 1,024 bytes from the start whatever the block size is. S_FIRST_DATA_BLOCK is its own
  * block; the block size is 1,024 << S_LOG_BLOCK_SIZE. S_MAGIC and S_INODE_SIZE have 16 bits. */
-enum {
-	SUPERBLOCK_OFFSET = 1024, SUPERBLOCK_SIZE = 1024,
-	S_INODES_COUNT = 0, S_BLOCKS_COUNT = 4, S_FIRST_DATA_BLOCK = 20, S_LOG_BLOCK_SIZE = 24, S_BLOCKS_PER_GROUP = 32,
-	S_INODES_PER_GROUP = 40, S_MAGIC = 56, S_REV_LEVEL = 76, S_INODE_SIZE = 88, S_FEATURE_INCOMPAT = 96,
-};
+enum { SUPERBLOCK_OFFSET = 1024, SUPERBLOCK_SIZE = 1024, S_INODES_COUNT = 0, S_BLOCKS_COUNT = 4,
+	S_FIRST_DATA_BLOCK = 20, S_LOG_BLOCK_SIZE = 24, S_BLOCKS_PER_GROUP = 32, S_INODES_PER_GROUP = 40, S_MAGIC = 56,
+	S_REV_LEVEL = 76, S_INODE_SIZE = 88, S_FEATURE_INCOMPAT = 96 };
 
 /* Values in it. Revision 0 has inodes of 128 bytes and none of the feature fields. FILETYPE: directory entries carry a
  * type byte, which is not used here. The largest block is a page. */
@@ -75,7 +73,8 @@ int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t
 	if (index < EXT2_NDIR_BLOCKS) return block_offset(fs, file->blocks[index]);
 	index -= EXT2_NDIR_BLOCKS;
 
-	/* A block holds 1 << width pointers, so a tree of n levels reaches 1 << width * n blocks. */
+	/* A block holds 1 << width pointers, so a tree of n levels reaches 1 << width * n blocks. The
+	 * tree of one level begins behind the direct pointers, each larger one behind the one before. */
 	uint32_t width = fs->block_shift - 2, level = 1;
 	while (index >> width * level != 0) {
 		index -= 1ULL << width * level;
@@ -90,11 +89,11 @@ int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t
 	return at;
 }
 
-/* The last piece may end before its block does. */
+/* The memory is the supervisor's; FS_READ, which fills a shard's, has the same loop in sys_fs_read. */
 int64_t ext2_read(const struct ext2 *fs, const struct ext2_file *file, uint64_t offset, void *buf, size_t len) {
 	if (offset >= file->size) return 0;
 	if (len > file->size - offset) len = file->size - offset;
-	for (uint64_t done = 0, part; done < len; done += part) {
+	for (size_t done = 0, part; done < len; done += part) {
 		part = len - done;
 		const uint8_t *piece = ext2_piece(fs, file, offset + done, &part);
 		if (!piece) return -COCONUT_E_IO;
@@ -145,8 +144,7 @@ static int64_t find_in_block(const uint8_t *block, uint32_t block_size, const ch
 		const uint8_t *entry = block + at;
 		uint32_t name_len = entry[DIRENT_NAME_LEN];
 		rec_len = le16(entry + DIRENT_REC_LEN);
-		if (rec_len < DIRENT_NAME + name_len || rec_len % 4 != 0 || rec_len > block_size - at)
-			return -COCONUT_E_IO;
+		if (rec_len < DIRENT_NAME + name_len || rec_len % 4 || rec_len > block_size - at) return -COCONUT_E_IO;
 		uint32_t inode = le32(entry + DIRENT_INODE);
 		if (inode == 0 || name_len != len) continue;
 		if (memcmp(entry + DIRENT_NAME, name, len) == 0) return inode;

@@ -18,16 +18,14 @@ enum { EXT2_NDIR_BLOCKS = 12, EXT2_N_BLOCKS = 15 };
 
 struct ext2 {
 	const uint8_t *image;
-	uint64_t size;             /* bytes: blocks << block_shift, all of which lie in the image */
-	uint32_t block_size;       /* bytes: 1,024, 2,048 or 4,096 */
-	uint32_t block_shift;      /* block_size = 1 << block_shift */
-	uint32_t blocks;           /* s_blocks_count */
-	uint32_t inodes;           /* s_inodes_count */
-	uint32_t inodes_per_group; /* never 0 */
-	uint32_t inode_size;       /* bytes from one inode to the next */
-	uint64_t groups_offset;    /* byte offset of the group descriptors, which lie wholly in the image */
-	uint32_t groups;           /* their number */
-	uint32_t revision;         /* s_rev_level: 0 or 1 */
+	uint64_t size;                    /* bytes: blocks << block_shift, all of which lie in the image */
+	uint32_t block_size, block_shift; /* 1,024, 2,048 or 4,096 bytes: 1 << block_shift */
+	uint32_t blocks, inodes;          /* s_blocks_count, s_inodes_count */
+	uint32_t inodes_per_group;        /* never 0 */
+	uint32_t inode_size;              /* bytes from one inode to the next */
+	uint64_t groups_offset;           /* byte offset of the group descriptors, which lie wholly in the image */
+	uint32_t groups;                  /* their number */
+	uint32_t revision;                /* s_rev_level: 0 or 1 */
 };
 
 struct ext2_file {
@@ -56,14 +54,13 @@ int64_t ext2_block(const struct ext2 *fs, const struct ext2_file *file, uint64_t
 /* What a hole is read from: zeros, as many as the largest block has. */
 extern const uint8_t ext2_zeros[];
 
-/* Returns where the bytes of a file from `offset` on lie, which is inside of it, and makes `*len` smaller when not so
- * many lie there in one piece; NULL when the block is damaged. Whoever copies a file does it piece by piece, since
+/* Returns where the bytes of a file from offset `at` on lie, which is inside of it, and makes `*len` smaller when not
+ * so many lie there in one piece; NULL when the block is damaged. Whoever copies a file does it piece by piece, since
  * neighbours in the file need not be neighbours in the image. It stands here because FS_READ, which copies to a shard,
  * has no instruction to spare for a call. */
-static inline const uint8_t *ext2_piece(const struct ext2 *fs, const struct ext2_file *file, uint64_t offset,
-					uint64_t *len) {
-	uint64_t within = offset & (fs->block_size - 1);
-	int64_t block = ext2_block(fs, file, offset >> fs->block_shift);
+static inline const uint8_t *ext2_piece(const struct ext2 *fs, const struct ext2_file *file, uint64_t at, size_t *len) {
+	uint64_t within = at & (fs->block_size - 1);
+	int64_t block = ext2_block(fs, file, at >> fs->block_shift);
 
 	if (*len > fs->block_size - within) *len = fs->block_size - within;
 	if (block <= 0) return block == 0 ? ext2_zeros : NULL;

@@ -76,7 +76,7 @@ int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max) {
 	uint64_t rest = open->file.size - open->offset, len = rest < max ? rest : max;
 	if (!user_range(buf, max) || (len && !user_writable(buf, len)))
 		return refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
-	for (uint64_t done = 0, part; done < len; done += part) {
+	for (size_t done = 0, part; done < len; done += part) {
 		if (done) preempt_point();
 		part = len - done;
 		const uint8_t *piece = ext2_piece(&ramdisk, &open->file, open->offset + done, &part);

@@ -7,15 +7,14 @@
  * it; every index in the result is smaller than the count it belongs to; the first mistake ends the work and is
  * reported with its line, a reason and the word that caused it.
  *
- * Read next: manifest.h for the grammar, main.c for what is done with the result.
+ * Read next: devices.c. manifest.h has the grammar, main.c what is done with the result.
  */
 #include "manifest.h"
 
 #define COCONUT_NO_CALLS
 #include "coconut.h"
 
-void *memset(void *to, int byte, size_t len); /* the supervisor's own; libc's in the host tests */
-int memcmp(const void *a, const void *b, size_t len);
+int memcmp(const void *a, const void *b, size_t len); /* the supervisor's own; libc's in the host tests */
 size_t strlen(const char *s);
 
 #define MAX_WORDS 16 /* of a line; no correct one has more than 9 */
@@ -30,21 +29,15 @@ struct parser {
 
 /* Returns `good`. When it is false, records the mistake: the functions up to manifest_parse then return false too. */
 static bool must(struct parser *p, bool good, const char *reason, const char *word) {
-	if (!good) {
-		p->error->reason = reason;
-		p->error->word = word;
-	}
+	if (!good) *p->error = (struct manifest_error){.line = p->error->line, .reason = reason, .word = word};
 	return good;
 }
 
 /* Returns whether two strings are equal. */
-static bool same(const char *a, const char *b) {
-	size_t len = strlen(a);
-	return len == strlen(b) && memcmp(a, b, len) == 0;
-}
+static bool same(const char *a, const char *b) { return strlen(a) == strlen(b) && memcmp(a, b, strlen(a)) == 0; }
 
 /* Returns the index of the first of `count` strings that equals `word`, or `count`. */
-static uint32_t index_of(const char *word, const char *const strings[], uint32_t count) {
+static uint32_t find_word(const char *word, const char *const strings[], uint32_t count) {
 	uint32_t i = 0;
 	while (i < count && !same(word, strings[i]))
 		i++;
@@ -55,8 +48,9 @@ static uint32_t index_of(const char *word, const char *const strings[], uint32_t
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 /* Takes the word at *line off the line and appends it to p->word. Between quotes a blank or a # is part of the word
- * and \" and \\ stand for their second character. What is left of a word is never longer than it was, so it is moved
- * to its own beginning. *line then is the first byte behind. Returns whether the word was right. */
+ * and \" and \\ stand for their second character. A word without its quotes and backslashes is never longer than it
+ * was with them, so it is moved to its own beginning. *line then is the first byte behind. Returns whether the word
+ * was right. */
 static bool take_word(struct parser *p, char **line) {
 	char *from = *line, *to = *line;
 	bool quoted = false;
@@ -69,8 +63,9 @@ static bool take_word(struct parser *p, char **line) {
 			quoted = !quoted;
 			continue;
 		}
-		if (quoted && *from == '\\' && *++from != '"' && *from != '\\')
-			return must(p, false, "a backslash in quotes can only precede a quote or a backslash", from - 1);
+		if (quoted && *from == '\\' && from[1] != '"' && from[1] != '\\')
+			return must(p, false, "a backslash in quotes can only precede a quote or a backslash", from);
+		if (quoted && *from == '\\') from++;
 		*to++ = *from;
 	}
 	p->word[p->words++] = *line;
@@ -115,16 +110,18 @@ static int find_shard(const struct manifest *m, const char *name) {
 	return -1;
 }
 
-/* Finds the declared shard that `name` means. */
-static bool refer_to_shard(struct parser *p, const char *name, int *index) {
-	*index = find_shard(p->m, name);
-	return must(p, *index >= 0, "no earlier line declares a shard of this name", name);
+/* Returns the index of the declared shard that `name` means. If there is none, records the mistake and returns -1. */
+static int refer_to_shard(struct parser *p, const char *name) {
+	int index = find_shard(p->m, name);
+	must(p, index >= 0, "no earlier line declares a shard of this name", name);
+	return index;
 }
 
 /* Finds the two different shards that the words after the statement's name mean. */
 static bool refer_to_two_shards(struct parser *p, uint8_t shard[2]) {
-	for (int i = 0, index; i < 2; i++) {
-		if (!refer_to_shard(p, p->word[1 + i], &index)) return false;
+	for (int i = 0; i < 2; i++) {
+		int index = refer_to_shard(p, p->word[1 + i]);
+		if (index < 0) return false;
 		shard[i] = (uint8_t)index;
 	}
 	return must(p, shard[0] != shard[1], "the two shards have to be different", p->word[2]);
@@ -144,30 +141,30 @@ static bool name_valid(const char *name) {
  * such option, when it is there again, and when it cannot have that value. */
 static bool set_option(struct parser *p, struct manifest_shard *shard, const char *name, const char *value,
 	uint32_t *seen) {
-	static const char *const names[] = {"priority", "frames", "restart", "after", "spawn", "args"};
-	static const char *const priorities[] = {"critical", "high", "normal", "low"}; /* in the order of PRIORITY_... */
-	uint32_t option = index_of(name, names, 6);
-	int after;
-	if (!must(p, option < 6, "a shard has no such option", name)
+	enum { OPTION_PRIORITY, OPTION_FRAMES, OPTION_RESTART, OPTION_AFTER, OPTION_SPAWN, OPTION_ARGS, OPTIONS };
+	static const char *const names[OPTIONS] = {"priority", "frames", "restart", "after", "spawn", "args"};
+	/* in the order of PRIORITY_..., so that an index is a priority */
+	static const char *const priorities[] = {"critical", "high", "normal", "low"};
+	uint32_t option = find_word(name, names, OPTIONS);
+	if (!must(p, option < OPTIONS, "a shard has no such option", name)
 	    || !must(p, !(*seen & 1U << option), "the option stands twice in the line", name))
 		return false;
 	*seen |= 1U << option;
 	switch (option) {
-	case 0: /* the index in names */
-		shard->priority = (uint8_t)index_of(value, priorities, 4);
+	case OPTION_PRIORITY:
+		shard->priority = (uint8_t)find_word(value, priorities, 4);
 		return must(p, shard->priority <= PRIORITY_LOW, "a priority is critical, high, normal or low", value);
-	case 1:
+	case OPTION_FRAMES:
 		return parse_number(p, value, 1, MANIFEST_FRAMES_MAX, &shard->frames);
-	case 2:
+	case OPTION_RESTART:
 		return parse_number(p, value, 0, MANIFEST_RESTART_MAX, &shard->restart);
-	case 3:
-		if (!refer_to_shard(p, value, &after)) return false;
-		shard->after = (int16_t)after;
-		return true;
-	case 4:
+	case OPTION_AFTER:
+		shard->after = (int16_t)refer_to_shard(p, value);
+		return shard->after >= 0;
+	case OPTION_SPAWN:
 		shard->spawn = true;
 		return must(p, same(value, "yes"), "spawn can only be yes", value);
-	default:
+	default: /* OPTION_ARGS */
 		shard->args = value;
 		return must(p, strlen(value) < COCONUT_ARGS_MAX, "the arguments are too long", value);
 	}
@@ -201,9 +198,10 @@ static bool parse_shard(struct parser *p) {
 	return true;
 }
 
-/* Returns whether a shard has an end of the channel. */
-static bool has_end(const struct manifest_channel *channel, uint8_t shard) {
-	return channel->shard[0] == shard || channel->shard[1] == shard;
+/* Returns whether a channel is one between these two shards. */
+static bool joins(const struct manifest_channel *channel, const uint8_t shard[2]) {
+	return (channel->shard[0] == shard[0] && channel->shard[1] == shard[1])
+	    || (channel->shard[0] == shard[1] && channel->shard[1] == shard[0]);
 }
 
 /* channel SHARD_A SHARD_B. Two shards can have several channels. */
@@ -214,23 +212,18 @@ static bool parse_channel(struct parser *p) {
 	    || !must(p, m->channel_count < MANIFEST_CHANNELS, "there are too many channels", p->word[0]))
 		return false;
 	/* Each channel puts a capability into one slot of both shards. */
-	for (int end = 0; end < 2; end++) {
-		uint32_t used = 0;
-		for (uint32_t i = 0; i < m->channel_count; i++)
-			used += has_end(&m->channel[i], channel.shard[end]);
-		if (!must(p, used < COCONUT_CAP_SLOTS, "the channels of this shard fill all its capability slots",
-			  p->word[1 + end]))
+	for (int end = 0; end < 2; end++)
+		if (!must(p, m->shard[channel.shard[end]].channels++ < COCONUT_CAP_SLOTS,
+			  "the channels of this shard fill all its capability slots", p->word[1 + end]))
 			return false;
-	}
 	m->channel[m->channel_count++] = channel;
 	return true;
 }
 
 /* gpu SHARD. */
 static bool parse_gpu(struct parser *p) {
-	int index;
-	if (!refer_to_shard(p, p->word[1], &index)
-	    || !must(p, !p->m->shard[index].gpu, "an earlier line gives this shard a partition", p->word[1]))
+	int index = refer_to_shard(p, p->word[1]);
+	if (index < 0 || !must(p, !p->m->shard[index].gpu, "an earlier line gives this shard a partition", p->word[1]))
 		return false;
 	p->m->shard[index].gpu = true;
 	return true;
@@ -238,7 +231,7 @@ static bool parse_gpu(struct parser *p) {
 
 /* Reads layers=A-B,C-D: both ranges inclusive, the second right behind the first. */
 static bool parse_layers(struct parser *p, const char *word, struct manifest_pipeline *pipeline) {
-	static const char key[] = "layers=", after_range[2] = {',', '\0'};
+	static const char key[] = "layers=", after_range[2] = {',', '\0'}; /* what follows each of the ranges */
 	uint32_t *first = pipeline->first, *last = pipeline->last;
 	bool good = strlen(word) > strlen(key) && memcmp(word, key, strlen(key)) == 0;
 	const char *at = good ? word + strlen(key) : word;
@@ -259,13 +252,12 @@ static bool parse_pipeline(struct parser *p) {
 	struct manifest_pipeline pipeline = {0};
 	if (!refer_to_two_shards(p, pipeline.shard) || !parse_layers(p, p->word[3], &pipeline)) return false;
 	for (int stage = 0; stage < 2; stage++) {
-		struct manifest_shard *shard = &m->shard[pipeline.shard[stage]];
-		if (!must(p, shard->pipeline < 0, "an earlier line makes this shard part of a pipeline", p->word[1 + stage]))
+		int16_t *part_of = &m->shard[pipeline.shard[stage]].pipeline;
+		if (!must(p, *part_of < 0, "an earlier line makes this shard part of a pipeline", p->word[1 + stage]))
 			return false;
-		shard->pipeline = (int16_t)m->pipeline_count;
+		*part_of = (int16_t)m->pipeline_count;
 	}
-	while (pipeline.channel < m->channel_count && !(has_end(&m->channel[pipeline.channel], pipeline.shard[0])
-							&& has_end(&m->channel[pipeline.channel], pipeline.shard[1])))
+	while (pipeline.channel < m->channel_count && !joins(&m->channel[pipeline.channel], pipeline.shard))
 		pipeline.channel++;
 	m->pipeline[m->pipeline_count++] = pipeline;
 	return must(p, pipeline.channel < m->channel_count, "no earlier line declares a channel between the two shards",
@@ -298,8 +290,8 @@ static bool parse_line(struct parser *p, char *line) {
 /* Looks at every byte twice: once for the end of the line and control bytes, once for words. */
 int manifest_parse(char *text, size_t len, struct manifest *m, struct manifest_error *error) {
 	struct parser p = {.m = m, .error = error};
-	memset(m, 0, sizeof(*m));
-	memset(error, 0, sizeof(*error));
+	*m = (struct manifest){0};
+	*error = (struct manifest_error){0};
 	for (size_t start = 0, end; start < len; start = end + 1) {
 		error->line++;
 		bool control = false;

@@ -12,7 +12,7 @@
  * mistakes. A line may only name shards of earlier lines, so `after` can form no circle, and a pipeline needs an
  * earlier channel between its two shards.
  *
- * Read next: manifest.c, then main.c, which starts what the manifest asks for.
+ * Read next: manifest.c. main.c starts what the manifest asks for.
  */
 #ifndef MANIFEST_H
 #define MANIFEST_H
@@ -21,14 +21,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MANIFEST_SHARDS          64
-#define MANIFEST_CHANNELS        64
-#define MANIFEST_PIPELINES       (MANIFEST_SHARDS / 2) /* a shard can be in one only */
-#define MANIFEST_NAME_MAX        23       /* bytes of a shard's name, without its NUL */
-#define MANIFEST_DEFAULT_FRAMES  16384    /* quota of a shard that names none: 64 MiB */
-#define MANIFEST_FRAMES_MAX      4194304  /* 16 GiB */
-#define MANIFEST_RESTART_MAX     1000000
-#define MANIFEST_LAYER_MAX       65535
+#define MANIFEST_SHARDS   64 /* scripts/trace/read.py reads these two lines */
+#define MANIFEST_NAME_MAX 23 /* bytes of a shard's name, without its NUL */
+
+/* The other limits. A shard can be in one pipeline only. Frames are a shard's quota: 64 MiB when it names none, at most
+ * 16 GiB. */
+enum { MANIFEST_CHANNELS = 64, MANIFEST_PIPELINES = MANIFEST_SHARDS / 2, MANIFEST_DEFAULT_FRAMES = 16384,
+	MANIFEST_FRAMES_MAX = 4194304, MANIFEST_RESTART_MAX = 1000000, MANIFEST_LAYER_MAX = 65535 };
 
 enum { PRIORITY_CRITICAL, PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
 
@@ -39,6 +38,7 @@ struct manifest_shard {
 	uint8_t priority; /* PRIORITY_... */
 	bool gpu;         /* a gpu line names this shard */
 	bool spawn;       /* it may start other shards */
+	uint8_t channels; /* how many it has an end of, at most COCONUT_CAP_SLOTS */
 	uint32_t frames;  /* quota, 1 to MANIFEST_FRAMES_MAX */
 	uint32_t restart; /* how often it is brought back when it is killed */
 	int16_t after;    /* index of the shard whose end it waits for, always a smaller one; -1: none */
@@ -46,7 +46,7 @@ struct manifest_shard {
 };
 
 struct manifest_channel {
-	uint8_t shard[2]; /* indices, different ones; a shard has at most COCONUT_CAP_SLOTS channels */
+	uint8_t shard[2]; /* indices, different ones */
 };
 
 struct manifest_pipeline {

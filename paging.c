@@ -165,10 +165,8 @@ const void *paging_map_table(uint64_t phys, uint64_t size) {
 uint64_t paging_entry(uint64_t cr3, uint64_t address, int level) {
 	uint64_t entry = cr3 | PTE_PRESENT;
 
-	for (int at = LEVEL_PML4; at >= level; at--) {
-		if (!(entry & PTE_PRESENT) || entry & PTE_LARGE) break;
+	for (int at = LEVEL_PML4; at >= level && (entry & (PTE_PRESENT | PTE_LARGE)) == PTE_PRESENT; at--)
 		entry = table_of(entry)[index_of(address, at)];
-	}
 	return entry & PTE_PRESENT ? entry : 0;
 }
 
