@@ -138,7 +138,8 @@ void paging_init(const struct bootinfo *info) {
 		      (uint64_t)image_text, STACK_SLOTS);
 }
 
-/* Maps device registers uncached and returns their address. `phys` and `size` need no alignment. */
+/* Maps device registers uncached (PCD and PWT: SDM Vol. 3A 4.9.2) and returns their address. `phys` and `size` need no
+ * alignment. */
 void *paging_map_device(uint64_t phys, uint64_t size) {
 	uint64_t offset = phys & PAGE_MASK;
 	uint64_t bytes = (offset + size + PAGE_MASK) & ~PAGE_MASK;
@@ -216,7 +217,8 @@ static void prune(struct shard *shard, uint64_t address) {
 	}
 }
 
-/* Makes the tables on the way to `address` that are missing. Returns 0 or an error, and has then made none. */
+/* Makes the tables on the way to `address` that are missing. Returns 0 or an error, and has then made none. It is kept
+ * out of space_map, which seldom needs it and maps every page. */
 __attribute__((noinline))
 static int walk_create(struct shard *shard, uint64_t address) {
 	uint64_t *table = table_of(shard->cr3), *above = NULL;
