@@ -51,7 +51,7 @@ END
 }
 
 trace_pages=4096 # of the ring: 102 events each
-build_dir=build
+build_dir=build build_given=0
 run_timeout=
 filter=--firmware
 tours=scripts/gdb/tour # their manifests, and the shard that most of them watch
@@ -106,7 +106,7 @@ parse_option() {
 		;;
 	--build)
 		build_dir=$(host_path "$2")
-		build_dir=${build_dir#"$PWD/"}
+		build_dir=${build_dir#"$PWD/"} build_given=1
 		[[ -d $build_dir/esp ]] || die "$2 holds no build; make one with: ./build.sh --out DIR"
 		;;
 	--verbose | --quiet) taken=1 words+=${words:+ }${1#--} ;;
@@ -240,7 +240,7 @@ parse_options "$@"
 if [[ $trace && $build_dir == build ]]; then
 	build_dir=build/trace
 	./build.sh --out "$build_dir" --define "TRACE=$trace_pages" || die "the build failed; see above."
-elif [[ $build_dir == build ]]; then
+elif ((!build_given)); then
 	./build.sh || die "the build failed; see above."
 fi
 make_run_folder

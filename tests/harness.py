@@ -402,7 +402,7 @@ class Test:
         self.boots += 1
         command = ["./run.sh", "--timeout", str(timeout)]
         command += [] if uefi else ["--kernel"]
-        command += ["--build", str(build)] if build else []
+        command += ["--build", str(build or "build")]  # which test.sh has made: run.sh need not look whether it is up to date
         command += ["--verbose"] if verbose else []
         for folder in shards or []:
             command += ["--shard", str(folder)]
