@@ -86,10 +86,10 @@ uint32_t manifest_waits_for(uint32_t id) {
 static void start_shard(uint32_t id) {
 	const struct manifest_shard *spec = &manifest.shard[id];
 	struct profile *profile = profile_row(id, spec->name);
-	const char *problem = "no such program in the ramdisk";
 	struct ext2_file program;
+	bool found = !fs_find(spec->path, strlen(spec->path), &program);
+	const char *problem = shard_create(id, spec, found ? &program : NULL, profile, NULL);
 
-	if (!fs_find(spec->path, strlen(spec->path), &program)) problem = shard_create(id, spec, &program, profile, NULL);
 	lives[id] = problem ? LIFE_OVER : LIFE_RUNNING;
 	if (problem) {
 		profile->exit_code = COCONUT_KILLED;

@@ -29,6 +29,7 @@ static const char *load_code(struct shard *shard, const struct manifest_shard *s
 	uint64_t limit = spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
 	int error;
 
+	if (!program) return "no such program in the ramdisk";
 	if (program->size == 0) return "the program is empty";
 	if (program->size > limit - COCONUT_CODE_BASE)
 		return spec->pipeline < 0 ? "the program reaches into the heap" : "the program reaches into its configuration page";
@@ -119,8 +120,9 @@ static const char *build(struct shard *shard, const struct manifest_shard *spec,
 	return problem;
 }
 
-/* Builds a shard in the free slot `id` from the file that is its program, and makes it ready. `parent` is the shard that
- * spawns it, NULL for one of the manifest. Returns NULL, or what is wrong; nothing is left behind then. */
+/* Builds a shard in the free slot `id` from the file that is its program, NULL if there is none, and makes it ready.
+ * `parent` is the shard that spawns it, NULL for one of the manifest. Returns NULL, or what is wrong; nothing is left
+ * behind then. */
 const char *shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent) {
 	struct shard *shard = &shards[id];

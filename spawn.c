@@ -81,8 +81,9 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 		return refuse(COCONUT_E_FAULT, 3, args, "the args are not wholly mapped");
 	if (args_len) copy_from_user(args_copy, args, args_len);
 	args_copy[args_len] = 0;
-	int error = fs_find(path_copy, path_len, &program), slot = free_slot();
+	int error = fs_find(path_copy, path_len, &program);
 	if (error) return refuse(-error, 1, path, "no regular file has this path");
+	int slot = free_slot();
 	if (slot < 0) return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
 	return launch((uint32_t)slot, path_copy, &program, args_copy);
 }

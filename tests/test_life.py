@@ -148,6 +148,14 @@ def test_deadlock_through_after(t):
     t.check("Deadlock" in result.text, "no deadlock is reported")
 
 
+def test_no_program(t):
+    """A shard whose program is missing is refused by name, and nobody else's channels are closed for it."""
+    lines = ['shard ann /t/lock args="ws0"', 'shard bob /t/lock args="r0"', "shard none /no/such/program", "channel ann bob"]
+    result = t.guest("\n".join(lines), expect=1)
+    t.check("Shard 2 (none) cannot start from /no/such/program: no such program in the ramdisk" in result.lines, "the line is missing")
+    t.equal(result.endings(), {"ann": 0, "bob": 0}, "how the others ended")
+
+
 def test_peer_cannot_start(t):
     """Whoever waits for a shard that turns out not to start gets an error, now or after its turn has come."""
     for after in ("", " after=other"):
