@@ -107,8 +107,17 @@ static int64_t end_of(uint64_t handle, uint8_t rights) {
 	return cap ? cap->resource : error;
 }
 
-/* Blocks the current shard at end `e`, at the tail of a list. */
+/* True when `handle` still names end `e` for the current shard. Others may have run since it was looked up: while the
+ * buffers were checked, or while the shard waited. */
+static bool holds(uint64_t handle, uint32_t e) {
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+
+	return cap && cap->type == CAP_CHANNEL && cap->resource == e;
+}
+
+/* Blocks the current shard at end `e`, which it holds, at the tail of a list. */
 static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e) {
+	ASSERT(holds(handle, e)); /* or nobody would ever end the wait */
 	current->wait_closings = ends[e ^ 1].closings;
 	sched_wait(list, kind, (uint16_t)e, handle);
 }
@@ -117,10 +126,9 @@ static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, u
  * of a message that the fast path of CALL has put into the offered buffer. A shard that was woken to look again may have
  * lost its capability or its peer before it came to run. */
 static int64_t wait_end(uint64_t handle, uint32_t e) {
-	const struct capability *cap = cap_find(&caps, current->id, handle);
 	int64_t result = current->wait_result;
 
-	if (result == 0 && (!cap || cap->type != CAP_CHANNEL || cap->resource != e)) result = -COCONUT_E_BADHANDLE;
+	if (result == 0 && !holds(handle, e)) result = -COCONUT_E_BADHANDLE;
 	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !ends[e].count) result = -COCONUT_E_CLOSED;
 	if (result >= 0) return result;
 	return refuse((int)-result, 1, handle,
@@ -201,18 +209,26 @@ static int64_t check_buffer(int argument, uint64_t buf, uint64_t max) {
 	return 0;
 }
 
+/* Checks, once the buffers are known to be good, that nobody has taken the capability away meanwhile. Likewise. */
+static int64_t check_held(uint64_t handle, int64_t e) {
+	if (ABLATE(recheck) || holds(handle, (uint32_t)e)) return 0;
+	return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the call");
+}
+
 /* CHANNEL_SEND: queues a message; waits while the queue is full. */
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len) {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND), bad = e < 0 ? e : check_message(buf, len);
 
-	return bad ? bad : send(handle, (uint32_t)e, buf, len);
+	if (bad || (bad = check_held(handle, e))) return bad;
+	return send(handle, (uint32_t)e, buf, len);
 }
 
 /* CHANNEL_RECV: waits for a message and takes it. Returns its length. */
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max) {
 	int64_t e = end_of(handle, CAP_RIGHT_RECV), bad = e < 0 ? e : check_buffer(2, buf, max);
 
-	return bad ? bad : receive(handle, (uint32_t)e, buf, max);
+	if (bad || (bad = check_held(handle, e))) return bad;
+	return receive(handle, (uint32_t)e, buf, max);
 }
 
 /* CHANNEL_CALL, the slow path: everything that the fast path below does not take. */
@@ -221,7 +237,9 @@ static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t b
 	int64_t e = end_of(handle, CAP_RIGHT_SEND | CAP_RIGHT_RECV), result;
 
 	if (e < 0) return e;
-	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max))) return result;
+	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max)) ||
+	    (result = check_held(handle, e)))
+		return result;
 	struct end *end = &ends[e];
 	if (end->caller) return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 	end->caller = current;

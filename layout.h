@@ -67,7 +67,7 @@ enum { /* those that concern C alone */
 	ABLATION_user_check, ABLATION_guard, ABLATION_ist, ABLATION_zeroing, ABLATION_grant, ABLATION_endpoint,
 	ABLATION_invlpg, ABLATION_quota, ABLATION_pledge, ABLATION_dma_check, ABLATION_dma_unmap,
 	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write, ABLATION_dma_extent,
-	ABLATION_dma_overflow, ABLATION_interrupt_source, ABLATION_dma_narrow,
+	ABLATION_dma_overflow, ABLATION_interrupt_source, ABLATION_dma_narrow, ABLATION_recheck,
 	ABLATION_ipc_fast, /* no protection: CALL takes its slow path only */
 };
 
@@ -88,6 +88,7 @@ enum {
 	PROVOKE_dma_kill, PROVOKE_dma_kill_target,
 	/* The loader finds a page of the image's place in use, 5-level paging, a memory map that has changed meanwhile. */
 	PROVOKE_taken, PROVOKE_la57, PROVOKE_stale_key,
+	PROVOKE_preempt, /* every preempt_point lets others run, whether their time has come or not */
 };
 
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */

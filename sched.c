@@ -185,10 +185,11 @@ void sched_exit(void) {
 	panic("shard %u ran after its end", self->id);
 }
 
-/* Lets interrupts in, and other shards when their time has come. Long work calls it between its pieces. */
+/* Lets interrupts in, and other shards when their time has come. Long work calls it between its pieces. What was true of
+ * other shards before, what a capability names included, need not be true after. */
 void preempt_point(void) {
 	interrupt_window();
-	if (need_resched && current != &supervisor_thread) sched_yield();
+	if ((need_resched || PROVOKE == PROVOKE_preempt) && current != &supervisor_thread) sched_yield();
 }
 
 /* Called at every tick: ends the turn of the current shard, and wakes the supervisor's thread for the periodic search. */

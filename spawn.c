@@ -72,8 +72,6 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 	struct ext2_file program;
 	int64_t bad;
 
-	if (!may_create())
-		return refuse(COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
 	if (args_len >= COCONUT_ARGS_MAX)
 		return refuse(COCONUT_E_INVAL, 4, args_len, "the args are longer than 1,023 bytes");
 	if ((bad = user_path(path, path_len, path_copy))) return bad;
@@ -83,6 +81,9 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 	args_copy[args_len] = 0;
 	int error = fs_find(path_copy, path_len, &program);
 	if (error) return refuse(-error, 1, path, "no regular file has this path");
+	/* Others ran while the path was looked up: what they have taken away by now must start nothing. */
+	if (!may_create())
+		return refuse(COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
 	int slot = free_slot();
 	if (slot < 0) return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
 	return launch((uint32_t)slot, path_copy, &program, args_copy);

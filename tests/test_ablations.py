@@ -154,7 +154,7 @@ for _name in ABLATIONS:
 
 
 ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow", "narrow")},
-                 interrupt_source="dma", ipc_fast="ipc")
+                 interrupt_source="dma", ipc_fast="ipc", recheck="ipc")
 
 
 def test_complete(t):
