@@ -32,13 +32,13 @@ bool spawn_reap(void) {
 	return false;
 }
 
-/* Returns whether the current shard holds the right to start others, its own or a granted one. */
-static bool may_create(void) {
+/* Returns 0 when the current shard holds the right to start others, its own or a granted one, or refuses. */
+static int64_t check_create(void) {
 	for (uint64_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++) {
 		const struct capability *cap = cap_find(&caps, current->id, handle);
-		if (cap && cap->type == CAP_SHARD && cap->rights & CAP_RIGHT_CREATE) return true;
+		if (cap && cap->type == CAP_SHARD && cap->rights & CAP_RIGHT_CREATE) return 0;
 	}
-	return false;
+	return refuse(COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
 }
 
 /* Returns a slot that no line of the manifest owns, or -1. */
@@ -70,8 +70,9 @@ static int64_t launch(uint32_t id, const char *path, const struct ext2_file *pro
 int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len) {
 	char path_copy[COCONUT_PATH_MAX + 1], args_copy[COCONUT_ARGS_MAX];
 	struct ext2_file program;
-	int64_t bad;
+	int64_t bad = check_create();
 
+	if (bad) return bad;
 	if (args_len >= COCONUT_ARGS_MAX)
 		return refuse(COCONUT_E_INVAL, 4, args_len, "the args are longer than 1,023 bytes");
 	if ((bad = user_path(path, path_len, path_copy))) return bad;
@@ -82,8 +83,7 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 	int error = fs_find(path_copy, path_len, &program);
 	if (error) return refuse(-error, 1, path, "no regular file has this path");
 	/* Others ran while the path was looked up: what they have taken away by now must start nothing. */
-	if (!may_create())
-		return refuse(COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
+	if ((bad = check_create())) return bad;
 	int slot = free_slot();
 	if (slot < 0) return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
 	return launch((uint32_t)slot, path_copy, &program, args_copy);

@@ -104,22 +104,6 @@ _done = []
 _done_lock = threading.Lock()
 
 
-class Recorder:
-    """Stands in for the test: takes the rows instead of reporting them."""
-
-    def __init__(self, test):
-        self.test = test
-        self.found = {}
-        self.rows_left = []
-
-    def __getattr__(self, name):
-        return getattr(self.test, name)
-
-    def row(self, name, problem=None, skip=None, note=None):
-        self.found[name] = problem or skip
-        self.test.log("%s: %s" % (name, self.found[name]))
-
-
 def judge(recorder, name):
     """Returns (problem, symptom): what is wrong with the outcome of an ablation, or how the attack succeeded."""
     rows = ABLATIONS[name].rows
@@ -136,7 +120,7 @@ def judge(recorder, name):
 def make(name):
     """Returns the test of one ablation."""
     def test(t):
-        recorder = Recorder(t)
+        recorder = attacks.Recorder(t)
         ABLATIONS[name].run(recorder, name)
         problem, symptom = judge(recorder, name)
         with _done_lock:
