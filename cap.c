@@ -120,6 +120,7 @@ void cap_revoke_index(uint32_t top) {
 		struct shard *holder = &shards[leaf / COCONUT_CAP_SLOTS];
 
 		if (caps.entry[leaf].revoked == CAP_SHARD) spawn_cap_gone(caps.entry[leaf].resource, leaf);
+		if (caps.entry[leaf].revoked == CAP_GPU_DMA) edu_cap_gone(holder, leaf % COCONUT_CAP_SLOTS);
 		cap_remove(&caps, leaf);
 		if (holder->state == SHARD_BLOCKED && holder->wait_handle == leaf % COCONUT_CAP_SLOTS)
 			sched_wake(holder, -COCONUT_E_BADHANDLE);

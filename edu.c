@@ -50,6 +50,7 @@ static struct shard *queue; /* shards that wait for an engine */
 static struct copy {
 	uint64_t source, target, len;
 	struct extent readable, writable;
+	uint64_t handle; /* of the capability that allows it */
 } copies[MAX_SHARDS];
 
 #define REG32(engine, offset) (*(volatile uint32_t *)((engine)->registers + (offset)))
@@ -162,14 +163,16 @@ static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) 
 	return error;
 }
 
-/* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written; the current
- * shard sleeps until they are there. Returns 0, -COCONUT_E_NODEV without an engine behind an IOMMU, -COCONUT_E_IO when
- * an engine was refused something or does not answer, -COCONUT_E_CLOSED when the copy was ended by edu_revoke. */
-int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable) {
+/* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written, for as long as
+ * the current shard has the capability `handle`; it sleeps until they are there. Returns 0, -COCONUT_E_NODEV without an engine behind an IOMMU, -COCONUT_E_IO when
+ * an engine was refused something or does not answer, -COCONUT_E_CLOSED when the copy was ended by edu_revoke or
+ * edu_cap_gone. */
+int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable,
+	uint64_t handle) {
 	struct copy *copy = &copies[current->id];
 	int64_t error = 0;
 
-	*copy = (struct copy){source, target, len, readable, writable};
+	*copy = (struct copy){source, target, len, readable, writable, handle};
 	for (uint64_t done = 0; done < len && !error; done += PIECE_MAX)
 		error = copy_piece(copy, done, min(len - done, PIECE_MAX));
 	copy->len = 0;
@@ -193,6 +196,17 @@ void edu_abandon(struct shard *shard) {
 /* Returns whether the ranges of `a_len` bytes at `a` and of `b_len` at `b` have a byte in common. */
 static bool overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len) { return a < b + b_len && b < a + a_len; }
 
+/* Ends the copy that a shard is in, and has it go on with -COCONUT_E_CLOSED. */
+static void end_copy(struct shard *shard) {
+	edu_abandon(shard);
+	if (shard->state == SHARD_BLOCKED && shard->wait == WAIT_DMA) sched_wake(shard, -COCONUT_E_CLOSED);
+}
+
+/* The capability `handle` of a shard is gone: what it copies by it ends, at whatever piece it is. */
+void edu_cap_gone(struct shard *shard, uint64_t handle) {
+	if (copies[shard->id].len && copies[shard->id].handle == handle && !ABLATE(dma_revoke)) end_copy(shard);
+}
+
 /* Ends every copy from or to the given memory, which is no longer open to it. Its shards get -COCONUT_E_CLOSED. */
 void edu_revoke(uint64_t phys, uint64_t size) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
@@ -200,9 +214,7 @@ void edu_revoke(uint64_t phys, uint64_t size) {
 		uint64_t len = copy->len;
 		if (!len) continue;
 		if (!overlap(copy->source, len, phys, size) && !overlap(copy->target, len, phys, size)) continue;
-		edu_abandon(&shards[id]);
-		if (shards[id].state == SHARD_BLOCKED && shards[id].wait == WAIT_DMA)
-			sched_wake(&shards[id], -COCONUT_E_CLOSED);
+		end_copy(&shards[id]);
 	}
 }
 

@@ -217,17 +217,19 @@ static int64_t check_range(const struct partition *part, int argument, uint64_t 
 		"the range is not wholly inside what the target's owner has unveiled");
 }
 
-/* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner, or is no
- * longer open. */
-static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len) {
+/* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner or is no
+ * longer open, or when the capability for it is gone. */
+static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len, uint64_t handle) {
 	static bool said;
 	uint32_t owners = to->owners;
 
 	if (!said) print("GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU\n");
 	said = true;
 	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
-		if (!to->owner || to->owners != owners || !(is_open(to, vram_phys + target, len) || ABLATE(dma_check)))
-			return -COCONUT_E_CLOSED;
+		const struct capability *cap = cap_find(&caps, current->id, handle);
+		bool allowed = cap && cap->type == CAP_GPU_DMA && &partitions[cap->resource] == to;
+		allowed = (allowed && is_open(to, vram_phys + target, len)) || ABLATE(dma_check);
+		if (!allowed || !to->owner || to->owners != owners) return -COCONUT_E_CLOSED;
 		memcpy(vram + target + done, vram + source + done, min(len - done, PAGE_SIZE));
 		preempt_point();
 	}
@@ -251,10 +253,10 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
 	if ((error = check_range(to, ARGUMENT_TARGET, target, len))) return error;
 	if (!to->owner) return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
 	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len, from->open,
-			 cap ? to->open : (struct extent){0, 0});
-	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len);
+			 cap ? to->open : (struct extent){0, 0}, handle);
+	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len, handle);
 	if (!error) return 0;
 	return refuse((int)-error, 1, handle, error == -COCONUT_E_CLOSED ?
-		"the target's owner ended, or unveiled less, during the transfer" :
+		"the target's owner ended or unveiled less, or the capability was taken away, during the transfer" :
 		"the engine could not make the transfer");
 }

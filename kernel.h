@@ -486,7 +486,9 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 #define EDU_BUFFER 0x40000UL /* the engine's own buffer, as it sees it */
 
 void edu_init(void);
-int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable);
+int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable,
+	uint64_t handle);
+void edu_cap_gone(struct shard *shard, uint64_t handle);
 void edu_abandon(struct shard *shard);
 void edu_revoke(uint64_t phys, uint64_t size);
 void edu_watch(void);

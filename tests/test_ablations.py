@@ -137,7 +137,7 @@ for _name in ABLATIONS:
     globals()["test_" + _name] = make(_name)
 
 
-ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow", "narrow")},
+ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow", "narrow", "revoke")},
                  interrupt_source="dma", ipc_fast="ipc", recheck="ipc")
 
 

@@ -94,6 +94,15 @@ def test_narrowed(t):
     t.check(re.search(r"VRAM\[0x\w+\] is 0xee, expected 0", result.text), "the control holds too")
 
 
+def test_taken_back(t):
+    """The capability for a copy is taken back in the middle of it: the copy ends; or else it goes on to its end."""
+    result = t.guest(pairs("lent"), verbose=True, expect=0)
+    t.check("the copy ended with -7" in result.lines, "the copy did not end")
+    build = t.variant("ablation-dma_revoke", ABLATION="ABLATION_dma_revoke")
+    result = t.guest(pairs("lent"), verbose=True, expect=1, build=build)
+    t.check("the copy ended with 0" in result.lines, "the control holds too")
+
+
 # ---- Attacks that go through the call ----
 
 PIERCE = ("outside its own range", "outside the target's range", "without the capability", "from the supervisor")

@@ -5,6 +5,8 @@
  */
 #include "../expect.h"
 
+__asm__(".globl gpu_shard\n.set gpu_shard, 1"); /* shard.ld leaves the page of the configuration free */
+
 #define CONFIG ((const struct gpu_config *)GPU_CONFIG_VADDR)
 #define LONG 65536 /* bytes of a copy that is under way for seconds */
 
@@ -138,6 +140,35 @@ static void narrow_b(void) {
 	CHECK(coconut_channel_recv(0, &byte, 1) < 0); /* a has ended */
 	busy_wait(300);
 	check_zero(PAGE, CONFIG->vram_size);
+}
+
+/* ---- lent: a lends b its capability for b's own partition, and takes it back while b copies by it; the copy ends ---- */
+
+#define LENT_TARGET 0x100000
+
+static void lent_a(void) {
+	uint64_t handle = 1 + CONFIG->partition;
+	int64_t there = coconut_cap_grant(handle, 0, CAP_RIGHT_SEND);
+	char byte = (char)there;
+
+	CHECK(there >= 0);
+	CHECK_EQ(coconut_channel_send(0, &byte, 1), 0);
+	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1); /* b begins */
+	busy_wait(500);
+	CHECK_EQ(coconut_cap_revoke(handle), 0);
+	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
+}
+
+static void lent_b(void) {
+	char handle;
+
+	memset(vram(), 0xEE, LONG);
+	CHECK_EQ(coconut_channel_recv(0, &handle, 1), 1);
+	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
+	print("the copy ended with %ld\n", CALL(SYS_GPU_DMA, handle, 0, (uint64_t)LENT_TARGET << 32 | LONG));
+	busy_wait(300);
+	check_zero(LENT_TARGET + LONG - PAGE, LENT_TARGET + LONG);
+	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
 }
 
 /* ---- killed: the kernel kills a while the engine writes for it (PROVOKE_dma_kill); its second life copies elsewhere.
@@ -280,6 +311,7 @@ int main(const char *args) {
 		{"dies a", dies_a},     {"dies b", dies_b},	{"killed a", killed_a}, {"killed b", killed_b},
 		{"refused a", refused_a}, {"refused b", refused_b}, {"shot a", shot_a}, {"shot b", dies_b},
 		{"narrow a", narrow_a}, {"narrow b", narrow_b},
+		{"lent a", lent_a}, {"lent b", lent_b},
 		{"silent a", silent_a}, {"silent b", silent_b}, {"astray a", astray_a}, {"astray b", astray_b},
 		{"pierce b", pierce_b},
 	};
