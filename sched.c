@@ -212,6 +212,7 @@ static void run_a_shard(void) {
 /* The supervisor's own thread. */
 void sched_loop(void) {
 	for (;;) {
+		preempt_point(); /* between the end of one shard and what comes up for the next */
 		ready_mask &= ~READY_SUPERVISOR;
 		if (manifest_reap()) supervisor_finish();
 		if (!ready_mask || search_due) {

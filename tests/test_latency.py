@@ -128,7 +128,6 @@ def note(t, *traces):
     for trace in traces:
         for cause, length in trace.longest.items():
             longest[cause] = max(length, longest.get(cause, 0))
-    t.log("the longest stretch of each: %s" % sorted(longest.items(), key=lambda item: -item[1]))
     worst = max(longest, key=longest.get)
     t.note("longest: %s, %d instructions" % (worst, longest[worst]))
 
