@@ -129,6 +129,7 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, ui
 	self->wait_handle = (uint8_t)handle;
 	self->state = SHARD_BLOCKED;
 	leave_call(pick());
+	interrupt_window(); /* all that wait in a long list may have been woken to look again, and run one behind the other */
 	if (self->killed) handle_sys_exit(COCONUT_KILLED);
 	return self->wait_result;
 }
