@@ -87,12 +87,8 @@ struct trap_frame {
 };
 
 /* What syscall_entry pushes, and what context_switch leaves at kernel_rsp, lowest address first. */
-struct syscall_frame {
-	uint64_t rdi, rsi, rdx, r8, r9, r10, rip, rflags, rsp;
-};
-struct switch_frame {
-	uint64_t r15, r14, r13, r12, rbp, rbx, rip;
-};
+struct syscall_frame { uint64_t rdi, rsi, rdx, r8, r9, r10, rip, rflags, rsp; };
+struct switch_frame { uint64_t r15, r14, r13, r12, rbp, rbx, rip; };
 
 /* Frames of physical memory: one bit each, free and clean, and a summary to find a free one fast. */
 struct frame_map {
@@ -115,9 +111,7 @@ struct capability {
 };
 
 /* The capabilities of all shards: slot h of shard s is entry s * COCONUT_CAP_SLOTS + h. */
-struct cap_table {
-	struct capability entry[MAX_SHARDS * COCONUT_CAP_SLOTS];
-};
+struct cap_table { struct capability entry[MAX_SHARDS * COCONUT_CAP_SLOTS]; };
 
 struct open_file {
 	bool used;
@@ -126,9 +120,7 @@ struct open_file {
 };
 
 /* What a shard has used: its calls, the kernel's time for them, and how often it came to run. */
-struct usage {
-	uint64_t syscalls, cycles, switches;
-};
+struct usage { uint64_t syscalls, cycles, switches; };
 
 /* A row of the profile: one per manifest line, kept over restarts. */
 struct profile {
@@ -145,9 +137,7 @@ struct refusal {
 	const char *reason;
 };
 
-enum __attribute__((packed)) shard_state {
-	SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED
-};
+enum __attribute__((packed)) shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
 
 /* What a blocked shard waits for. */
 enum __attribute__((packed)) wait_kind { WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_DMA };
@@ -210,8 +200,8 @@ struct shard {
 
 /* ---- main.c ----------------------------------------------------------------------------------------- */
 
-extern bool verbose; /* the word `verbose` stands on the command line: print every step */
-extern bool quiet;   /* the word `quiet` does: print nothing but panics and the profile */
+/* The words of that name stand on the command line: print every step; print nothing but panics and the profile. */
+extern bool verbose, quiet;
 extern struct manifest manifest; /* what was asked for: read only, once it is loaded */
 
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
@@ -333,11 +323,11 @@ LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
 
 /* ---- sched.c: who runs ------------------------------------------------------------------------------- */
 
-extern struct shard *current; /* the shard whose kernel stack is in use, or &supervisor_thread */
-extern struct shard supervisor_thread;
+extern struct shard *current, supervisor_thread; /* the shard whose kernel stack is in use, or &supervisor_thread */
 extern bool need_resched;
-extern uint32_t kernel_since; /* low half of the time stamp when the kernel began to work for `current` */
-extern uint32_t ready_mask;   /* who wants to run, the most urgent in the lowest bit */
+/* The low half of the time stamp when the kernel began to work for `current`; who wants to run, the most urgent in the
+ * lowest bit. */
+extern uint32_t kernel_since, ready_mask;
 
 void sched_ready(struct shard *shard);
 void sched_tick(void);

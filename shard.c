@@ -24,6 +24,15 @@
 
 struct shard shards[MAX_SHARDS];
 
+/* True when the program of a GPU shard leaves out the page that its configuration takes; shards/shard.ld links it so. */
+static bool leaves_page(const struct ext2_file *program) {
+	uint64_t offset = GPU_CONFIG_VADDR - COCONUT_CODE_BASE, end = offset + PAGE_SIZE, word = 0;
+
+	for (; offset < end && !word && fs_load(program, offset, &word, sizeof(word)) > 0; offset += sizeof(word))
+		preempt_point();
+	return !word;
+}
+
 /* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns NULL, or what is wrong with it. */
 static const char *load_code(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
 	uint64_t limit = spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
@@ -33,6 +42,7 @@ static const char *load_code(struct shard *shard, const struct manifest_shard *s
 	if (program->size == 0) return "the program is empty";
 	if (program->size > limit - COCONUT_CODE_BASE)
 		return spec->pipeline < 0 ? "the program reaches into the heap" : "the program reaches into its configuration page";
+	if (spec->gpu && !leaves_page(program)) return "the program reaches into its configuration page";
 	for (uint64_t offset = 0; offset < program->size; offset += PAGE_SIZE) {
 		/* A GPU shard's program has a hole there, for the configuration page. */
 		if (spec->gpu && COCONUT_CODE_BASE + offset == GPU_CONFIG_VADDR) continue;

@@ -14,10 +14,9 @@
 
 /* The capability `index` for shard `id` is removed: if SPAWN had returned it, nobody will wait for the shard any more. */
 void spawn_cap_gone(uint32_t id, uint32_t index) {
-	if (shards[id].state != SHARD_FREE && shards[id].parent_cap == index) {
-		shards[id].parent_cap = CAP_NONE;
-		sched_supervise();
-	}
+	if (shards[id].state == SHARD_FREE || shards[id].parent_cap != index) return;
+	shards[id].parent_cap = CAP_NONE;
+	sched_supervise();
 }
 
 /* Frees one slot of a spawned shard that has ended and that nobody can wait for. Returns whether there was one. */

@@ -54,6 +54,14 @@ def test_pair(t):
     t.check("IOMMU: 0 DMA faults recorded" in result.text, "there were DMA faults")
 
 
+def test_no_room_for_the_page(t):
+    """A program with code where its configuration page belongs is refused by name; one that only passes over it is not."""
+    manifest = "shard blunt /blunt\nshard fine /t/dma args=idle\ngpu blunt\ngpu fine"
+    result = t.guest(manifest, files={"/blunt": b"\x90" * 20000}, expect=1)
+    t.check("Shard 0 (blunt) cannot start from /blunt: the program reaches into its configuration page" in result.lines, "no such line")
+    t.equal(result.endings(), {"fine": 0}, "how the other one ended")
+
+
 def test_pair_unchecked(t):
     """Without the supervisor's checks the IOMMU alone refuses the same attacks; without its part too the first one works."""
     attacked = hal_pair(t, "bytes=8192 attack=dma")
