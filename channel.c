@@ -107,17 +107,17 @@ static int64_t end_of(uint64_t handle, uint8_t rights) {
 	return cap ? cap->resource : error;
 }
 
-/* True when `handle` still names end `e` for the current shard. Others may have run since it was looked up: while the
- * buffers were checked, or while the shard waited. */
-static bool holds(uint64_t handle, uint32_t e) {
+/* True when `handle` still names end `e` for the current shard, with these rights. Others may have run since it was looked
+ * up, while the buffers were checked or while the shard waited, and its slot may be another capability's by now. */
+static bool holds(uint64_t handle, uint32_t e, uint8_t rights) {
 	const struct capability *cap = cap_find(&caps, current->id, handle);
 
-	return cap && cap->type == CAP_CHANNEL && cap->resource == e;
+	return cap && cap->type == CAP_CHANNEL && cap->resource == e && (ABLATE(endpoint) || !(rights & ~cap->rights));
 }
 
 /* Blocks the current shard at end `e`, which it holds, at the tail of a list. */
 static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e) {
-	ASSERT(holds(handle, e)); /* or nobody would ever end the wait */
+	ASSERT(holds(handle, e, kind == WAIT_SEND ? CAP_RIGHT_SEND : CAP_RIGHT_RECV)); /* or nobody would ever end the wait */
 	current->wait_closings = ends[e ^ 1].closings;
 	sched_wait(list, kind, (uint16_t)e, handle);
 }
@@ -125,10 +125,10 @@ static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, u
 /* Returns how the wait of the current shard at end `e` has ended: with a refusal, with 0 to look again, or with the length
  * of a message that the fast path of CALL has put into the offered buffer. A shard that was woken to look again may have
  * lost its capability or its peer before it came to run. */
-static int64_t wait_end(uint64_t handle, uint32_t e) {
+static int64_t wait_end(uint64_t handle, uint32_t e, uint8_t rights) {
 	int64_t result = current->wait_result;
 
-	if (result == 0 && !holds(handle, e)) result = -COCONUT_E_BADHANDLE;
+	if (result == 0 && !holds(handle, e, rights)) result = -COCONUT_E_BADHANDLE;
 	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !ends[e].count) result = -COCONUT_E_CLOSED;
 	if (result >= 0) return result;
 	return refuse((int)-result, 1, handle,
@@ -143,7 +143,7 @@ static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len) {
 
 	while (other->state != END_CLOSED && other->count == INBOX) {
 		wait_on(&other->senders, WAIT_SEND, handle, e);
-		int64_t error = wait_end(handle, e);
+		int64_t error = wait_end(handle, e, CAP_RIGHT_SEND);
 		if (error) return error;
 	}
 	if (other->state == END_CLOSED) return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
@@ -179,7 +179,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 			return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 		offer_buffer(buf, max);
 		wait_on(&end->receivers, WAIT_RECV, handle, e);
-		int64_t result = wait_end(handle, e);
+		int64_t result = wait_end(handle, e, CAP_RIGHT_RECV);
 		if (result) return result;
 	}
 
@@ -210,8 +210,8 @@ static int64_t check_buffer(int argument, uint64_t buf, uint64_t max) {
 }
 
 /* Checks, once the buffers are known to be good, that nobody has taken the capability away meanwhile. Likewise. */
-static int64_t check_held(uint64_t handle, int64_t e) {
-	if (ABLATE(recheck) || holds(handle, (uint32_t)e)) return 0;
+static int64_t check_held(uint64_t handle, int64_t e, uint8_t rights) {
+	if (ABLATE(recheck) || holds(handle, (uint32_t)e, rights)) return 0;
 	return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the call");
 }
 
@@ -219,7 +219,7 @@ static int64_t check_held(uint64_t handle, int64_t e) {
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len) {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND), bad = e < 0 ? e : check_message(buf, len);
 
-	if (bad || (bad = check_held(handle, e))) return bad;
+	if (bad || (bad = check_held(handle, e, CAP_RIGHT_SEND))) return bad;
 	return send(handle, (uint32_t)e, buf, len);
 }
 
@@ -227,7 +227,7 @@ int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len) {
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max) {
 	int64_t e = end_of(handle, CAP_RIGHT_RECV), bad = e < 0 ? e : check_buffer(2, buf, max);
 
-	if (bad || (bad = check_held(handle, e))) return bad;
+	if (bad || (bad = check_held(handle, e, CAP_RIGHT_RECV))) return bad;
 	return receive(handle, (uint32_t)e, buf, max);
 }
 
@@ -238,7 +238,7 @@ static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t b
 
 	if (e < 0) return e;
 	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max)) ||
-	    (result = check_held(handle, e)))
+	    (result = check_held(handle, e, CAP_RIGHT_SEND | CAP_RIGHT_RECV)))
 		return result;
 	struct end *end = &ends[e];
 	if (end->caller) return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
@@ -257,7 +257,7 @@ static __attribute__((noinline)) int64_t call_woken(void) {
 	uint32_t e = (uint32_t)(end - ends);
 
 	if (self->killed) handle_sys_exit(COCONUT_KILLED);
-	int64_t result = wait_end(self->wait_handle, e);
+	int64_t result = wait_end(self->wait_handle, e, CAP_RIGHT_RECV);
 	if (result == 0) result = receive(self->wait_handle, e, self->receive_buf, self->receive_max);
 	end->caller = NULL;
 	return result;

@@ -227,7 +227,8 @@ static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t
 	said = true;
 	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
 		const struct capability *cap = cap_find(&caps, current->id, handle);
-		bool allowed = cap && cap->type == CAP_GPU_DMA && &partitions[cap->resource] == to;
+		bool allowed = cap && cap->type == CAP_GPU_DMA && cap->rights & CAP_RIGHT_SEND &&
+			&partitions[cap->resource] == to;
 		allowed = (allowed && is_open(to, vram_phys + target, len)) || ABLATE(dma_check);
 		if (!allowed || !to->owner || to->owners != owners) return -COCONUT_E_CLOSED;
 		memcpy(vram + target + done, vram + source + done, min(len - done, PAGE_SIZE));
@@ -256,7 +257,9 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
 			 cap ? to->open : (struct extent){0, 0}, handle);
 	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len, handle);
 	if (!error) return 0;
+	if (error == -COCONUT_E_CLOSED && !cap_find(&caps, current->id, handle))
+		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the transfer");
 	return refuse((int)-error, 1, handle, error == -COCONUT_E_CLOSED ?
-		"the target's owner ended or unveiled less, or the capability was taken away, during the transfer" :
+		"the target's owner ended, or unveiled less, during the transfer" :
 		"the engine could not make the transfer");
 }

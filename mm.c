@@ -130,7 +130,8 @@ void mm_init(const struct bootinfo *info) {
 	uint64_t frames = 0;
 
 	for (uint64_t i = 0; i < info->region_count; i++)
-		if (region[i].kind == BOOT_MEM_USABLE) frames = (region[i].base + region[i].size) / PAGE_SIZE;
+		if (region[i].kind == BOOT_MEM_USABLE && region[i].base + region[i].size > frames * PAGE_SIZE)
+			frames = (region[i].base + region[i].size) / PAGE_SIZE;
 	frames = (frames + BITS - 1) / BITS * BITS;
 
 	uint64_t bytes = (frame_map_words(frames) * sizeof(uint64_t) + PAGE_MASK) & ~PAGE_MASK;

@@ -59,6 +59,7 @@ static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t 
 	while (size) {
 		bool large = size >= LARGE_PAGE_SIZE && (address | phys) % LARGE_PAGE_SIZE == 0;
 		uint64_t step = large ? LARGE_PAGE_SIZE : PAGE_SIZE, leaf = pte_make(phys, large ? rights | PTE_LARGE : rights);
+		ASSERT(leaf);
 		uint64_t run = min(size & -step, step * ENTRIES - (address & (step * ENTRIES - 1)));
 		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[index_of(address, LEVEL_PML4)]);
 		uint64_t *entry = &kernel_table(&pdpt[index_of(address, LEVEL_PDPT)])[index_of(address, LEVEL_PD)];
