@@ -139,8 +139,9 @@ def make_test(name):
     def test(t):
         if not os.path.isdir(SOLUTIONS):
             t.skip("this is a students' copy: there are no solutions in it")
-        if not shutil.which("gdb"):
-            t.skip("there is no gdb")
+        for tool in "gdb", "git":
+            if not shutil.which(tool):
+                t.skip("there is no " + tool)
         student = Student(t, name)
         student.apply(os.path.join(LABS, name, "start.patch"))
         status, start, total, _ = student.grade()
@@ -182,6 +183,8 @@ def test_students_copy(t):
     """A students' copy has everything but the solutions; made for one lab, it is that lab's starting state."""
     if not os.path.isdir(SOLUTIONS):
         t.skip("this is a students' copy: there are no solutions in it")
+    if not shutil.which("git"):
+        t.skip("there is no git")
     whole, single = os.path.join(t.scratch, "whole"), os.path.join(t.scratch, "single")
     t.sh(["scripts/students-copy.sh", whole], expect=0)
     t.sh(["scripts/students-copy.sh", "--lab", NAMES[0][:2], single], expect=0)
