@@ -10,6 +10,8 @@
  *   - No page is writable and executable. User memory is touched between user_access_begin and _end only.
  *   - A free frame that has been used before contains zeros: whoever frees it clears it.
  *   - Every function that can fail returns 0 or a negative COCONUT_E_ number, and has then changed nothing.
+ *
+ * Read next: main.c.
  */
 #ifndef KERNEL_H
 #define KERNEL_H
