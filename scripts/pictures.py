@@ -64,6 +64,8 @@ class Machine:
             table = low & ADDRESS
             for level in range(levels - 1, -1, -1):
                 entry = self.word(table + 8 * (iova >> (12 + 9 * level) & 511))
+                if not entry & 3:  # neither read nor write: the running machine has not made the table yet, or has unmapped the page
+                    return None
                 table = entry & ADDRESS
             leaves[iova] = entry
         return (high >> 8 & 0xFFFF, levels, leaves) if all(leaves.values()) else None
