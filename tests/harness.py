@@ -262,7 +262,7 @@ class Monitor:
         self.options = ["-qmp", "unix:%s,server=on,wait=off" % self.path]
         self.stream = None
 
-    def connect(self, timeout=60):
+    def connect(self, timeout=300):
         """Connects as soon as QEMU listens."""
         deadline = time.monotonic() + timeout
         while True:

@@ -605,7 +605,7 @@ def provoked_boot(t, mistake, ablation=None, part="time"):
         defines["ABLATION"] = "ABLATION_" + ablation
     build = t.variant("provoke-%s%s" % (mistake, "-" + ablation if ablation else ""), **defines)
     return t.start_guest("shard caller /a/calls args=\"%s\"" % part, files={"/a/calls": program("calls")}, build=build,
-                         timeout=60).wait()
+                         timeout=300).wait()
 
 
 def panic_problem(result, pattern):
@@ -657,15 +657,15 @@ def bad_return_problem(result):
 
 # ---- G7, G8, H1: a busy machine, seen from outside ----
 
+NMI_PATIENCE = 1800  # seconds
 BUSY = ["start G.dirty /a/attacker B10.yield", "start G.flags /a/attacker B4.yield_all"]
 
 
-@rows("G7")
-def test_nmi(t):
-    """NMIs that strike a loop of system calls at any instruction change nothing."""
-    wanted, rounds = (10000, 100000) if t.full else (300, 2000)
+def take_nmis(t):
+    """Runs a busy battery to its end while NMIs strike. Returns (how many the machine took, what is wrong or None)."""
+    rounds = 100000 if t.full else 2000
     plan = BUSY + ["start G7.%d /a/canary spin" % n for n in range(2)] + ["rest G7.talk %d" % rounds, "stop G7.stop killed"]
-    log, sent, problem = os.path.join(t.scratch, "interrupts.log"), 0, None
+    log, sent = os.path.join(t.scratch, "interrupts.log"), 0
     with t.guest_monitor() as monitor:
         boot, wait = start_battery(t, plan, options=monitor.options + ["-d", "int", "-D", log])
         try:
@@ -681,9 +681,21 @@ def test_nmi(t):
         taken = sum(1 for line in file if re.match(r"\s*\d+: v=02 ", line))
     os.remove(log)
     bad = [verdict.label + ": " + verdict.problem for verdict in battery.verdicts if verdict.problem]
-    if taken < wanted:
-        problem = "only %d NMIs of %d were taken" % (taken, sent)
-    report(t, "G7", ending_problem(battery) or (bad[0] if bad else problem))
+    return taken, ending_problem(battery) or (bad[0] if bad else None)
+
+
+@rows("G7")
+def test_nmi(t):
+    """NMIs that strike a loop of system calls at any instruction change nothing. How many strike in one boot is the host's
+    choice: there are as many boots as it takes."""
+    wanted, taken, problem = 10000 if t.full else 300, 0, None
+    deadline = time.monotonic() + NMI_PATIENCE
+    while taken < wanted and not problem:
+        more, problem = take_nmis(t)
+        taken += more
+        if not problem and time.monotonic() > deadline:
+            problem = "only %d NMIs were taken within %d seconds" % (taken, NMI_PATIENCE)
+    report(t, "G7", problem)
 
 
 @rows("G8")

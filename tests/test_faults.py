@@ -88,7 +88,7 @@ def test_exceptions(t):
 def test_local_descriptor_table(t):
     """A shard cannot make segment descriptors of its own, also on a CPU without SMEP and SMAP."""
     for case in ("ldt_gate", "gs_ldt"):
-        result = t.guest('shard a /t/faults args="%s"' % case, options=["-cpu", "max,la57=off,smap=off,smep=off"], timeout=60)
+        result = t.guest('shard a /t/faults args="%s"' % case, options=["-cpu", "max,la57=off,smap=off,smep=off"])
         t.equal((result.status, result.endings().get("a")), (1, "killed"), case + ": exit status and end")
         t.check("general protection fault (#GP), vector 13" in result.text, case + ": not refused by the CPU's tables")
 

@@ -45,7 +45,7 @@ def taken(t, call, build):
     """Has a capability taken away while the kernel still looks at the buffers of a call on it. Returns the Result."""
     lines = ['shard lender /t/late args="lender"', 'shard borrower /t/late args="borrower %s"' % call,
              'shard other /t/late args="other"', "channel lender borrower", "channel lender other"]
-    return t.guest("\n".join(lines), build=build, verbose=True, timeout=60, options=["-icount", "shift=0,align=off,sleep=off"])
+    return t.guest("\n".join(lines), build=build, verbose=True, options=["-icount", "shift=0,align=off,sleep=off"])
 
 
 def test_taken_in_a_call(t):

@@ -15,10 +15,15 @@ import glob
 import os
 import re
 import shutil
+import sys
 import tempfile
 import time
 
 import harness
+
+sys.path.insert(0, os.path.join(harness.ROOT, "tests", "attacks"))
+
+import gdbstub  # noqa: E402 (the path must be set first)
 
 LABS = os.path.join(harness.ROOT, "labs")
 SOLUTIONS = os.path.join(harness.ROOT, "solutions")
@@ -99,7 +104,7 @@ class Student:
             options = re.match(r"# run.sh (.*)", file.readline()).group(1)
         folder = tempfile.mkdtemp(prefix="coconut-")
         socket = os.path.join(folder, "gdb")
-        command = "exec ./run.sh %s --timeout 60 -S -gdb unix:%s,server=on,wait=off" % (options, socket)
+        command = "exec ./run.sh %s --timeout 300 -S -gdb unix:%s,server=on,wait=off" % (options, socket)
         machine = harness.start(["bash", "-c", command], cwd=self.work, stdout=-1, stderr=-1)
         try:
             deadline = time.monotonic() + 60
@@ -202,3 +207,33 @@ def test_students_copy(t):
             t.check(ours.read() == theirs.read(), os.path.basename(path) + " is not in its starting state")
     history = t.sh("git -C '%s' log --oneline && git -C '%s' status --short" % (single, single), expect=0).stdout
     t.equal(len(history.strip().split("\n")), 1, "the lines of the copy's history and status")
+
+
+class LazyStub(gdbstub.GdbStub):
+    """A stub whose machine, as on a busy host, ends every other single step before it has executed anything. It executes
+    one instruction after the other, and stands before every tenth one, where the breakpoints are."""
+
+    def __init__(self):
+        super().__init__()
+        self.at, self.steps = 10, 0
+
+    def ask(self, text):
+        if text == "g":
+            return "%016x" % self.at
+        if text == "s":
+            self.steps += 1
+            self.at += self.steps % 2 == 0
+        elif text == "c":
+            self.at = (self.at + 9) // 10 * 10  # at once, where it stands before a breakpoint
+        return "T05"
+
+
+def test_stops_are_counted_once(t):
+    """A single step that executes nothing is not taken for one: no grader sees the same stop twice."""
+    stub = LazyStub()
+    try:
+        for stop in range(20, 220, 10):
+            stub.go_on()
+            t.equal(stub.at, stop, "where the machine stands")
+    finally:
+        stub.close()

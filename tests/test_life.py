@@ -96,7 +96,7 @@ def test_many_shards(t):
     t.equal(steps, ["started"] * 64 + ["ended"] * 64, "order of starts and ends")
 
 
-def deadlock(t, lines, killed, alive=(), timeout=60):
+def deadlock(t, lines, killed, alive=(), timeout=300):
     """Boots a manifest of `lock` shards and checks who is named and killed, and who ends well."""
     result = t.guest("\n".join(lines), expect=1, timeout=timeout)
     named = [line for line in result.lines if line.startswith("Deadlock:")]

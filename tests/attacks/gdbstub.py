@@ -12,6 +12,7 @@ import tempfile
 import time
 
 REGISTERS = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"] + ["r%d" % n for n in range(8, 16)] + ["rip"]
+STEPS_AT_MOST = 100  # that leave every register as it was: an instruction that jumps to itself does so for ever
 
 
 class GdbStub:
@@ -63,9 +64,18 @@ class GdbStub:
 
     def go_on(self):
         """Continues until a breakpoint; raises EOFError when the machine ends. QEMU stops again where it stands: hence
-        the single step before."""
-        self.ask("s")
-        if not self.ask("c").startswith(("T", "S")):
+        the single step before. On a busy host a step may end before it has executed anything: then another one is taken,
+        or the same stop would count twice."""
+        before = self.ask("g")
+        for _ in range(STEPS_AT_MOST):
+            self.resume("s")
+            if self.ask("g") != before:
+                break
+        self.resume("c")
+
+    def resume(self, how):
+        """Lets the machine run, by `c` or `s`, until it stops."""
+        if not self.ask(how).startswith(("T", "S")):
             raise EOFError("the machine has ended")
 
     def registers(self):
