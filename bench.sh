@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 ./build.sh
 ./build.sh --out build/variants/bench --define ABLATION=ABLATION_tsd
-for shard in bench peer victim first token; do
+for shard in bench peer crowd victim first token; do
 	scripts/build-shard.sh "tests/bench/$shard" build/bench "$shard"
 done
 scripts/build-shard.sh tests/bench/steps build/bench steps

@@ -31,8 +31,8 @@ PML4_IMAGE      equ 511
 PDPT_IMAGE      equ 510                         ; index of IMAGE_BASE, bits 38..30
 LARGE_2M        equ 0x200000
 
-global _start, pvh_start, isr_table, interrupt_return, syscall_entry, context_switch, context_switch_fpu, run_on_stack
-extern supervisor_main, interrupt_dispatch, syscall_dispatch, syscall_bad_return
+global _start, pvh_start, isr_table, interrupt_return, shard_start, syscall_entry, context_switch, context_switch_fpu, run_on_stack
+extern supervisor_main, interrupt_dispatch, shard_begin, syscall_dispatch, syscall_bad_return
 extern current, current_stack_top, kernel_since, tss, cpu_has_smap
 
 TSS_RSP0        equ 4                           ; SDM Vol. 3A, "64-Bit TSS Format"
@@ -239,7 +239,7 @@ isr_common:
         mov     rdi, rsp                        ; 4.
         call    interrupt_dispatch
 
-; Returns to what the frame at rsp describes. New shards start here too, with a frame made by shard.c.
+; Returns to what the frame at rsp describes.
 interrupt_return:
         test    byte [rsp + TRAP_FRAME_CS], 3
         jz      .to_kernel
@@ -249,6 +249,12 @@ interrupt_return:
         POP     r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
         add     rsp, 16                         ; vector and error code
         iretq
+
+; void shard_start(void): where the first switch to a new shard arrives, on its own kernel stack.
+; State at entry: rsp points at the frame that shard.c has made for it (struct trap_frame).
+shard_start:
+        call    shard_begin                     ; does not return to one that has been killed meanwhile
+        jmp     interrupt_return
 
 ; ---------------------------------------------------------------------------------------------------------
 ; System calls

@@ -31,6 +31,7 @@ int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, b
 	}
 	if (free_slot < 0 || (granted && from_others >= GRANTED_MAX)) return -COCONUT_E_FULL;
 	cap.granted = granted;
+	cap.serial = ++table->last_serial;
 	cap.parent = cap.child = cap.sibling = CAP_NONE;
 	slots[free_slot] = cap;
 	return free_slot;
@@ -119,6 +120,7 @@ void cap_revoke_index(uint32_t top) {
 		uint32_t leaf = cap_leaf(&caps, top);
 		struct shard *holder = &shards[leaf / COCONUT_CAP_SLOTS];
 
+		if (caps.entry[leaf].revoked == CAP_CHANNEL) channel_cap_gone(holder, &caps.entry[leaf]);
 		if (caps.entry[leaf].revoked == CAP_SHARD) spawn_cap_gone(caps.entry[leaf].resource, leaf);
 		if (caps.entry[leaf].revoked == CAP_GPU_DMA) edu_cap_gone(holder, leaf % COCONUT_CAP_SLOTS);
 		cap_remove(&caps, leaf);
@@ -153,9 +155,20 @@ const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, ui
 		*error = refuse(COCONUT_E_TYPE, argument, handle, wrong_type[type]);
 	else if (rights & ~cap->rights)
 		*error = refuse(COCONUT_E_RIGHTS, argument, handle, no_right[__builtin_ctz(rights & ~cap->rights)]);
-	else
+	else {
+		current->held_serial = cap->serial;
 		return cap;
+	}
 	return NULL;
+}
+
+/* True when `handle` still names the capability that the current call has looked up by cap_use. Others may have run since
+ * then, and the slot may be another capability's by now. Nobody but its holder, who is in this call, changes the rights of
+ * a capability: it has all that it had. */
+bool cap_held(uint64_t handle) {
+	const struct capability *cap = cap_find(&caps, current->id, handle);
+
+	return cap && (cap->serial == current->held_serial || ABLATE(serial));
 }
 
 /* CAP_GRANT: gives the shard at the other end of `channel` a copy of `handle` with a subset of its rights.

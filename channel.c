@@ -52,13 +52,12 @@ void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b) {
 	end[1] = (struct end){.state = END_PENDING, .home = (uint8_t)shard_b, .inbox = inboxes[2 * channel + 1]};
 }
 
-/* Opens the ends of a shard that starts or starts again, with empty queues, and gives it their capabilities: the
- * handles count from 0 in manifest order. */
+/* Opens the ends of a shard that starts or starts again, and gives it their capabilities: the handles count from 0 in
+ * manifest order. Nothing waits there for a shard that starts again; what its last life has sent is still its peers'. */
 void channels_open(uint32_t home) {
 	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++) {
 		struct end *end = &ends[e];
 		if (end->home != home) continue;
-		if (end->state == END_CLOSED) end->count = ends[e ^ 1].count = 0;
 		end->state = END_OPEN;
 		cap_give(home, CAP_CHANNEL, CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT, e);
 	}
@@ -73,21 +72,42 @@ uint32_t channel_handle(uint32_t home, uint32_t channel) {
 	return handle;
 }
 
+/* Ends the CALL at `end` if no answer can come any more, now that the other end has closed: its shard has yet to send its
+ * request, or has nothing in the inbox. */
+static void forget_caller(struct end *end) {
+	if (end->caller && (end->caller->wait == WAIT_SEND || !end->count)) end->caller = NULL;
+}
+
 /* Closes the ends of a dying shard. Messages it has sent stay to be received; those to it are wiped. */
 void channels_close(struct shard *shard) {
+	channel_call_over(shard);
 	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++) {
-		struct end *end = &ends[e];
-		if (end->caller == shard) end->caller = NULL;
+		struct end *end = &ends[e], *other = &ends[e ^ 1];
 		if (end->home != shard->id) continue;
 		end->state = END_CLOSED;
 		end->closings++;
 		end->first = end->count = 0;
 		if (!ABLATE(zeroing)) memset(inboxes[e], 0, sizeof(inboxes[e]));
+		end->caller = NULL; /* another holder of this end, who is about to lose its capability */
+		forget_caller(other);
 		sched_wake_all(&end->senders, -COCONUT_E_CLOSED);
 		sched_wake_all(&end->receivers, -COCONUT_E_CLOSED);
-		sched_wake_all(&ends[e ^ 1].receivers, -COCONUT_E_CLOSED);
+		sched_wake_all(&other->receivers, -COCONUT_E_CLOSED);
 		preempt_point();
 	}
+}
+
+/* A shard that is killed or dying comes back from no CALL: the end is free at once, whether the shard gets to run or not. */
+void channel_call_over(const struct shard *shard) {
+	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++)
+		if (ends[e].caller == shard && !ABLATE(call_over)) ends[e].caller = NULL;
+}
+
+/* Likewise for one whose capability is just being revoked, if it is the one that its CALL goes through. */
+void channel_cap_gone(const struct shard *holder, const struct capability *cap) {
+	struct end *end = &ends[cap->resource];
+
+	if (end->caller == holder && holder->held_serial == cap->serial && !ABLATE(call_over)) end->caller = NULL;
 }
 
 /* Returns the slot of the shard at home at the other side of end `e`, or -COCONUT_E_CLOSED. */
@@ -107,17 +127,9 @@ static int64_t end_of(uint64_t handle, uint8_t rights) {
 	return cap ? cap->resource : error;
 }
 
-/* True when `handle` still names end `e` for the current shard, with these rights. Others may have run since it was looked
- * up, while the buffers were checked or while the shard waited, and its slot may be another capability's by now. */
-static bool holds(uint64_t handle, uint32_t e, uint8_t rights) {
-	const struct capability *cap = cap_find(&caps, current->id, handle);
-
-	return cap && cap->type == CAP_CHANNEL && cap->resource == e && (ABLATE(endpoint) || !(rights & ~cap->rights));
-}
-
 /* Blocks the current shard at end `e`, which it holds, at the tail of a list. */
 static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e) {
-	ASSERT(holds(handle, e, kind == WAIT_SEND ? CAP_RIGHT_SEND : CAP_RIGHT_RECV)); /* or nobody would ever end the wait */
+	ASSERT(cap_held(handle)); /* or nobody would ever end the wait */
 	current->wait_closings = ends[e ^ 1].closings;
 	sched_wait(list, kind, (uint16_t)e, handle);
 }
@@ -125,11 +137,12 @@ static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, u
 /* Returns how the wait of the current shard at end `e` has ended: with a refusal, with 0 to look again, or with the length
  * of a message that the fast path of CALL has put into the offered buffer. A shard that was woken to look again may have
  * lost its capability or its peer before it came to run. */
-static int64_t wait_end(uint64_t handle, uint32_t e, uint8_t rights) {
+static int64_t wait_end(uint64_t handle, uint32_t e) {
 	int64_t result = current->wait_result;
+	bool answered = current->wait == WAIT_RECV && ends[e].count;
 
-	if (result == 0 && !holds(handle, e, rights)) result = -COCONUT_E_BADHANDLE;
-	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !ends[e].count) result = -COCONUT_E_CLOSED;
+	if (result == 0 && !cap_held(handle)) result = -COCONUT_E_BADHANDLE;
+	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !answered) result = -COCONUT_E_CLOSED;
 	if (result >= 0) return result;
 	return refuse((int)-result, 1, handle,
 		      result == -COCONUT_E_CLOSED ? "the other end closed while waiting"
@@ -137,13 +150,14 @@ static int64_t wait_end(uint64_t handle, uint32_t e, uint8_t rights) {
 						  : "the capability was taken away while waiting");
 }
 
-/* Queues the message for the other side of end `e`, waiting for room. Returns 0 or the refusal. */
-static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len) {
+/* Queues the message for the other side of end `e`, waiting for room. `calls`: the sender is about to wait for the answer,
+ * so the first receiver gets the rest of its turn. Returns 0 or the refusal. */
+static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len, bool calls) {
 	struct end *other = &ends[e ^ 1];
 
 	while (other->state != END_CLOSED && other->count == INBOX) {
 		wait_on(&other->senders, WAIT_SEND, handle, e);
-		int64_t error = wait_end(handle, e, CAP_RIGHT_SEND);
+		int64_t error = wait_end(handle, e);
 		if (error) return error;
 	}
 	if (other->state == END_CLOSED) return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
@@ -151,6 +165,7 @@ static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len) {
 	struct message *message = &other->inbox[(other->first + other->count++) % INBOX];
 	copy_from_user(message->bytes, buf, len);
 	message->len = len;
+	if (calls && other->receivers) sched_hand_over(other->receivers, 0);
 	sched_wake_all(&other->receivers, 0);
 	return 0;
 }
@@ -179,7 +194,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 			return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 		offer_buffer(buf, max);
 		wait_on(&end->receivers, WAIT_RECV, handle, e);
-		int64_t result = wait_end(handle, e, CAP_RIGHT_RECV);
+		int64_t result = wait_end(handle, e);
 		if (result) return result;
 	}
 
@@ -210,8 +225,8 @@ static int64_t check_buffer(int argument, uint64_t buf, uint64_t max) {
 }
 
 /* Checks, once the buffers are known to be good, that nobody has taken the capability away meanwhile. Likewise. */
-static int64_t check_held(uint64_t handle, int64_t e, uint8_t rights) {
-	if (ABLATE(recheck) || holds(handle, (uint32_t)e, rights)) return 0;
+static int64_t check_held(uint64_t handle) {
+	if (ABLATE(recheck) || cap_held(handle)) return 0;
 	return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the call");
 }
 
@@ -219,15 +234,15 @@ static int64_t check_held(uint64_t handle, int64_t e, uint8_t rights) {
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len) {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND), bad = e < 0 ? e : check_message(buf, len);
 
-	if (bad || (bad = check_held(handle, e, CAP_RIGHT_SEND))) return bad;
-	return send(handle, (uint32_t)e, buf, len);
+	if (bad || (bad = check_held(handle))) return bad;
+	return send(handle, (uint32_t)e, buf, len, false);
 }
 
 /* CHANNEL_RECV: waits for a message and takes it. Returns its length. */
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max) {
 	int64_t e = end_of(handle, CAP_RIGHT_RECV), bad = e < 0 ? e : check_buffer(2, buf, max);
 
-	if (bad || (bad = check_held(handle, e, CAP_RIGHT_RECV))) return bad;
+	if (bad || (bad = check_held(handle))) return bad;
 	return receive(handle, (uint32_t)e, buf, max);
 }
 
@@ -238,15 +253,15 @@ static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t b
 
 	if (e < 0) return e;
 	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max)) ||
-	    (result = check_held(handle, e, CAP_RIGHT_SEND | CAP_RIGHT_RECV)))
+	    (result = check_held(handle)))
 		return result;
 	struct end *end = &ends[e];
 	if (end->caller) return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 	end->caller = current;
 	if (end->receivers) sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
-	result = send(handle, (uint32_t)e, buf, len);
+	result = send(handle, (uint32_t)e, buf, len, true);
 	if (result == 0) result = receive(handle, (uint32_t)e, reply, max);
-	end->caller = NULL;
+	if (end->caller == current) end->caller = NULL; /* it may be another's by now: the loss of a capability frees the end */
 	return result;
 }
 
@@ -257,9 +272,9 @@ static __attribute__((noinline)) int64_t call_woken(void) {
 	uint32_t e = (uint32_t)(end - ends);
 
 	if (self->killed) handle_sys_exit(COCONUT_KILLED);
-	int64_t result = wait_end(self->wait_handle, e, CAP_RIGHT_RECV);
+	int64_t result = wait_end(self->wait_handle, e);
 	if (result == 0) result = receive(self->wait_handle, e, self->receive_buf, self->receive_max);
-	end->caller = NULL;
+	if (end->caller == self) end->caller = NULL;
 	return result;
 }
 
@@ -282,8 +297,9 @@ static inline bool in_use(const struct end *end) {
  *   4. exactly one shard waits to receive at the other end, through a capability that is not just being revoked, and has
  *      offered a buffer with room for the message;
  *   5. nobody is in a CALL at this end or waits to receive there, and its inbox is empty;
- *   6. the peer would be the next to run.
- * The effect is that of call_slowly: the peer is woken with its message, this shard waits. */
+ *   6. nobody more urgent than the peer is ready.
+ * The effect is that of call_slowly: the peer is woken with its message and has the rest of this shard's turn, which the
+ * tick ends as it ends any other; this shard waits. */
 int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max) {
 	struct shard *self = current;
 	const struct capability *cap = &self->caps[handle];
@@ -296,7 +312,7 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	struct shard *peer = other->receivers;
 	if (!peer || peer->next || peer->receive_max < len || peer->caps[peer->wait_handle].type != CAP_CHANNEL || /* 4. */
 	    in_use(end) || /* 5. */
-	    ready_mask & peer->rivals || ABLATE(ipc_fast)) /* 6. */
+	    ready_mask & peer->betters || ABLATE(ipc_fast)) /* 6. */
 		return call_slowly(handle, buf, len, reply, max);
 
 	self->state = SHARD_BLOCKED;
@@ -304,7 +320,8 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	self->wait_handle = (uint8_t)handle;
 	self->wait_object = cap->resource;
 	self->wait_list = &end->receivers;
-	self->wait_closings = other->closings;
+	self->held_serial = cap->serial;
+	peer->turn_left = self->turn_left;
 	end->caller = end->receivers = self;
 	other->caller = other->receivers = NULL;
 	peer->wait_result = (int64_t)len;
@@ -342,22 +359,53 @@ static void collect_holders(void) {
 static shard_set who_could_wake(const struct shard *shard) {
 	const struct capability *cap = &caps.entry[shard->id * COCONUT_CAP_SLOTS + shard->wait_handle];
 
-	if (shard->wait == WAIT_SHARD) return 1UL << shard->wait_object;
-
 	uint32_t other = shard->wait_object ^ 1;
-	shard_set set = shard->wait == WAIT_RECV ? senders_at[other] : receivers_at[other];
+	shard_set set = 0;
 
-	if (ends[other].state == END_OPEN) set |= 1UL << ends[other].home;
-	if (ends[other].state == END_PENDING) set |= 1UL << manifest_waits_for(ends[other].home);
 	if (cap->revoked) return ~0UL;
+	if (shard->wait == WAIT_SHARD) {
+		set |= 1UL << shard->wait_object;
+	} else {
+		set |= shard->wait == WAIT_RECV ? senders_at[other] : receivers_at[other];
+		if (ends[other].state == END_OPEN) set |= 1UL << ends[other].home;
+		if (ends[other].state == END_PENDING) set |= 1UL << manifest_waits_for(ends[other].home);
+	}
 	for (; cap->parent != CAP_NONE; cap = &caps.entry[cap->parent])
 		set |= 1UL << cap->parent / COCONUT_CAP_SLOTS;
 	if (shard->parent) set |= 1UL << shard->parent->id;
 	return set & ~(1UL << shard->id);
 }
 
-/* Prints who waits for whom, from one stuck shard on until the circle closes. */
-static void print_cycle(shard_set stuck) {
+/* Returns the shards on whose ends of waiting that of shard `id` hangs, itself included: whom it waits for, whom those
+ * wait for, and so on. */
+static shard_set waits_for_all(uint32_t id) {
+	shard_set found = 1UL << id, seen = 0, left;
+
+	while ((left = found & ~seen)) {
+		uint32_t next = (uint32_t)__builtin_ctzl(left);
+		seen |= 1UL << next;
+		found |= who_could_wake(&shards[next]);
+		preempt_point();
+	}
+	return found;
+}
+
+/* Returns a set of stuck shards that keep each other stuck: each waits for all the others, if only by way of others, and
+ * for nobody else. The shards outside of it go on when these have ended. Whoever waits for fewer than the set found so far
+ * leads to a smaller one. */
+static shard_set circle_among(shard_set stuck) {
+	shard_set circle = waits_for_all((uint32_t)__builtin_ctzl(stuck)), left = circle;
+
+	while (left) {
+		shard_set set = waits_for_all((uint32_t)__builtin_ctzl(left));
+		left &= left - 1;
+		if (set != circle) left = circle = set;
+	}
+	return circle;
+}
+
+/* Prints who waits for whom, from one shard of the circle on until it closes. */
+static void print_circle(shard_set stuck) {
 	uint32_t at = (uint32_t)__builtin_ctzl(stuck);
 	shard_set seen = 0;
 
@@ -383,8 +431,9 @@ static void print_cycle(shard_set stuck) {
 	print(". They are killed.\n");
 }
 
-/* Searches for shards whose waits can never end, because everybody who could end them waits likewise. Names the
- * circle and kills them. Returns whether there were any. */
+/* Searches for shards whose waits can never end, because everybody who could end them waits likewise. Names those that
+ * keep each other waiting, and kills them, not those that only wait for one of them: their waits end now. Returns whether
+ * there were any. */
 bool channel_deadlocks(void) {
 	shard_set stuck = 0, before;
 
@@ -402,8 +451,9 @@ bool channel_deadlocks(void) {
 		}
 	} while (stuck != before);
 	if (!stuck) return false;
-	print_cycle(stuck);
-	for (shard_set left = stuck; left; left &= left - 1) {
+	shard_set circle = ABLATE(circle) ? stuck : circle_among(stuck);
+	print_circle(circle);
+	for (shard_set left = circle; left; left &= left - 1) {
 		shard_kill(&shards[__builtin_ctzl(left)], PRIORITY_CRITICAL);
 		preempt_point();
 	}

@@ -8,7 +8,8 @@
  * Invariants: an engine reaches memory only while it works on a piece: the source to be read, the target to be written,
  * and of both no page that the caller's extents leave out: what is mapped follows from rights, not from the request.
  * An engine has one owner or none; one that runs without an owner (its shard died, or the copy was ended) reaches
- * nothing any more, and becomes free at its interrupt. What is in the buffer goes to the target of the piece that it
+ * nothing any more, and becomes free at its interrupt; that the IOMMU refuses it is no news, and takes no other domain's
+ * place in the fault record. What is in the buffer goes to the target of the piece that it
  * came from, or nowhere. Shards never see an engine's registers.
  *
  * Read next: lib.c, which is the rest. docs/specs/edu.rst in QEMU's sources describes the device.
@@ -101,10 +102,12 @@ static void engine_interrupt(void *argument) {
 	if (!engine->running) return;
 	engine->running = false;
 	engine->failed = iommu_faulted(engine->domain);
-	if (engine->waiter)
+	if (engine->waiter) {
 		sched_wake(engine->waiter, 0);
-	else if (!engine->owner)
+	} else if (!engine->owner) {
+		iommu_report_faults(engine->domain, true);
 		pass_on(engine);
+	}
 }
 
 /* Has the current shard's engine move bytes from one device address to another, of which one is its buffer, and waits
@@ -187,8 +190,9 @@ void edu_abandon(struct shard *shard) {
 	copies[shard->id].len = 0;
 	for (struct engine *engine = engines; engine < engines + engine_count; engine++) {
 		if (engine->owner != shard) continue;
+		if (engine->running && !ABLATE(dma_orphan)) iommu_report_faults(engine->domain, false);
 		unmap_piece(engine);
-		engine->owner = NULL; /* the IOMMU goes on naming the shard until the engine has stopped */
+		engine->owner = NULL;
 		if (!engine->running) pass_on(engine);
 	}
 }
@@ -207,7 +211,7 @@ void edu_cap_gone(struct shard *shard, uint64_t handle) {
 	if (copies[shard->id].len && copies[shard->id].handle == handle && !ABLATE(dma_revoke)) end_copy(shard);
 }
 
-/* Ends every copy from or to the given memory, which is no longer open to it. Its shards get -COCONUT_E_CLOSED. */
+/* Ends every copy from or to the given memory, whose owner is dying. Its shards get -COCONUT_E_CLOSED. */
 void edu_revoke(uint64_t phys, uint64_t size) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
 		const struct copy *copy = &copies[id];

@@ -33,8 +33,8 @@ struct partition {
 	struct shard *owner;   /* NULL: nobody, and the memory is zero */
 	uint32_t owners;       /* how many it has had: tells one life of a shard from the next */
 	uint64_t offset, size; /* bytes of video memory */
-	bool veiled;           /* UNVEIL has been called: what is not open is behind a veil */
-	struct extent open;    /* where DMA stays: all of it, or what has been unveiled; physical memory */
+	bool veiled;           /* UNVEIL has been called: nothing opens any more */
+	struct extent open;    /* to others' DMA: nothing, until UNVEIL says what; physical memory */
 };
 
 static struct partition partitions[PARTITIONS];
@@ -151,7 +151,7 @@ int gpu_attach(struct shard *shard, struct gpu_config *config) {
 	part->owner = shard;
 	part->owners++;
 	part->veiled = false;
-	part->open = (struct extent){vram_phys + part->offset, part->size};
+	part->open = (struct extent){vram_phys + part->offset, ABLATE(dma_early) ? part->size : 0};
 	uint64_t address = random_place(part->size, 0, 0);
 	uint64_t registers = random_place(register_size, address, part->size);
 	int error = map_range(shard, address, vram_phys + part->offset, part->size, PTE_WRITE);
@@ -183,8 +183,8 @@ void gpu_release(struct shard *shard) {
 
 /* ---- The calls ---- */
 
-/* GPU_UNVEIL: from now on DMA, from here and to here, stays inside the given range of the caller's partition. Copies of
- * others that are under way to the rest of it end. */
+/* GPU_UNVEIL: opens a range of the caller's partition to the DMA of others. From now on its own stays in there too: until
+ * then it may copy from all of it. */
 int64_t sys_gpu_unveil(uint64_t offset, uint64_t size) {
 	struct partition *part = owned_by(current);
 
@@ -192,18 +192,15 @@ int64_t sys_gpu_unveil(uint64_t offset, uint64_t size) {
 	if (part->veiled) return refuse(COCONUT_E_EXISTS, 1, offset, "the shard has unveiled its range already");
 	if (offset > part->size || size > part->size - offset)
 		return refuse(COCONUT_E_INVAL, 2, size, "the range is not wholly inside the partition");
-	uint64_t start = vram_phys + part->offset;
 	part->veiled = true;
-	part->open = (struct extent){start + offset, size};
-	if (ABLATE(dma_narrow)) return 0;
-	edu_revoke(start, offset);
-	edu_revoke(start + offset + size, part->size - offset - size);
+	part->open = (struct extent){vram_phys + part->offset + offset, size};
 	return 0;
 }
 
-/* Returns whether a partition is open to DMA in all of a range of physical memory. */
-static bool is_open(const struct partition *part, uint64_t at, uint64_t len) {
-	return at >= part->open.start && at + len <= part->open.start + part->open.size;
+/* Returns what of a partition the current shard's DMA may touch. */
+static struct extent open_here(const struct partition *part) {
+	if (part->owner == current && !part->veiled) return (struct extent){vram_phys + part->offset, part->size};
+	return part->open;
 }
 
 /* Returns 0 when DMA may touch the range that begins in the given argument of GPU_DMA, or refuses the call. */
@@ -211,14 +208,16 @@ static int64_t check_range(const struct partition *part, int argument, uint64_t 
 	if (ABLATE(dma_check)) return 0;
 	if (offset > part->size || len > part->size - offset)
 		return refuse(COCONUT_E_INVAL, argument, offset, "the range is not wholly inside the partition");
-	if (is_open(part, vram_phys + part->offset + offset, len)) return 0;
+	struct extent open = open_here(part);
+	uint64_t at = vram_phys + part->offset + offset;
+	if (at >= open.start && at + len <= open.start + open.size) return 0;
 	return refuse(COCONUT_E_VEILED, argument, offset, argument == ARGUMENT_SOURCE ?
 		"the range is not wholly inside what the shard has unveiled" :
 		"the range is not wholly inside what the target's owner has unveiled");
 }
 
-/* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner or is no
- * longer open, or when the capability for it is gone. */
+/* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner, or the
+ * capability for it is gone. */
 static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len, uint64_t handle) {
 	static bool said;
 	uint32_t owners = to->owners;
@@ -226,11 +225,8 @@ static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t
 	if (!said) print("GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU\n");
 	said = true;
 	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
-		const struct capability *cap = cap_find(&caps, current->id, handle);
-		bool allowed = cap && cap->type == CAP_GPU_DMA && cap->rights & CAP_RIGHT_SEND &&
-			&partitions[cap->resource] == to;
-		allowed = (allowed && is_open(to, vram_phys + target, len)) || ABLATE(dma_check);
-		if (!allowed || !to->owner || to->owners != owners) return -COCONUT_E_CLOSED;
+		bool same_owner = to->owner && (to->owners == owners || ABLATE(owners));
+		if (!same_owner || !(cap_held(handle) || ABLATE(dma_check))) return -COCONUT_E_CLOSED;
 		memcpy(vram + target + done, vram + source + done, min(len - done, PAGE_SIZE));
 		preempt_point();
 	}
@@ -253,13 +249,13 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
 	if ((error = check_range(from, ARGUMENT_SOURCE, source, len))) return error;
 	if ((error = check_range(to, ARGUMENT_TARGET, target, len))) return error;
 	if (!to->owner) return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
-	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len, from->open,
-			 cap ? to->open : (struct extent){0, 0}, handle);
+	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len, open_here(from),
+			 cap ? open_here(to) : (struct extent){0, 0}, handle);
 	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len, handle);
 	if (!error) return 0;
 	if (error == -COCONUT_E_CLOSED && !cap_find(&caps, current->id, handle))
 		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the transfer");
 	return refuse((int)-error, 1, handle, error == -COCONUT_E_CLOSED ?
-		"the target's owner ended, or unveiled less, during the transfer" :
+		"the target's owner ended during the transfer" :
 		"the engine could not make the transfer");
 }

@@ -51,7 +51,7 @@ enum {
 enum { ECAP_COHERENT = 1 << 0, ECAP_QUEUE = 1 << 1, ECAP_INTERRUPTS = 1 << 3 };
 
 /* Bits of entries: root and context (9.1, 9.3), second level (9.8), interrupt (9.10: in its upper half). */
-enum { ENTRY_PRESENT = 1, SECOND_READ = 1, SECOND_WRITE = 2, INTERRUPT_CHECK_SOURCE = 1 << 18 };
+enum { ENTRY_PRESENT = 1, CONTEXT_SILENT = 2, SECOND_READ = 1, SECOND_WRITE = 2, INTERRUPT_CHECK_SOURCE = 1 << 18 };
 
 /* Descriptors of the invalidation queue (6.5.2), a page of them, with the domain's number at bit 16. DROP_CONTEXT names
  * a device too, at bit 32. DROP_DRAIN, beside DROP_DOMAIN or DROP_PAGE, waits for DMA. QUEUE_WAIT writes a 1 when all
@@ -71,9 +71,9 @@ enum { RECORD_VALID = 1UL << 63, RECORD_READ = 1UL << 62, RECORD_CLEAR = 1UL << 
 /* Writes to these addresses are interrupts (3.14), here with the number of an interrupt entry (5.1.5.2). */
 enum { MESSAGE_ADDRESS = 0xFEE00000, MESSAGE_END = 0xFEF00000, MESSAGE_REMAPPABLE = 1 << 4, MESSAGE_INDEX_SHIFT = 5 };
 
-/* How many domains there can be; how often the unit is looked at before it counts as broken; how many faults are put on
- * the console, where not all of them were asked for. */
-enum { DOMAINS = 16, PATIENCE = 1000000, FAULT_LINES = 16 };
+/* How many domains there can be; how often the unit is looked at before it counts as broken; how many faults of each
+ * shard, and of nobody, are put on the console, where not all of them were asked for. */
+enum { DOMAINS = 16, PATIENCE = 1000000, FAULT_LINES = 16, NOBODY = MAX_SHARDS };
 
 /* What one device reaches. Its number is the index; the unit's number for it (DID) is one more, since 0 is reserved. */
 struct domain {
@@ -100,7 +100,7 @@ static struct domain domains[DOMAINS];
 static uint64_t *root_table, *context_table, *queue, *interrupt_table; /* a page each; contexts are those of bus 0 */
 static uint32_t queue_tail;
 static volatile uint32_t queue_done; /* the unit writes 1 here */
-static uint32_t fault_count, overflow_count;
+static uint32_t fault_count, overflow_count, fault_lines[MAX_SHARDS + 1];
 
 #define REG32(offset) (*(volatile uint32_t *)(registers + (offset)))
 #define REG64(offset) (*(volatile uint64_t *)(registers + (offset)))
@@ -244,6 +244,14 @@ void iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages) {
 	}
 }
 
+/* Has the unit record what it refuses the domain's device, or refuse it in silence (FPD, 9.3). */
+void iommu_report_faults(uint32_t domain, bool wanted) {
+	uint64_t *context = context_table + 2 * (source_id(domains[domain].device) & 0xFF);
+
+	set_entry(context, domains[domain].root | ENTRY_PRESENT | (wanted ? 0 : CONTEXT_SILENT));
+	invalidate_domain(domain);
+}
+
 /* Notes for which shard (its slot, -1 for none) the domain's device works, for the reports of faults. */
 void iommu_set_owner(uint32_t domain, int shard_id) { domains[domain].owner = shard_id; }
 
@@ -272,23 +280,24 @@ static const char *fault_reason(uint8_t reason) {
 /* Counts a fault against the domain that it happened in, and prints it unless too many were printed. */
 static void report_fault(struct fault fault) {
 	const struct pci_device *device;
-	int owner = -1;
+	uint32_t owner = NOBODY;
 
 	for (uint32_t i = 0; (device = device_at(i)) && source_id(device) != fault.source; i++)
 		;
 	for (uint32_t i = 0; device && i < DOMAINS; i++)
 		if (domains[i].device == device) {
 			domains[i].faulted = true;
-			owner = domains[i].owner;
+			owner = domains[i].owner < 0 ? NOBODY : (uint32_t)domains[i].owner;
 		}
-	if (fault_count++ >= FAULT_LINES && !verbose) return;
+	fault_count++;
+	if (fault_lines[owner]++ >= FAULT_LINES && !verbose) return;
 	print("DMA fault: %02x:%02x.%u (%s)", fault.source >> 8, fault.source >> 3 & 31, fault.source & 7,
 	      device ? pci_class_name(device) : "unknown device");
-	if (owner >= 0) print(", working for shard %d (%s),", owner, shards[owner].profile->name);
+	if (owner != NOBODY) print(", working for shard %u (%s),", owner, shards[owner].profile->name);
 	print(" may not %s 0x%lx: %s (VT-d reason 0x%x)\n",
 	      fault.reason >= FAULT_INTERRUPT ? "raise interrupt" : fault.read ? "read" : "write", fault.address,
 	      fault_reason(fault.reason), fault.reason);
-	if (fault_count == FAULT_LINES && !verbose) print("DMA fault: any more are not shown without --verbose\n");
+	if (fault_lines[owner] == FAULT_LINES && !verbose) print("DMA fault: any more of these are not shown without --verbose\n");
 }
 
 /* Takes all fault records; also the handler of the interrupt that announces them. The loss of some makes every domain

@@ -109,11 +109,14 @@ struct capability {
 	uint8_t revoked;      /* the type it had: nobody can use it any more, but the slot is not free yet */
 	uint16_t resource;
 	uint16_t parent, child, sibling; /* indices into the table, or CAP_NONE */
-	uint32_t reserved;               /* 16 bytes: an index is a shift */
+	uint32_t serial;                 /* another one whenever the slot is filled anew; 16 bytes: an index is a shift */
 };
 
 /* The capabilities of all shards: slot h of shard s is entry s * COCONUT_CAP_SLOTS + h. */
-struct cap_table { struct capability entry[MAX_SHARDS * COCONUT_CAP_SLOTS]; };
+struct cap_table {
+	struct capability entry[MAX_SHARDS * COCONUT_CAP_SLOTS];
+	uint32_t last_serial; /* it would come again after 2^32 capabilities */
+};
 
 struct open_file {
 	bool used;
@@ -163,7 +166,8 @@ struct shard {
 	enum wait_kind wait;
 	uint8_t wait_handle;  /* the capability it waits through */
 	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
-	uint32_t rivals;     /* bits of the ready mask: who comes before it or takes turns with it */
+	uint32_t betters;    /* bits of the ready mask: who is more urgent, the supervisor's thread included */
+	int64_t turn_left;   /* of its turn, in units of the time stamp; below 0: overdrawn */
 	struct shard *next;  /* behind it in its ready queue or in a list of waiters; else NULL */
 	struct shard **wait_list;
 	int64_t wait_result; /* what it was woken with */
@@ -190,11 +194,12 @@ struct shard {
 
 	/* cap.c */
 	struct capability *caps; /* its part of the table */
+	uint32_t held_serial;    /* of the capability that its call has looked up last */
 
 	/* channel.c */
 	uint64_t receive_buf, receive_max; /* the last buffer for a message that it has offered, and its size, 0: none */
 	uint8_t *receive_at;               /* the same buffer as the kernel sees it */
-	uint32_t wait_closings; /* of the other end, when the wait began */
+	uint32_t wait_closings; /* of the other end, when the slow path's wait began */
 
 	/* fs.c */
 	struct open_file files[COCONUT_FILES];
@@ -278,7 +283,7 @@ LEAN uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages
 
 void idt_init(void);
 void interrupt_dispatch(struct trap_frame *frame);
-void interrupt_return(void);
+void shard_start(void);
 
 /* ---- fault.c: a fault or a panic in words ------------------------------------------------------------ */
 
@@ -326,7 +331,7 @@ LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
 /* ---- sched.c: who runs ------------------------------------------------------------------------------- */
 
 extern struct shard *current, supervisor_thread; /* the shard whose kernel stack is in use, or &supervisor_thread */
-extern bool need_resched;
+extern bool need_resched; /* the current shard has something to attend to: others may come first, or it was killed */
 /* The low half of the time stamp when the kernel began to work for `current`; who wants to run, the most urgent in the
  * lowest bit. */
 extern uint32_t kernel_since, ready_mask;
@@ -338,6 +343,7 @@ void sched_preempt(void);
 void sched_set_priority(struct shard *shard, uint8_t priority);
 int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle);
 void sched_wake(struct shard *shard, int64_t result);
+void sched_hand_over(struct shard *shard, int64_t result);
 void sched_wake_all(struct shard **list, int64_t result);
 void sched_supervise(void);
 void sched_raise(struct shard *shard, uint8_t priority);
@@ -380,6 +386,7 @@ extern struct shard shards[MAX_SHARDS];
 const char *shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent);
 void handle_sys_exit(uint64_t code) __attribute__((noreturn));
+void shard_begin(void);
 void shard_kill(struct shard *shard, uint8_t priority);
 uint64_t shard_free(struct shard *shard);
 LEAN int64_t sys_mmap(uint64_t address, uint64_t pages);
@@ -406,6 +413,7 @@ LEAN const struct capability *cap_find(const struct cap_table *table, uint32_t s
 
 int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
 const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error);
+bool cap_held(uint64_t handle);
 void cap_revoke_index(uint32_t index);
 void caps_drop_all(struct shard *shard);
 int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
@@ -419,6 +427,8 @@ void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);
 void channels_open(uint32_t home);
 uint32_t channel_handle(uint32_t home, uint32_t channel);
 void channels_close(struct shard *shard);
+void channel_call_over(const struct shard *shard);
+void channel_cap_gone(const struct shard *holder, const struct capability *cap);
 int channel_other_home(uint32_t end);
 bool channel_deadlocks(void);
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
@@ -452,6 +462,7 @@ void iommu_init(void);
 int iommu_attach(const struct pci_device *device, uint32_t *domain);
 int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write);
 void iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages);
+void iommu_report_faults(uint32_t domain, bool wanted);
 void iommu_set_owner(uint32_t domain, int shard_id);
 bool iommu_faulted(uint32_t domain);
 void iommu_report(void);

@@ -67,8 +67,8 @@ enum { /* those that concern C alone */
 	ABLATION_user_check, ABLATION_guard, ABLATION_ist, ABLATION_zeroing, ABLATION_grant, ABLATION_endpoint,
 	ABLATION_invlpg, ABLATION_quota, ABLATION_pledge, ABLATION_dma_check, ABLATION_dma_unmap,
 	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write, ABLATION_dma_extent,
-	ABLATION_dma_overflow, ABLATION_interrupt_source, ABLATION_dma_narrow, ABLATION_dma_revoke,
-	ABLATION_recheck,
+	ABLATION_dma_overflow, ABLATION_interrupt_source, ABLATION_dma_early, ABLATION_dma_revoke,
+	ABLATION_recheck, ABLATION_serial, ABLATION_call_over, ABLATION_kill_first, ABLATION_circle, ABLATION_owners, ABLATION_dma_orphan,
 	ABLATION_ipc_fast, /* no protection: CALL takes its slow path only */
 };
 

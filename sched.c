@@ -1,8 +1,11 @@
 /*
  * sched.c: who runs.
  *
- * Four priorities, round robin within each. The ready shards wait in one queue a priority, the running one in
- * none. Beside the shards there is one kernel thread, the supervisor's own: it runs before any shard when there
+ * Four priorities, turns within each. The ready shards wait in one queue a priority, the running one in
+ * none. A turn is as long as a tick. The tick that leaves less than half of it ends it, and what is left of it, or overdrawn,
+ * is carried over to the next: so equals get equal time, wherever between two ticks each of them began. Who waits or yields
+ * gives up what is left; CALL hands it to the receiver.
+ * Beside the shards there is one kernel thread, the supervisor's own: it runs before any shard when there
  * is work for it (a shard has ended, the periodic search for deadlocks) and when nothing else can run; then it
  * halts the CPU until the next interrupt.
  *
@@ -20,6 +23,7 @@ _Static_assert(offsetof(struct shard, cr3) == SHARD_CR3, "boot.asm switches addr
 _Static_assert(offsetof(struct shard, fpu) == SHARD_FPU, "boot.asm saves the FPU");
 
 #define DEADLOCK_SEARCH_TICKS 256 /* how often, while other shards keep the CPU busy */
+#define TICKS_AVERAGED 8          /* for the length of a turn */
 
 /* Bits of the ready mask: the supervisor's thread has work; the queue of a priority is not empty. */
 #define READY_SUPERVISOR 1u
@@ -32,6 +36,8 @@ bool need_resched;
 uint32_t kernel_since, ready_mask;
 
 static struct queue { struct shard *head, *tail; } ready[PRIORITIES];
+static int64_t turn_length; /* from one tick to the next, on average, in units of the time stamp */
+static uint64_t last_tick, charged_until; /* time stamps: of the last tick; whose time up to then has been charged */
 static uint32_t ticks;
 static bool search_due; /* for deadlocks */
 
@@ -46,13 +52,43 @@ static void enqueue(struct shard *shard) {
 	ready_mask |= READY_QUEUE(shard->priority);
 }
 
-/* Takes the next to run out of its queue: the supervisor's thread when it has work or nobody else can. */
+/* Puts a shard at the head of its queue: it goes on with the turn it has. */
+static void enqueue_first(struct shard *shard) {
+	struct queue *queue = &ready[shard->priority];
+
+	shard->next = queue->head;
+	queue->head = shard;
+	if (!shard->next) queue->tail = shard;
+	ready_mask |= READY_QUEUE(shard->priority);
+}
+
+/* Gives a shard its next turn, longer or shorter by what is left of the last one. */
+static inline void begin_turn(struct shard *shard) {
+	int64_t left = shard->turn_left < -turn_length ? -turn_length : shard->turn_left;
+
+	shard->turn_left = left + turn_length;
+}
+
+/* Has a shard lose what is left of its turn, but not what it has overdrawn. */
+static inline void give_up_turn(struct shard *shard) {
+	if (shard->turn_left > 0) shard->turn_left = 0;
+}
+
+/* Charges the current shard for the time since the last charge. */
+static inline void charge(uint64_t now) {
+	current->turn_left -= (int64_t)(now - charged_until);
+	charged_until = now;
+}
+
+/* Takes the next to run out of its queue: the supervisor's thread when it has work or nobody else can. What a shard has to
+ * attend to when it goes on is its own death, if anything. */
 static struct shard *pick(void) {
 	uint32_t priority = (uint32_t)__builtin_ctz(ready_mask | READY_QUEUE(PRIORITIES)) - 1;
 
 	/* The lowest bit is the supervisor's thread's, or that of a queue behind the last one. */
 	if (priority >= PRIORITIES) return &supervisor_thread;
 	struct shard *shard = ready[priority].head;
+	need_resched = shard->killed;
 	ready[priority].head = shard->next;
 	if (!shard->next) ready_mask ^= READY_QUEUE(priority);
 	shard->next = NULL;
@@ -62,16 +98,43 @@ static struct shard *pick(void) {
 /* Gives a shard its priority. It stands in no queue. */
 void sched_set_priority(struct shard *shard, uint8_t priority) {
 	shard->priority = priority;
-	shard->rivals = READY_QUEUE(priority + 1) - 1;
+	shard->betters = READY_QUEUE(priority) - 1;
 }
 
-/* True when somebody else should run before the current shard goes on: the supervisor's thread, or a ready shard of
- * its priority or of a higher one, which has a lower number; `rivals` has the bits of all of these. */
-static inline bool others_first(void) { return ready_mask & current->rivals; }
+/* True when somebody more urgent than the current shard wants to run: the supervisor's thread, or a ready shard of a
+ * higher priority, which has a lower number. */
+static inline bool more_urgent(void) { return ready_mask & current->betters; }
+
+/* True when somebody more urgent or an equal does: the bits of these are `betters` and the next one. */
+static inline bool others_first(void) { return ready_mask & (2 * current->betters + 1); }
+
+/* True when the turn of the current shard is to end at this tick. */
+static inline bool turn_over(void) { return current->turn_left <= turn_length / 2; }
+
+/* Puts the current shard back into its queue if its turn is over and others wait, or if somebody more urgent does. Returns
+ * who is next to run, or NULL: the current shard goes on. */
+LEAN static struct shard *relieve(void) {
+	struct shard *self = current;
+	bool over;
+
+	charge(rdtsc());
+	need_resched = self->killed;
+	over = turn_over();
+	if (over) begin_turn(self);
+	if (over ? !others_first() : !more_urgent()) return NULL;
+	self->state = SHARD_READY;
+	if (over)
+		enqueue(self);
+	else
+		enqueue_first(self);
+	return pick();
+}
 
 /* Makes a shard ready to run. It preempts the current one at the next return to ring 3 if it comes first. */
 void sched_ready(struct shard *shard) {
 	shard->state = SHARD_READY;
+	give_up_turn(shard);
+	begin_turn(shard);
 	enqueue(shard);
 	if (shard->priority < current->priority) need_resched = true;
 }
@@ -83,34 +146,33 @@ void sched_yield(void) {
 
 	need_resched = self->killed; /* has syscall_dispatch attend to it at the end of the call */
 	if (!others_first()) return;
+	charge(rdtsc());
+	give_up_turn(self);
+	begin_turn(self);
 	self->state = SHARD_READY;
-	if (!(ready_mask & self->rivals >> 1)) { /* the usual case of enqueue and pick: nobody is more urgent */
+	if (!more_urgent()) { /* the usual case of enqueue and pick */
 		next = queue->head;
 		queue->tail->next = self;
 		queue->tail = self;
 		queue->head = next->next;
 		next->next = NULL;
+		need_resched = next->killed;
 	} else {
 		enqueue(self);
 		next = pick();
 	}
 	leave_call(next);
-	if (current->killed) need_resched = true;
 }
 
 /* Called on the way back to ring 3 after an interrupt, when isr_common has saved the FPU. */
 void sched_preempt(void) {
-	struct shard *self = current;
+	struct shard *self = current, *next = need_resched ? relieve() : NULL;
 
-	if (need_resched && others_first()) {
-		self->state = SHARD_READY;
-		enqueue(self);
+	if (next) {
 		kernel_since = (uint32_t)rdtsc(); /* for the next, if it is inside a call */
-		struct shard *next = pick();
 		mark_running(next);
 		context_switch(self, next);
 	}
-	need_resched = false;
 	if (self->killed) handle_sys_exit(COCONUT_KILLED);
 }
 
@@ -120,6 +182,8 @@ void sched_preempt(void) {
 int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle) {
 	struct shard *self = current;
 
+	/* Killed while this call let others run: nobody would wake it a second time. */
+	if (self->killed && !ABLATE(kill_first)) handle_sys_exit(COCONUT_KILLED);
 	self->wait_list = list;
 	while (*list)
 		list = &(*list)->next;
@@ -128,14 +192,15 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, ui
 	self->wait_object = object;
 	self->wait_handle = (uint8_t)handle;
 	self->state = SHARD_BLOCKED;
+	charge(rdtsc());
 	leave_call(pick());
 	interrupt_window(); /* all that wait in a long list may have been woken to look again, and run one behind the other */
 	if (self->killed) handle_sys_exit(COCONUT_KILLED);
 	return self->wait_result;
 }
 
-/* Ends the wait of one blocked shard, which finds `result`. */
-void sched_wake(struct shard *shard, int64_t result) {
+/* Takes a blocked shard, which is to find `result`, off its list of waiters. */
+static void end_wait(struct shard *shard, int64_t result) {
 	struct shard **link = shard->wait_list;
 
 	ASSERT(shard->state == SHARD_BLOCKED);
@@ -144,7 +209,23 @@ void sched_wake(struct shard *shard, int64_t result) {
 	*link = shard->next;
 	shard->next = NULL;
 	shard->wait_result = result;
+}
+
+/* Ends the wait of one blocked shard, which finds `result`. */
+void sched_wake(struct shard *shard, int64_t result) {
+	end_wait(shard, result);
 	sched_ready(shard);
+}
+
+/* Does the same, and hands the shard what is left of the current one's turn: it is the next of its priority to run. */
+void sched_hand_over(struct shard *shard, int64_t result) {
+	charge(rdtsc());
+	end_wait(shard, result);
+	shard->turn_left = current->turn_left;
+	give_up_turn(current);
+	shard->state = SHARD_READY;
+	enqueue_first(shard);
+	if (shard->priority < current->priority) need_resched = true;
 }
 
 /* Wakes all waiters of a list, first come first. */
@@ -189,22 +270,38 @@ void sched_exit(void) {
 /* Lets interrupts in, and other shards when their time has come. Long work calls it between its pieces. What was true of
  * other shards before, what a capability names included, need not be true after. */
 void preempt_point(void) {
+	struct shard *next;
+
 	interrupt_window();
-	if ((need_resched || PROVOKE == PROVOKE_preempt) && current != &supervisor_thread) sched_yield();
+	if (current == &supervisor_thread) return;
+	if (PROVOKE == PROVOKE_preempt)
+		sched_yield();
+	else if (need_resched && (next = relieve()))
+		leave_call(next);
 }
 
-/* Called at every tick: ends the turn of the current shard, and wakes the supervisor's thread for the periodic search. */
-void sched_tick(void) {
-	need_resched = true;
+/* Called at every tick: ends the turn of the current shard, and wakes the supervisor's thread for the periodic search. The
+ * length of a turn follows that of the ticks slowly, so that a late one, or a pause of the whole machine, does little. */
+LEAN void sched_tick(void) {
+	uint64_t now = rdtsc();
+	int64_t longer = (int64_t)(now - last_tick) - turn_length;
+
+	last_tick = now;
+	if (ticks < 2)
+		turn_length = ticks ? longer : 0; /* from the first tick to the second */
+	else
+		turn_length += (longer < turn_length ? longer : turn_length) / TICKS_AVERAGED;
+	charge(now);
+	if (turn_over()) need_resched = true;
 	if (++ticks % DEADLOCK_SEARCH_TICKS) return;
 	search_due = true;
-	ready_mask |= READY_SUPERVISOR;
+	sched_supervise();
 }
 
 /* Lets one shard run until the supervisor's thread is wanted again. */
 static void run_a_shard(void) {
-	need_resched = false;
-	kernel_since = (uint32_t)rdtsc();
+	charged_until = rdtsc();
+	kernel_since = (uint32_t)charged_until;
 	struct shard *next = pick();
 	mark_running(next);
 	context_switch(&supervisor_thread, next);

@@ -83,13 +83,13 @@ static const char *map_gpu(struct shard *shard, const struct manifest_shard *spe
 	return error ? "not enough frames to map its partition" : NULL;
 }
 
-/* Prepares the kernel stack so that the first switch to the shard enters it through interrupt_return, with
- * every register defined. */
+/* Prepares the kernel stack so that the first switch to the shard enters it through shard_start, with every register
+ * defined. */
 static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args) {
 	struct trap_frame *frame = (struct trap_frame *)shard->stack_top - 1;
 	struct switch_frame *saved = (struct switch_frame *)frame - 1;
 
-	*saved = (struct switch_frame){.rip = (uint64_t)interrupt_return};
+	*saved = (struct switch_frame){.rip = (uint64_t)shard_start};
 	*frame = (struct trap_frame){
 		.rip = COCONUT_CODE_BASE, .cs = SEL_USER_CODE, .rflags = RFLAGS_RESERVED | RFLAGS_IF,
 		.rsp = rsp, .ss = SEL_USER_DATA, .rdi = args,
@@ -203,13 +203,30 @@ void handle_sys_exit(uint64_t code) {
 	sched_exit();
 }
 
+/* Called by shard_start on the way to the first instruction of a new shard: who was killed before it has none. */
+void shard_begin(void) {
+	if (current->killed && !ABLATE(kill_first)) handle_sys_exit(COCONUT_KILLED);
+}
+
+/* Returns whether `ancestor` has spawned the shard, directly or not, or is the shard itself. */
+static bool descends(const struct shard *shard, const struct shard *ancestor) {
+	while (shard && shard != ancestor)
+		shard = shard->parent;
+	return shard;
+}
+
 /* Ends another shard with all that it has spawned: it runs handle_sys_exit itself as soon as it is scheduled, at
  * a priority at least as high as `priority`, so that nobody can keep it from dying who could not keep its killer
- * from running. */
+ * from running. One that is dying already is raised too, and so are those that it has killed, on whose ends the end of
+ * its slot depends. */
 void shard_kill(struct shard *shard, uint8_t priority) {
-	if (shard->state < SHARD_READY || shard->state == SHARD_ENDED || shard->dying) return;
+	if (shard->state < SHARD_READY) return;
+	for (uint32_t id = 0; id < MAX_SHARDS; id++)
+		if (shards[id].dying || shards[id].killed || &shards[id] == shard)
+			if (shards[id].state >= SHARD_READY && descends(&shards[id], shard)) sched_raise(&shards[id], priority);
+	if (shard->state == SHARD_ENDED || shard->dying) return;
 	shard->killed = true;
-	sched_raise(shard, priority);
+	channel_call_over(shard);
 	if (shard->state == SHARD_BLOCKED) sched_wake(shard, 0);
 }
 

@@ -103,8 +103,7 @@ int64_t sys_wait(uint64_t handle) {
 	if (!shard) return error;
 	while (shard->state != SHARD_ENDED || shard->children) {
 		error = sched_wait(&shard->waiters, WAIT_SHARD, shard->id, handle);
-		const struct capability *cap = cap_find(&caps, current->id, handle);
-		if (error || !cap || cap->type != CAP_SHARD || cap->resource != shard->id || !(cap->rights & CAP_RIGHT_WAIT))
+		if (error || !cap_held(handle))
 			return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away while waiting");
 	}
 	uint64_t code = shard_free(shard);

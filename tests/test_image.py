@@ -8,9 +8,9 @@ import os
 import re
 
 ELF = "build/supervisor.elf"
-LINES = 5000  # of all sources at the top level, the loader's too, neither blank nor comment
+LINES = 5500  # of all sources at the top level, the loader's too, neither blank nor comment
 FILE_LINES = 400
-TEXT = 44 * 1024  # bytes of the supervisor's code
+TEXT = 56 * 1024  # bytes of the supervisor's code
 IMAGE_SIZE = 1 << 20
 FPU = re.compile(r"%(?:[xyz]?mm\d+|st\b|k\d)|^(?:f(?!x(?:save|rstor))\w+|v[a-z]{3,}\w*|emms|ldmxcsr|stmxcsr|xsave\w*|xrstor\w*)$")
 

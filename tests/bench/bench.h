@@ -18,6 +18,10 @@
 /* What the peer shall do next: the first byte of a message to it. */
 enum order { ORDER_ANSWER = 1, ORDER_YIELD, ORDER_SPIN, ORDER_END };
 
+/* The times, by the clock, from when on all others of a loaded machine are at work, and until when. */
+#define LOADED_FROM 20000000UL
+#define LOADED_UNTIL 60000000UL
+
 #define TICKS 16 /* preemptions that the two spinning shards record */
 
 static inline uint64_t clock_now(void) {
