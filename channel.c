@@ -75,7 +75,7 @@ uint32_t channel_handle(uint32_t home, uint32_t channel) {
 /* Ends the CALL at `end` if no answer can come any more, now that the other end has closed: its shard has yet to send its
  * request, or has nothing in the inbox. */
 static void forget_caller(struct end *end) {
-	if (end->caller && (end->caller->wait == WAIT_SEND || !end->count)) end->caller = NULL;
+	if (end->caller && (end->caller->wait == WAIT_SEND || !end->count) && !ABLATE(call_over)) end->caller = NULL;
 }
 
 /* Closes the ends of a dying shard. Messages it has sent stay to be received; those to it are wiped. */
@@ -88,7 +88,7 @@ void channels_close(struct shard *shard) {
 		end->closings++;
 		end->first = end->count = 0;
 		if (!ABLATE(zeroing)) memset(inboxes[e], 0, sizeof(inboxes[e]));
-		end->caller = NULL; /* another holder of this end, who is about to lose its capability */
+		if (!ABLATE(call_over)) end->caller = NULL; /* another holder of this end, who is about to lose its capability */
 		forget_caller(other);
 		sched_wake_all(&end->senders, -COCONUT_E_CLOSED);
 		sched_wake_all(&end->receivers, -COCONUT_E_CLOSED);
@@ -310,7 +310,8 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 		return call_slowly(handle, buf, len, reply, max);
 	struct end *end = &ends[cap->resource], *other = other_end(end);
 	struct shard *peer = other->receivers;
-	if (!peer || peer->next || peer->receive_max < len || peer->caps[peer->wait_handle].type != CAP_CHANNEL || /* 4. */
+	if (!peer || peer->next || peer->receive_max < len || /* 4. */
+	    (peer->caps[peer->wait_handle].type != CAP_CHANNEL && !ABLATE(fast_held)) ||
 	    in_use(end) || /* 5. */
 	    ready_mask & peer->betters || ABLATE(ipc_fast)) /* 6. */
 		return call_slowly(handle, buf, len, reply, max);

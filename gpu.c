@@ -247,8 +247,8 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
 	struct partition *to = &partitions[cap ? cap->resource : handle % partition_count];
 	if (len == 0) return refuse(COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");
 	if ((error = check_range(from, ARGUMENT_SOURCE, source, len))) return error;
-	if ((error = check_range(to, ARGUMENT_TARGET, target, len))) return error;
 	if (!to->owner) return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
+	if ((error = check_range(to, ARGUMENT_TARGET, target, len))) return error;
 	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len, open_here(from),
 			 cap ? open_here(to) : (struct extent){0, 0}, handle);
 	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len, handle);

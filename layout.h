@@ -69,6 +69,7 @@ enum { /* those that concern C alone */
 	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write, ABLATION_dma_extent,
 	ABLATION_dma_overflow, ABLATION_interrupt_source, ABLATION_dma_early, ABLATION_dma_revoke,
 	ABLATION_recheck, ABLATION_serial, ABLATION_call_over, ABLATION_kill_first, ABLATION_circle, ABLATION_owners, ABLATION_dma_orphan,
+	ABLATION_forget, ABLATION_raise, ABLATION_fast_held,
 	ABLATION_ipc_fast, /* no protection: CALL takes its slow path only */
 };
 
@@ -90,6 +91,7 @@ enum {
 	/* The loader finds a page of the image's place in use, 5-level paging, a memory map that has changed meanwhile. */
 	PROVOKE_taken, PROVOKE_la57, PROVOKE_stale_key,
 	PROVOKE_preempt, /* every preempt_point lets others run, whether their time has come or not */
+	PROVOKE_kill,    /* likewise; and who asks for the time kills the shard behind it in the manifest */
 };
 
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */

@@ -279,7 +279,7 @@ void space_unmap(struct shard *shard, uint64_t address) {
 	*shard->walk_entry -= COUNT_ONE;
 	shard->readable_page = shard->writable_page = STACK_PAGE;
 	shard->writable_view = shard->stack_view;
-	shard->receive_max = 0;
+	if (!ABLATE(forget)) shard->receive_max = 0;
 	if (!ABLATE(invlpg)) invlpg(address);
 	if (!(leaf & PTE_BORROWED)) frame_free(shard, leaf & PTE_ADDRESS);
 	if (!count_of(*shard->walk_entry)) prune(shard, address);

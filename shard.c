@@ -221,7 +221,7 @@ static bool descends(const struct shard *shard, const struct shard *ancestor) {
  * its slot depends. */
 void shard_kill(struct shard *shard, uint8_t priority) {
 	if (shard->state < SHARD_READY) return;
-	for (uint32_t id = 0; id < MAX_SHARDS; id++)
+	for (uint32_t id = 0; id < MAX_SHARDS && !(ABLATE(raise) && shard->dying); id++)
 		if (shards[id].dying || shards[id].killed || &shards[id] == shard)
 			if (shards[id].state >= SHARD_READY && descends(&shards[id], shard)) sched_raise(&shards[id], priority);
 	if (shard->state == SHARD_ENDED || shard->dying) return;

@@ -206,6 +206,9 @@ void provoke_in_call(void) {
 	case PROVOKE_dma_overflow:
 		overflow_faults();
 		break;
+	case PROVOKE_kill:
+		shard_kill(current + 1, (current + 1)->priority);
+		break;
 	case PROVOKE_bad_return:
 		((uint64_t *)current->stack_top)[-3] = 1UL << 47; /* rcx in struct syscall_frame */
 		break;

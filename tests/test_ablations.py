@@ -137,8 +137,9 @@ for _name in ABLATIONS:
     globals()["test_" + _name] = make(_name)
 
 
-ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow", "narrow", "revoke")},
-                 interrupt_source="dma", ipc_fast="ipc", recheck="ipc")
+ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow", "early", "orphan", "revoke")},
+                 interrupt_source="dma", owners="dma", ipc_fast="ipc", recheck="ipc", circle="life",
+                 **{name: "stale" for name in ("serial", "call_over", "kill_first", "raise", "forget", "fast_held")})
 
 
 def test_complete(t):

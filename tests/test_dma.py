@@ -54,10 +54,35 @@ def test_four_levels(t):
 
 
 def test_target_dies(t):
-    """The target's owner dies in the middle of a copy: the copy ends, the engine is refused, its memory stays zero."""
+    """The target's owner dies in the middle of a copy: the copy ends, the engine is refused in silence, its memory stays zero."""
     result = t.guest(pairs("dies", b="restart=1"), verbose=True, expect=0)
     t.check("b dies now" in result.text, "the shard has not died")
-    t.check(re.search(WORKING + r" may not (read 0x10000|write 0x20000)", result.text), "the engine was not stopped")
+    check_no_fault(t, result)
+    build = t.variant("ablation-dma_orphan", ABLATION="ABLATION_dma_orphan")
+    result = t.guest(pairs("dies", b="restart=1"), verbose=True, expect=0, build=build)
+    t.check(re.search(FAULT + r".* may not (read 0x10000|write 0x20000)", result.text), "the control: the engine was not refused")
+
+
+def orphans(t, build=None):
+    """Two shards copy to one that dies again and again, while a third copies to a fourth, which concerns nobody else. Returns
+    the Result."""
+    lines = ['shard prey /t/dma args="prey" priority=high restart=8', 'shard one /t/dma args="hunter" priority=high',
+             'shard two /t/dma args="hunter" priority=high', 'shard victim /t/dma args="bystander" priority=high',
+             'shard target /t/dma args="target" priority=high', 'shard beat /t/stale args="beat"']
+    lines += ["gpu " + name for name in ("prey", "one", "two", "victim", "target")]
+    lines += ["channel beat one", "channel beat two", "channel beat prey", "channel victim target"]
+    return t.guest("\n".join(lines), verbose=True, build=build, options=ICOUNT + ["-device", "edu"])
+
+
+def test_orphans(t):
+    """Engines whose copies were ended early are refused in silence: they cannot fill the fault record and make the copies of
+    others fail."""
+    result = orphans(t)
+    t.equal(result.endings()["victim"], 0, "the end of the one that has nothing to do with it")
+    check_no_fault(t, result)
+    result = orphans(t, t.variant("ablation-dma_orphan", ABLATION="ABLATION_dma_orphan"))
+    t.check("there were more than the IOMMU can record" in result.text and result.endings()["victim"] != 0,
+            "the control: all copies of the victim arrive")
 
 
 def killed(t, name, scene, message, **words):
@@ -68,7 +93,7 @@ def killed(t, name, scene, message, **words):
     build = t.variant(name, PROVOKE=provoke)
     result = t.guest(pairs(scene, **words), verbose=True, expect=0, build=build, options=ICOUNT)
     t.check(re.search(r"^Shard \d \(%s0\) ended: killed" % list(words)[0], result.text, re.M), "the shard was not killed")
-    t.check(re.search(WORKING + r" may not write 0x20000: its domain does not map", result.text), "the engine was not stopped")
+    check_no_fault(t, result)
     build = t.variant(name + "-control", PROVOKE=provoke, ABLATION="ABLATION_dma_unmap")
     result = t.guest(pairs(scene, **words), verbose=True, expect=1, build=build, options=ICOUNT)
     t.check(re.search(message, result.text), "the control holds too")
@@ -84,13 +109,25 @@ def test_target_is_killed(t):
     killed(t, "dma_kill_target", "shot", r"VRAM\[0x\w+\] is 0xee, expected 0", b="restart=1")
 
 
-def test_narrowed(t):
-    """The target's owner unveils less in the middle of a copy: it ends, by engine and by processor; or else it goes on."""
+def test_early(t):
+    """Nobody copies to a partition before its owner has opened it, by engine or by processor, in any of its lives."""
+    build = t.variant("ablation-dma_early", ABLATION="ABLATION_dma_early")
     for options in [], ["-machine", "pc"]:
-        result = t.guest(pairs("narrow"), verbose=True, expect=0, options=options)
-        t.check(options or "the copy ended with -7" in result.lines, "the copy did not end")
-    build = t.variant("ablation-dma_narrow", ABLATION="ABLATION_dma_narrow")
-    result = t.guest(pairs("narrow"), verbose=True, expect=1, build=build)
+        result = t.guest(pairs("early", b="restart=1"), verbose=False, expect=0, options=options)
+        t.check("restarts: 1 of 1" in result.text, "there was no second life")
+        result = t.guest(pairs("early", b="restart=1"), expect=1, build=build, options=options)
+        t.check(re.search(r"VRAM\[0x\w+\] is 0xee, expected 0", result.text), "the control holds too")
+
+
+def test_owner_changes(t):
+    """The target's owner dies in the middle of a copy by the processor, and its next life opens the partition: nothing of that
+    copy arrives there."""
+    lines = pairs("change", b="priority=high restart=1").replace(
+        "\nchannel", '\nshard nudge /t/stale args="nudge"\nchannel') + "\nchannel nudge b0"
+    result = t.guest(lines, options=ICOUNT + ["-machine", "pc"], expect=0)
+    t.check("restarts: 1 of 1" in result.text, "there was no second life")
+    build = t.variant("ablation-owners", ABLATION="ABLATION_owners")
+    result = t.guest(lines, options=ICOUNT + ["-machine", "pc"], expect=1, build=build)
     t.check(re.search(r"VRAM\[0x\w+\] is 0xee, expected 0", result.text), "the control holds too")
 
 

@@ -57,7 +57,7 @@ def test_taken_in_a_call(t):
         t.check("the capability was taken away during the call" in result.text, "%s: it was not taken away at that moment" % call)
     build = t.variant("ablation-recheck", PROVOKE="PROVOKE_preempt", ABLATION="ABLATION_recheck")
     arrived = "Shard 2 (other): CHANNEL_RECV refused: argument 3 = 0x1, the message is larger"  # of 256 bytes, sent without a right
-    for call, symptom in ("r", "PANIC: assertion failed: holds(handle, e, "), ("s", arrived):
+    for call, symptom in ("r", "PANIC: assertion failed: cap_held(handle) "), ("s", arrived):
         t.check(symptom in taken(t, call, build).text, "without the check the call %s ends otherwise than predicted" % call)
 
 

@@ -29,6 +29,20 @@ static void check_zero(uint64_t from, uint64_t to) {
 		}
 }
 
+/* Side b opens all of its partition to the other side, and says so. In a later life nobody may be left to hear it. */
+static void open_all(void) {
+	CHECK_EQ(coconut_gpu_unveil(0, CONFIG->vram_size), 0);
+	coconut_channel_send(0, "o", 1);
+}
+
+/* Side a waits until it has. */
+static void await_open(void) {
+	char byte;
+
+	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
+	CHECK_EQ(byte, 'o');
+}
+
 static int64_t dma(uint64_t source, uint64_t target, uint64_t bytes) {
 	return CALL(SYS_GPU_DMA, 1 + CONFIG->partition, source, target << 32 | bytes);
 }
@@ -50,6 +64,7 @@ static void copy(uint64_t source, uint64_t target, uint64_t bytes) {
 static void sizes_a(void) {
 	uint64_t end = CONFIG->vram_size;
 
+	await_open();
 	copy(4095, 8191, 2);
 	copy(0, 0, 1);
 	copy(100, 4096, 4096);
@@ -63,6 +78,7 @@ static void sizes_b(void) {
 	struct order order;
 
 	check_zero(0, CONFIG->vram_size);
+	open_all();
 	for (;;) {
 		CHECK_EQ(coconut_channel_recv(0, &order, sizeof(order)), sizeof(order));
 		if (!order.bytes) return;
@@ -78,6 +94,7 @@ static void sizes_b(void) {
 /* ---- crowd: more pairs than engines, several copies each ---- */
 
 static void crowd_a(void) {
+	await_open();
 	for (uint64_t i = 1; i <= 4; i++)
 		copy(CONFIG->partition * 64 + i, i * 5000, 1000 * i);
 	CHECK_EQ(coconut_channel_send(0, &(struct order){0}, sizeof(struct order)), 0);
@@ -89,6 +106,7 @@ static void crowd_a(void) {
 
 static void dies_a(void) {
 	memset(vram(), 0xEE, LONG);
+	await_open();
 	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
 	REFUSED(CLOSED, dma(0, 0, LONG));
 }
@@ -97,6 +115,7 @@ static void dies_b(void) {
 	char byte;
 
 	check_zero(0, CONFIG->vram_size);
+	open_all();
 	/* In its second life nobody is there who sends anything. */
 	if (coconut_channel_recv(0, &byte, 1) != 1) {
 		busy_wait(500);
@@ -114,32 +133,95 @@ static void shot_a(void) {
 	char byte = KILLED_BY_KERNEL;
 
 	memset(vram(), 0xEE, LONG);
+	await_open();
 	CHECK_EQ(coconut_channel_send(0, &byte, 1), 0);
 	REFUSED(CLOSED, dma(0, 0, LONG));
 }
 
-/* ---- narrow: b unveils one page in the middle of a copy to it; the copy ends, and nothing more arrives behind that page ---- */
+/* ---- early: a tries all the time to copy to b, which opens its partition late in its first life, and never in its second
+ * one: nothing arrives before, nothing at all then ---- */
 
-static void narrow_a(void) {
-	int64_t result;
+static void early_a(void) {
+	int64_t end = coconut_time() + 1500, result;
+	uint64_t arrived = 0;
 
-	memset(vram(), 0xEE, LONG);
-	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
-	result = dma(0, 0, LONG);
-	print("the copy ended with %ld\n", result);
+	memset(vram(), 0xEE, PAGE);
+	CHECK_EQ(coconut_channel_send(0, "", 1), 0); /* for the first life alone: what it has read, the second does not find */
+	while (coconut_time() < end)
+		if ((result = dma(0, CONFIG->vram_size - 64, 64)) == 0)
+			arrived++;
+		else
+			CHECK(result == -COCONUT_E_VEILED || result == -COCONUT_E_CLOSED);
+	print("copies that arrived: %lu\n", arrived);
+	CHECK(arrived);
 }
 
-static void narrow_b(void) {
+static void early_b(void) {
 	char byte;
 
-	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
-	while (!((volatile unsigned char *)vram())[0])
+	check_zero(0, CONFIG->vram_size);
+	busy_wait(200);
+	check_zero(0, CONFIG->vram_size);
+	if (coconut_channel_recv(0, &byte, 1) != 1) { /* the second life: a has ended by now */
+		check_zero(0, CONFIG->vram_size);
+		return;
+	}
+	CHECK_EQ(coconut_gpu_unveil(CONFIG->vram_size - PAGE, PAGE), 0);
+	while (!((volatile unsigned char *)vram())[CONFIG->vram_size - 1])
 		coconut_yield();
+	__asm__ volatile("ud2");
+}
+
+/* ---- orphans: prey dies while one and two copy to it; a bystander copies to its target. Handle 0 is a channel, and those
+ * behind it name the other partitions in order ---- */
+
+static void prey(void) {
+	char byte;
+
 	CHECK_EQ(coconut_gpu_unveil(0, PAGE), 0);
-	memset(vram() + PAGE, 0, LONG);
-	CHECK(coconut_channel_recv(0, &byte, 1) < 0); /* a has ended */
-	busy_wait(300);
-	check_zero(PAGE, CONFIG->vram_size);
+	if (coconut_channel_recv(0, &byte, 1) == 1) __asm__ volatile("ud2");
+}
+
+static void hunter(void) {
+	char byte;
+
+	while (coconut_channel_recv(0, &byte, 1) == 1)
+		CALL(SYS_GPU_DMA, 1, 0, 4095);
+}
+
+static void bystander(void) {
+	await_open();
+	for (int i = 0; i < 8; i++)
+		CHECK_EQ(CALL(SYS_GPU_DMA, 4, 0, 4095), 0);
+}
+
+static void target(void) {
+	char byte;
+
+	open_all();
+	REFUSED(CLOSED, coconut_channel_recv(0, &byte, 1));
+}
+
+/* ---- change: without engines; b dies in the middle of a long copy to it, and opens its partition in its second life; what
+ * a's copy has left is not for that one ---- */
+
+static void change_a(void) {
+	int64_t result;
+
+	memset(vram(), 0xEE, CONFIG->vram_size);
+	await_open();
+	while (!(result = dma(0, 0, CONFIG->vram_size)))
+		;
+	CHECK_EQ(result, -COCONUT_E_CLOSED);
+}
+
+static void change_b(void) { /* handle 1: to the one who says when */
+	char byte;
+
+	open_all();
+	CHECK_EQ(coconut_channel_recv(1, &byte, 1), 1);
+	if (byte == 0) __asm__ volatile("ud2"); /* the first life */
+	check_zero(0, CONFIG->vram_size);
 }
 
 /* ---- lent: a lends b its capability for b's own partition, and takes it back while b copies by it; the copy ends ---- */
@@ -187,6 +269,7 @@ static void killed_a(void) {
 static void killed_b(void) {
 	char lives = 0, byte;
 
+	CHECK_EQ(coconut_gpu_unveil(0, CONFIG->vram_size), 0);
 	while (lives < 2)
 		if (coconut_channel_recv(0, &byte, 1) == 1)
 			lives++, coconut_channel_send(0, &lives, 1);
@@ -203,6 +286,7 @@ static void killed_b(void) {
 static void refused_a(void) {
 	for (uint64_t i = 0; i < LONG; i++)
 		vram()[i] = pattern(1, i);
+	await_open();
 	int64_t result = dma(100, 0, 1000);
 	uint64_t changed = 0;
 
@@ -216,6 +300,7 @@ static void refused_a(void) {
 static void refused_b(void) {
 	char byte;
 
+	open_all();
 	REFUSED(CLOSED, coconut_channel_recv(0, &byte, 1));
 	check_zero(0, CONFIG->vram_size);
 }
@@ -224,6 +309,7 @@ static void refused_b(void) {
 
 static void silent_a(void) {
 	memset(vram(), 0xEE, LONG);
+	await_open();
 	REFUSED(IO, dma(0, 0, 1000));
 	CHECK_EQ(dma(0, 0x1000, 1000), 0);
 	CHECK_EQ(coconut_channel_send(0, "", 1), 0);
@@ -232,6 +318,7 @@ static void silent_a(void) {
 static void silent_b(void) {
 	char byte;
 
+	open_all();
 	CHECK_EQ(coconut_channel_recv(0, &byte, 1), 1);
 	check_zero(0, 0x1000);
 	CHECK_EQ(vram()[0x1000 + 999], 0xEE);
@@ -310,7 +397,9 @@ int main(const char *args) {
 		{"sizes a", sizes_a},   {"sizes b", sizes_b},	{"crowd a", crowd_a}, {"crowd b", sizes_b},
 		{"dies a", dies_a},     {"dies b", dies_b},	{"killed a", killed_a}, {"killed b", killed_b},
 		{"refused a", refused_a}, {"refused b", refused_b}, {"shot a", shot_a}, {"shot b", dies_b},
-		{"narrow a", narrow_a}, {"narrow b", narrow_b},
+		{"prey", prey}, {"hunter", hunter}, {"bystander", bystander}, {"target", target},
+		{"change a", change_a}, {"change b", change_b},
+		{"early a", early_a}, {"early b", early_b},
 		{"lent a", lent_a}, {"lent b", lent_b},
 		{"silent a", silent_a}, {"silent b", silent_b}, {"astray a", astray_a}, {"astray b", astray_b},
 		{"pierce b", pierce_b},

@@ -127,7 +127,7 @@ static void ends_a(void) {
 	CHECK_EQ(dma(1, PAGE, OPEN + 1, 8), 0);
 	/* A partition whose owner has ended. */
 	int64_t result;
-	while (!(result = dma(2, PAGE, 0, 8)))
+	while ((result = dma(2, PAGE, 0, 8)) == -COCONUT_E_VEILED)
 		;
 	CHECK_EQ(result, -COCONUT_E_CLOSED);
 	/* A capability without its right. */
@@ -169,6 +169,7 @@ static void first_a(void) {
 static void first_b(void) {
 	char byte;
 
+	CHECK_EQ(coconut_gpu_unveil(PAGE, 2 * PAGE), 0);
 	CHECK_EQ(coconut_channel_call(0, "", 1, &byte, 1), 1);
 	CHECK(vram()[2 * PAGE - 1] == 0x77 && vram()[2 * PAGE] == 0x77);
 }

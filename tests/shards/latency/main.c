@@ -252,6 +252,9 @@ static void many_lines(uint64_t bytes) {
 /* ---- gpu: handle 1 is the partition of the other, who waits at handle 0 ---- */
 
 static void gpu(uint64_t bytes) {
+	char message[16];
+
+	CHECK_EQ(coconut_channel_recv(0, message, sizeof(message)), 1);
 	CHECK_EQ(coconut_gpu_dma(1, 0, bytes), 0);
 	CHECK_EQ(coconut_gpu_unveil(0, PAGE), 0);
 	REFUSED(VEILED, coconut_gpu_dma(1, PAGE, bytes));
@@ -260,6 +263,7 @@ static void gpu(uint64_t bytes) {
 static void listener(void) {
 	char message[16];
 
+	if (coconut_gpu_unveil(0, 64 * PAGE) == 0) coconut_channel_send(0, "", 1); /* it has a partition: the other one copies to it */
 	REFUSED(CLOSED, coconut_channel_recv(0, message, sizeof(message)));
 }
 

@@ -164,6 +164,7 @@ int main(const char *args) {
 		neighbour(gpu);
 		return 0;
 	}
+	CHECK_EQ(coconut_gpu_unveil(0, coconut_gpu_config()->vram_size), 0);
 	refusals(gpu);
 	pressure(gpu);
 	wrap_around(gpu);
