@@ -118,8 +118,8 @@ def test_deadlock_of_two(t):
 
 
 def test_deadlock_of_three(t):
-    """Three in a circle, one of which would send first to the wrong side."""
-    lines = ['shard ann /t/lock args="r0s1"', 'shard bob /t/lock args="r1s0"', 'shard cid /t/lock args="r0s1"',
+    """Three in a circle, each of which would answer if it were sent something first."""
+    lines = ['shard ann /t/lock args="r0s1"', 'shard bob /t/lock args="r1s0"', 'shard cid /t/lock args="r1s0"',
              "channel ann bob", "channel bob cid", "channel cid ann"]
     deadlock(t, lines, ["ann", "bob", "cid"])
 
@@ -129,6 +129,31 @@ def test_deadlock_beside_others(t):
     lines = ['shard ann /t/lock args="r0"', 'shard bob /t/lock args="r0"', 'shard worker /t/lock args="w"',
              'shard next /t/ok after=ann', "channel ann bob"]
     deadlock(t, lines, ["ann", "bob"], ["worker", "next"])
+
+
+CLIENTS = ['shard early /t/lock args="c0"', 'shard ann /t/lock args="g0r2"', 'shard bob /t/lock args="r0"', 'shard late /t/lock args="c0"',
+           "channel early ann", "channel late ann", "channel ann bob"]
+
+
+def test_deadlock_has_clients(t):
+    """Two that wait for each other, and clients of theirs: only the two are killed, and the clients hear of it."""
+    names = ["early", "late"]
+    result = t.guest("\n".join(CLIENTS), expect=1)
+    t.equal([result.endings()[name] for name in ("ann", "bob")], ["killed", "killed"], "the ends of the two")
+    t.equal([result.endings()[name] for name in names], [7, 7], "the ends of the clients: E_CLOSED")
+    t.equal(len([line for line in result.lines if line.startswith("Deadlock:")]), 1, "deadlocks that were found")
+    build = t.variant("ablation-circle", ABLATION="ABLATION_circle")
+    result = t.guest("\n".join(CLIENTS), expect=1, build=build)
+    t.equal([result.endings()[name] for name in names], ["killed", "killed"], "the ends of the clients, when all who wait are killed")
+
+
+def test_two_deadlocks(t):
+    """Two circles at once, and one who waits for both: each circle is found, and nobody else is killed."""
+    lines = ['shard %s /t/lock args="r0"' % name for name in ("ann", "bob", "cid", "dan")]
+    lines += ['shard both /t/lock args="g0g1"', "channel ann bob", "channel cid dan", "channel both ann", "channel both cid"]
+    result = t.guest("\n".join(lines), expect=1)
+    t.equal(len([line for line in result.lines if line.startswith("Deadlock:")]), 2, "deadlocks that were found")
+    t.equal(result.endings(), {"ann": "killed", "bob": "killed", "cid": "killed", "dan": "killed", "both": 0}, "ends")
 
 
 def test_no_deadlock(t):
