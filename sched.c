@@ -88,7 +88,7 @@ static struct shard *pick(void) {
 	/* The lowest bit is the supervisor's thread's, or that of a queue behind the last one. */
 	if (priority >= PRIORITIES) return &supervisor_thread;
 	struct shard *shard = ready[priority].head;
-	need_resched = shard->killed;
+	need_resched = shard->killed || (ABLATE(turns) && need_resched);
 	ready[priority].head = shard->next;
 	if (!shard->next) ready_mask ^= READY_QUEUE(priority);
 	shard->next = NULL;
@@ -118,8 +118,8 @@ LEAN static struct shard *relieve(void) {
 	bool over;
 
 	charge(rdtsc());
-	need_resched = self->killed;
-	over = turn_over();
+	need_resched = self->killed || ABLATE(turns);
+	over = turn_over() || ABLATE(turns);
 	if (over) begin_turn(self);
 	if (over ? !others_first() : !more_urgent()) return NULL;
 	self->state = SHARD_READY;

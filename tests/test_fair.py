@@ -1,0 +1,160 @@
+"""Who gets how much of the CPU: equals get equal time, whatever they do, and a CALL waits for no equal.
+
+The trace of a run (run.sh --trace) says who ran from when to when. Time is counted in instructions (-icount), so that a figure
+is the same at each run and on each host.
+
+Read next: tests/shards/fair/main.c, which does the work; sched.c.
+"""
+
+import json
+import os
+
+ICOUNT = ["-icount", "shift=6,align=off,sleep=off"]  # 64 ns an instruction: a tick has about 156,000
+TICK = 10.0  # ms
+BUSY = ("compute", "calls", "map", "read", "memory", "say")  # kinds that never give the CPU up by themselves
+
+
+def trace(t, lines, expect=0, build=None):
+    """Runs a manifest. Returns [(name, start, end)] of the turns on the CPU, in ms, and the events of the trace."""
+    out = os.path.join(t.scratch, "trace%d.json" % (t.boots + 1))
+    manifest = "\n".join(lines)
+    t.boot(manifest=manifest, add={"/t/fair": t.shard("fair"), "/big": t.file("big", b"x" * (4 << 20))},
+           options=["--trace", out] + (["--build", build] if build else []) + ICOUNT, expect=expect, timeout=600)
+    with open(out, encoding="utf-8") as file:
+        found = json.load(file)
+    t.equal(found["otherData"]["lost"], 0, "events that the trace has lost")
+    events = found["traceEvents"]
+    cpu = next(e["tid"] for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CPU: who runs")
+    turns = [(e["name"], e["ts"] / 1000, (e["ts"] + e["dur"]) / 1000) for e in events if e["ph"] == "X" and e["tid"] == cpu]
+    return sorted(turns, key=lambda turn: turn[1]), events
+
+
+def shares(turns, start, end):
+    """Returns {name: ms on the CPU} in a window."""
+    found = {}
+    for name, begin, stop in turns:
+        time = min(stop, end) - max(begin, start)
+        if time > 0:
+            found[name] = found.get(name, 0) + time
+    return found
+
+
+def line(name, kind, until, more=""):
+    return 'shard %s /t/fair args="%s %d" frames=2000 %s' % (name, kind, until, more)
+
+
+def check_equal(t, found, names, what):
+    """The named shards have the same share, within one tick."""
+    mean = sum(found.get(name, 0) for name in names) / len(names)
+    for name in names:
+        t.log("%s: %s has %.2f of %.2f ms" % (what, name, found.get(name, 0), mean))
+    wrong = ["%s %.1f" % (name, found.get(name, 0)) for name in names if abs(found.get(name, 0) - mean) > TICK]
+    t.check(not wrong, "%s: %s of a mean of %.1f ms" % (what, ", ".join(wrong), mean))
+    return max(abs(found.get(name, 0) - mean) for name in names)
+
+
+def mixes():
+    """Yields the kinds of N equals that run together: each kind beside each other."""
+    yield [("compute", "map"), ("calls", "read"), ("memory", "say"), ("map", "map"), ("compute", "compute"), ("read", "map")], 2
+    yield [("compute", "calls", "map"), ("read", "memory", "say"), ("map", "map", "compute")], 3
+    yield [("compute", "calls", "map", "read", "memory"), ("say", "map", "map", "compute", "read")], 5
+    yield [("compute", "calls", "map", "read", "memory", "say", "compute", "map")], 8
+
+
+def test_equals(t):
+    """2, 3, 5 and 8 equals that compute, make short and long calls, or print: each has its share over 200 ticks within one."""
+    worst = 0
+    for groups, count in mixes():
+        for kinds in groups:
+            names = ["s%d" % i for i in range(count)]
+            turns, _ = trace(t, [line(name, kind, 2100) for name, kind in zip(names, kinds)])
+            worst = max(worst, check_equal(t, shares(turns, 50, 2050), names, " ".join(kinds)))
+    t.note("at most %.2f ms from the mean" % worst)
+
+
+def test_disturbed(t):
+    """Equals keep their shares beside one that starts children, which exit, and one that yields in the middle of its turn."""
+    for others in (["spawn"], ["nap"], ["spawn", "nap", "nap"]):
+        names = ["s%d" % i for i in range(3)]
+        lines = [line(name, kind, 2100) for name, kind in zip(names, ("compute", "map", "calls"))]
+        lines += [line("other%d" % i, kind, 2100, "spawn=yes" if kind == "spawn" else "") for i, kind in enumerate(others)]
+        turns, _ = trace(t, lines)
+        check_equal(t, shares(turns, 50, 2050), names, "beside " + " ".join(others))
+
+
+def test_newcomer(t):
+    """A shard that begins in the middle of a tick has its share from its first turn on."""
+    lines = [line("old", "compute", 900), line("first", "nap", 333), line("new", "map", 900, "after=first")]
+    turns, _ = trace(t, lines)
+    start = next(begin for name, begin, _ in turns if name == "new")
+    for ticks in (2, 10, 50):
+        found = shares(turns, start, start + ticks * TICK)
+        check_equal(t, found, ["old", "new"], "the first %d ticks" % ticks)
+
+
+def duration(events, call):
+    return next(e["dur"] for e in events if e["ph"] == "X" and e.get("cat") == "call" and e["name"].startswith(call))
+
+
+def test_long_call(t):
+    """A long call beside a spinner takes at most 2.2 times as long as alone; or much longer, where a shard that goes on inside a
+    call finds the last tick still to be attended to."""
+    both = [line("one", "once", 0), line("spinner", "compute", 500)]
+    alone, beside = (duration(trace(t, lines)[1], "FS_MAP") for lines in (both[:1], both))
+    t.note("%.1f ms alone, %.1f beside a spinner" % (alone / 1000, beside / 1000))
+    t.check(beside <= 2.2 * alone, "FS_MAP takes %.0f us alone, and %.0f beside a spinner" % (alone, beside))
+    beside = duration(trace(t, both, build=t.variant("trace-turns", TRACE=4096, ABLATION="ABLATION_turns"))[1], "FS_MAP")
+    t.check(beside > 4 * alone, "the control: %.0f us" % beside)
+
+
+def longest_wait(turns, name, start, end):
+    """Returns the longest time in ms between two turns of a shard inside a window."""
+    mine = [(begin, stop) for who, begin, stop in turns if who == name and start <= begin <= end]
+    return max(second[0] - first[1] for first, second in zip(mine, mine[1:]))
+
+
+PAIR = [line("ask", "ask", 700), line("answer", "answer", 700), "channel ask answer"]
+
+
+def test_pair(t):
+    """Two that CALL each other hand the CPU over past an equal, share a turn, and the tick ends it as any other."""
+    turns, _ = trace(t, [line("equal", "compute", 600)] + PAIR)
+    found = shares(turns, 50, 550)
+    pair = found["ask"] + found["answer"]
+    t.check(abs(found["equal"] - pair) <= TICK, "the equal has %.1f ms, the pair %.1f" % (found["equal"], pair))
+    wait = longest_wait(turns, "equal", 50, 550)
+    t.check(wait <= TICK * 1.1, "the equal waits for %.2f ms, more than a tick" % wait)
+    switches = [name for name, begin, _ in turns if 50 < begin < 550]
+    t.check(switches.count("equal") < switches.count("ask") / 10, "the pair does not go past the equal")
+
+
+def test_pairs(t):
+    """Pairs among each other take turns: each has its share within one tick, or two where one of a pair has just begun."""
+    lines = []
+    for i in range(4):
+        lines += [line("ask%d" % i, "ask", 500), line("answer%d" % i, "answer", 500), "channel ask%d answer%d" % (i, i)]
+    turns, _ = trace(t, lines)
+    found = shares(turns, 50, 450)
+    sums = {"pair%d" % i: found["ask%d" % i] + found["answer%d" % i] for i in range(4)}
+    check_equal(t, sums, list(sums), "pairs")
+
+
+def test_more_urgent(t):
+    """A more urgent shard that is ready runs before the receiver of a CALL, and as soon as it is woken."""
+    lines = [line("urgent", "nap", 400, "priority=high")] + PAIR
+    turns, _ = trace(t, lines)
+    found = shares(turns, 20, 380)
+    t.check(found.get("ask", 0) + found.get("answer", 0) == 0, "the pair ran beside a more urgent shard that was ready")
+
+
+def test_inversion(t):
+    """What docs/security.md says of priorities along CALL: an urgent client waits for a server of low priority as long as one of
+    middle priority computes; nobody lends the server its priority."""
+    lines = [line("client", "ask", 100, "priority=high"), line("server", "answer", 0, "priority=low"), line("middle", "compute", 300),
+             "channel client server"]
+    turns, _ = trace(t, lines)
+    found = shares(turns, 20, 290)
+    t.equal(set(found) - {"supervisor"}, {"middle"}, "who runs while the one of middle priority computes")
+
+
+test_equals.heavy = test_disturbed.heavy = True
