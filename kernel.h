@@ -168,6 +168,7 @@ struct shard {
 	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
 	uint32_t betters;    /* bits of the ready mask: who is more urgent, the supervisor's thread included */
 	int64_t turn_left;   /* of its turn, in units of the time stamp; below 0: overdrawn */
+	bool owes;           /* it has overdrawn so much that it is passed over once */
 	struct shard *next;  /* behind it in its ready queue or in a list of waiters; else NULL */
 	struct shard **wait_list;
 	int64_t wait_result; /* what it was woken with */

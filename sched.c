@@ -3,8 +3,8 @@
  *
  * Four priorities, turns within each. The ready shards wait in one queue a priority, the running one in
  * none. A turn is as long as a tick. The tick that leaves less than half of it ends it, and what is left of it, or overdrawn,
- * is carried over to the next: so equals get equal time, wherever between two ticks each of them began. Who waits or yields
- * gives up what is left; CALL hands it to the receiver.
+ * is carried over to the next; who would have less than half of one is passed over once. So equals get equal time, wherever
+ * between two ticks each of them begins and ends. Who waits or yields gives up what is left; CALL hands it to the receiver.
  * Beside the shards there is one kernel thread, the supervisor's own: it runs before any shard when there
  * is work for it (a shard has ended, the periodic search for deadlocks) and when nothing else can run; then it
  * halts the CPU until the next interrupt.
@@ -88,6 +88,13 @@ static struct shard *pick(void) {
 	/* The lowest bit is the supervisor's thread's, or that of a queue behind the last one. */
 	if (priority >= PRIORITIES) return &supervisor_thread;
 	struct shard *shard = ready[priority].head;
+	for (; shard->owes && shard->next; shard = ready[priority].head) {
+		ready[priority].head = shard->next;
+		shard->next = NULL;
+		shard->owes = false;
+		begin_turn(shard);
+		enqueue(shard);
+	}
 	need_resched = shard->killed || (ABLATE(turns) && need_resched);
 	ready[priority].head = shard->next;
 	if (!shard->next) ready_mask ^= READY_QUEUE(priority);
@@ -123,10 +130,12 @@ LEAN static struct shard *relieve(void) {
 	if (over) begin_turn(self);
 	if (over ? !others_first() : !more_urgent()) return NULL;
 	self->state = SHARD_READY;
-	if (over)
+	if (over) {
+		self->owes = turn_over();
 		enqueue(self);
-	else
+	} else {
 		enqueue_first(self);
+	}
 	return pick();
 }
 
@@ -150,8 +159,8 @@ void sched_yield(void) {
 	give_up_turn(self);
 	begin_turn(self);
 	self->state = SHARD_READY;
-	if (!more_urgent()) { /* the usual case of enqueue and pick */
-		next = queue->head;
+	next = queue->head;
+	if (!more_urgent() && !next->owes) { /* the usual case of enqueue and pick */
 		queue->tail->next = self;
 		queue->tail = self;
 		queue->head = next->next;

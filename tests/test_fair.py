@@ -9,17 +9,19 @@ Read next: tests/shards/fair/main.c, which does the work; sched.c.
 import json
 import os
 
-ICOUNT = ["-icount", "shift=6,align=off,sleep=off"]  # 64 ns an instruction: a tick has about 156,000
-TICK = 10.0  # ms
+SHIFT = 3  # of -icount: 8 ns an instruction, so that a tick has about 125,000
+COARSE = 6  # where the trace is long: 64 ns an instruction
+TICK = 1.0  # ms
 BUSY = ("compute", "calls", "map", "read", "memory", "say")  # kinds that never give the CPU up by themselves
 
 
-def trace(t, lines, expect=0, build=None):
+def trace(t, lines, build=None, shift=SHIFT):
     """Runs a manifest. Returns [(name, start, end)] of the turns on the CPU, in ms, and the events of the trace."""
     out = os.path.join(t.scratch, "trace%d.json" % (t.boots + 1))
     manifest = "\n".join(lines)
     t.boot(manifest=manifest, add={"/t/fair": t.shard("fair"), "/big": t.file("big", b"x" * (4 << 20))},
-           options=["--trace", out] + (["--build", build] if build else []) + ICOUNT, expect=expect, timeout=600)
+           options=["--trace", out] + (["--build", build] if build else []) +
+           ["-icount", "shift=%d,align=off,sleep=off" % shift], expect=0, timeout=600)
     with open(out, encoding="utf-8") as file:
         found = json.load(file)
     t.equal(found["otherData"]["lost"], 0, "events that the trace has lost")
@@ -67,8 +69,8 @@ def test_equals(t):
     for groups, count in mixes():
         for kinds in groups:
             names = ["s%d" % i for i in range(count)]
-            turns, _ = trace(t, [line(name, kind, 2100) for name, kind in zip(names, kinds)])
-            worst = max(worst, check_equal(t, shares(turns, 50, 2050), names, " ".join(kinds)))
+            turns, _ = trace(t, [line(name, kind, 300) for name, kind in zip(names, kinds)])
+            worst = max(worst, check_equal(t, shares(turns, 50, 250), names, " ".join(kinds)))
     t.note("at most %.2f ms from the mean" % worst)
 
 
@@ -76,18 +78,18 @@ def test_disturbed(t):
     """Equals keep their shares beside one that starts children, which exit, and one that yields in the middle of its turn."""
     for others in (["spawn"], ["nap"], ["spawn", "nap", "nap"]):
         names = ["s%d" % i for i in range(3)]
-        lines = [line(name, kind, 2100) for name, kind in zip(names, ("compute", "map", "calls"))]
-        lines += [line("other%d" % i, kind, 2100, "spawn=yes" if kind == "spawn" else "") for i, kind in enumerate(others)]
+        lines = [line(name, kind, 300) for name, kind in zip(names, ("compute", "map", "calls"))]
+        lines += [line("other%d" % i, kind, 300, "spawn=yes" if kind == "spawn" else "") for i, kind in enumerate(others)]
         turns, _ = trace(t, lines)
-        check_equal(t, shares(turns, 50, 2050), names, "beside " + " ".join(others))
+        check_equal(t, shares(turns, 50, 250), names, "beside " + " ".join(others))
 
 
 def test_newcomer(t):
     """A shard that begins in the middle of a tick has its share from its first turn on."""
-    lines = [line("old", "compute", 900), line("first", "nap", 333), line("new", "map", 900, "after=first")]
+    lines = [line("old", "compute", 400), line("first", "nap", 133), line("new", "map", 400, "after=first")]
     turns, _ = trace(t, lines)
     start = next(begin for name, begin, _ in turns if name == "new")
-    for ticks in (2, 10, 50):
+    for ticks in (2, 10, 50, 200):
         found = shares(turns, start, start + ticks * TICK)
         check_equal(t, found, ["old", "new"], "the first %d ticks" % ticks)
 
@@ -99,7 +101,7 @@ def duration(events, call):
 def test_long_call(t):
     """A long call beside a spinner takes at most 2.2 times as long as alone; or much longer, where a shard that goes on inside a
     call finds the last tick still to be attended to."""
-    both = [line("one", "once", 0), line("spinner", "compute", 500)]
+    both = [line("one", "once", 0), line("spinner", "compute", 200)]
     alone, beside = (duration(trace(t, lines)[1], "FS_MAP") for lines in (both[:1], both))
     t.note("%.1f ms alone, %.1f beside a spinner" % (alone / 1000, beside / 1000))
     t.check(beside <= 2.2 * alone, "FS_MAP takes %.0f us alone, and %.0f beside a spinner" % (alone, beside))
@@ -113,18 +115,18 @@ def longest_wait(turns, name, start, end):
     return max(second[0] - first[1] for first, second in zip(mine, mine[1:]))
 
 
-PAIR = [line("ask", "ask", 700), line("answer", "answer", 700), "channel ask answer"]
+PAIR = [line("ask", "ask", 300), line("answer", "answer", 300), "channel ask answer"]
 
 
 def test_pair(t):
     """Two that CALL each other hand the CPU over past an equal, share a turn, and the tick ends it as any other."""
-    turns, _ = trace(t, [line("equal", "compute", 600)] + PAIR)
-    found = shares(turns, 50, 550)
+    turns, _ = trace(t, [line("equal", "compute", 300)] + PAIR, shift=COARSE)
+    found = shares(turns, 50, 250)
     pair = found["ask"] + found["answer"]
     t.check(abs(found["equal"] - pair) <= TICK, "the equal has %.1f ms, the pair %.1f" % (found["equal"], pair))
-    wait = longest_wait(turns, "equal", 50, 550)
+    wait = longest_wait(turns, "equal", 50, 250)
     t.check(wait <= TICK * 1.1, "the equal waits for %.2f ms, more than a tick" % wait)
-    switches = [name for name, begin, _ in turns if 50 < begin < 550]
+    switches = [name for name, begin, _ in turns if 50 < begin < 250]
     t.check(switches.count("equal") < switches.count("ask") / 10, "the pair does not go past the equal")
 
 
@@ -132,28 +134,28 @@ def test_pairs(t):
     """Pairs among each other take turns: each has its share within one tick, or two where one of a pair has just begun."""
     lines = []
     for i in range(4):
-        lines += [line("ask%d" % i, "ask", 500), line("answer%d" % i, "answer", 500), "channel ask%d answer%d" % (i, i)]
-    turns, _ = trace(t, lines)
-    found = shares(turns, 50, 450)
+        lines += [line("ask%d" % i, "ask", 300), line("answer%d" % i, "answer", 300), "channel ask%d answer%d" % (i, i)]
+    turns, _ = trace(t, lines, shift=COARSE)
+    found = shares(turns, 50, 250)
     sums = {"pair%d" % i: found["ask%d" % i] + found["answer%d" % i] for i in range(4)}
     check_equal(t, sums, list(sums), "pairs")
 
 
 def test_more_urgent(t):
     """A more urgent shard that is ready runs before the receiver of a CALL, and as soon as it is woken."""
-    lines = [line("urgent", "nap", 400, "priority=high")] + PAIR
-    turns, _ = trace(t, lines)
-    found = shares(turns, 20, 380)
+    lines = [line("urgent", "nap", 200, "priority=high")] + PAIR
+    turns, _ = trace(t, lines, shift=COARSE)
+    found = shares(turns, 20, 180)
     t.check(found.get("ask", 0) + found.get("answer", 0) == 0, "the pair ran beside a more urgent shard that was ready")
 
 
 def test_inversion(t):
     """What docs/security.md says of priorities along CALL: an urgent client waits for a server of low priority as long as one of
     middle priority computes; nobody lends the server its priority."""
-    lines = [line("client", "ask", 100, "priority=high"), line("server", "answer", 0, "priority=low"), line("middle", "compute", 300),
+    lines = [line("client", "ask", 100, "priority=high"), line("server", "answer", 0, "priority=low"), line("middle", "compute", 200),
              "channel client server"]
     turns, _ = trace(t, lines)
-    found = shares(turns, 20, 290)
+    found = shares(turns, 20, 190)
     t.equal(set(found) - {"supervisor"}, {"middle"}, "who runs while the one of middle priority computes")
 
 
