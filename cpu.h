@@ -11,8 +11,9 @@
 
 /* The exceptions that the kernel tells apart (SDM Vol. 3A table 6-1). */
 enum {
-	VECTOR_DEBUG = 1, VECTOR_NMI = 2, VECTOR_DOUBLE_FAULT = 8, VECTOR_GENERAL_PROTECTION = 13,
-	VECTOR_PAGE_FAULT = 14, VECTOR_MACHINE_CHECK = 18, EXCEPTIONS = 32, /* how many vectors are the processor's */
+	VECTOR_DEBUG = 1, VECTOR_NMI = 2, VECTOR_INVALID_OPCODE = 6, VECTOR_DOUBLE_FAULT = 8,
+	VECTOR_GENERAL_PROTECTION = 13, VECTOR_PAGE_FAULT = 14, VECTOR_MACHINE_CHECK = 18,
+	EXCEPTIONS = 32, /* how many vectors are the processor's */
 };
 
 /* inb() .. outl(): the I/O ports, by bytes, words and double words. */

@@ -11,8 +11,12 @@
 
 #define BACKTRACE_MAX 16
 
-/* Page-fault error code (SDM Vol. 3A 4.7). */
-enum { PF_PRESENT = 0x01, PF_WRITE = 0x02, PF_RESERVED = 0x08, PF_FETCH = 0x10, PF_PROTECTION_KEY = 0x20 };
+/* Error codes: of a page fault (SDM Vol. 3A 4.7), and of a fault about a selector or a gate (6.13). */
+enum { PF_PRESENT = 0x1, PF_WRITE = 0x2, PF_USER = 0x4, PF_RESERVED = 0x8, PF_FETCH = 0x10, PF_PROTECTION_KEY = 0x20 };
+enum { SELECTOR_IDT = 0x2, SELECTOR_LOCAL = 0x4 };
+
+#define INSTRUCTION_MAX 15 /* bytes (SDM Vol. 2A 2.3.11) */
+#define RED_ZONE 128 /* bytes below rsp that a function may use (System V ABI for AMD64, 3.2.2) */
 
 /* By vector (SDM Vol. 3A table 6-1; 28 to 30 are AMD's, APM Vol. 2 8.2). */
 static const char *const exception_names[EXCEPTIONS] = {
@@ -25,37 +29,141 @@ static const char *const exception_names[EXCEPTIONS] = {
 	"hypervisor injection (#HV)", "VMM communication (#VC)", "security exception (#SX)", "reserved exception",
 };
 
-/* What a shard most likely did to get a page fault at `address`. */
-static const char *page_fault_cause(uint64_t address, uint64_t error) {
-	return address < COCONUT_CODE_BASE ? "a NULL pointer, or a field or element of one"
-	     : address >= USER_LIMIT ? "the address belongs to the supervisor"
-	     : address >= STACK_PAGE - PAGE_SIZE && address < STACK_PAGE
-	     ? "the stack is one page, and it overflowed: put large objects into mmap'd memory"
-	     : error & PF_PRESENT && error & PF_FETCH ? "a jump into data: the page is not executable"
-	     : error & PF_PRESENT && error & PF_WRITE ? "a write to code or to a read-only mapping"
-	     : address < COCONUT_HEAP_BASE && error & PF_WRITE ? "a write behind the code: a shard has no .data or .bss"
+/* True when the fault is about the shard's stack: below its only page, or where rsp has gone for a large array. A stack
+ * that the shard made itself, in its heap, is another one. */
+static bool stack_overflowed(const struct trap_frame *frame, uint64_t address) {
+	int64_t rsp = (int64_t)frame->rsp, at = (int64_t)address, bottom = STACK_PAGE;
+
+	if (at >= bottom - (int64_t)PAGE_SIZE && at < bottom) return true;
+	return rsp < bottom && at < bottom && at >= rsp - RED_ZONE &&
+	       (frame->rsp >= USER_LIMIT || !space_lookup(current, frame->rsp));
+}
+
+/* What a shard most likely did where a page is mapped, and forbids it. */
+static const char *forbidden_cause(uint64_t address, uint64_t error) {
+	for (int level = 3; level >= 0; level--)
+		if (!(paging_entry(current->cr3, address, level) & PTE_USER))
+			return "the kernel has mapped that page for itself: a U bit is clear";
+	return error & PF_FETCH && address < current->code_end && !in_page(GPU_CONFIG_VADDR, address, 1)
+	     ? "the kernel has mapped that page of its program as not executable"
+	     : error & PF_FETCH ? "a jump into data: the page is not executable"
+	     : !(error & PF_WRITE) ? "its rights forbid it: pagewalk in gdb shows them"
+	     : address >= COCONUT_LARGE_BASE ? "a write to a file mapping, which is read-only"
+	     : address >= COCONUT_STACK_TOP ? "a write to the GPU's registers, which are shared and read-only"
+	     : address >= COCONUT_HEAP_BASE ? "the kernel has mapped that page read-only"
+	     : space_lookup(current, address) & PTE_NX ? "a write to its configuration page, which is read-only"
+	     : address >= current->code_end ? "a write behind the code, in its last page: a shard has no .data or .bss"
+	     : "a write to its code or constants, which are read-only";
+}
+
+/* What a shard most likely did where nothing is mapped. */
+static const char *absent_cause(uint64_t address, uint64_t error) {
+	return error & PF_FETCH ? "a jump to where nothing is mapped: a bad function pointer or return address"
+	     : address < current->code_end ? "the kernel has not mapped that page of its program"
+	     : error & PF_WRITE && address < COCONUT_HEAP_BASE ? "a write behind the code: a shard has no .data or .bss"
+	     : in_page(GPU_CONFIG_VADDR, address, 1) || in_page(PIPELINE_CONFIG_VADDR, address, 1)
+	     ? "a configuration page that the manifest gives to other shards, by a line `gpu` or `pipeline`"
+	     : address < COCONUT_HEAP_BASE ? "a read behind the code: a shard has no .data or .bss"
+	     : in_page(COCONUT_STACK_TOP, address, 1) ? "beyond the top of the stack: an array there was overrun"
 	     : "nothing is mapped there: a stray pointer, or memory that was not asked for with MMAP";
 }
 
-/* What a shard most likely did, for the exceptions that are no page fault. */
+/* What a shard most likely did to get a page fault at `address`. */
+static const char *page_fault_cause(const struct trap_frame *frame, uint64_t address) {
+	uint64_t error = frame->error;
+
+	return error & PF_RESERVED ? "the kernel has set a reserved bit in a page-table entry"
+	     : !(error & PF_USER) ? "the processor's own access, for a descriptor or a far return, met a wrong page"
+	     : address + PAGE_SIZE < COCONUT_CODE_BASE + PAGE_SIZE /* an index may be negative */
+	     ? error & PF_FETCH ? "a call of a NULL function pointer" : "a NULL pointer, or a field or element of one"
+	     : stack_overflowed(frame, address)
+	     ? "the stack is one page, and it overflowed: put large objects into mmap'd memory"
+	     : address >= HHDM_BASE ? error & PF_FETCH ? "a jump into the supervisor: `syscall` alone leads there"
+	       : "the address belongs to the supervisor"
+	     : address >= USER_LIMIT ? "no shard has memory beyond 512 GiB: a stray pointer"
+	     : error & PF_PRESENT ? forbidden_cause(address, error) : absent_cause(address, error);
+}
+
+/* Returns the byte of the current shard's program at `address`, 0 where none is mapped. */
+static uint8_t program_byte(uint64_t address) {
+	uint64_t entry = address < USER_LIMIT ? space_lookup(current, address) : 0;
+
+	return entry ? ((const uint8_t *)phys_to_virt(entry & PTE_ADDRESS))[address & PAGE_MASK] : 0;
+}
+
+/* Instructions that fault by themselves: opcodes, those behind 0F as 0F00 and more, from `first` to `last`, whose next
+ * byte (ModRM) is `modrm` in the bits of `mask` (SDM Vol. 2D appendix A). The first row that fits counts. */
+#define RING0 ": only ring 0 may"
+#define UMIP ": switched off for ring 3 (CR4.UMIP), since it tells where the kernel lies"
+#define DISABLED ": the kernel does not enable "
+#define PORTS "a port access: ring 3 has no ports (IOPL is 0, the TSS has no bit map)"
+#define TSD "rdtsc or rdtscp: switched off for ring 3 (CR4.TSD), since a fine clock is a side channel; use TIME"
+static const struct { uint16_t first, last; uint8_t mask, modrm; const char *cause; } instructions[] = {
+	{0x62, 0x62, 0, 0, "AVX-512" DISABLED "(CR4.OSXSAVE)"}, {0x8E, 0x8E, 0, 0, "a selector that this segment cannot have"},
+	{0x6C, 0x6F, 0, 0, PORTS}, {0xE4, 0xE7, 0, 0, PORTS}, {0xEC, 0xEF, 0, 0, PORTS},
+	{0xC4, 0xC5, 0, 0, "AVX or AMX" DISABLED "(CR4.OSXSAVE): compile without -mavx and -march=native"},
+	{0xCC, 0xCC, 0, 0, "a breakpoint instruction without a debugger"},
+	{0xCD, 0xCD, 0, 0, "an `int` instruction: no gate of the IDT is for ring 3; use syscall"},
+	{0xCE, 0xCE, 0, 0, "into: 64-bit mode does not have it"}, {0xF1, 0xF1, 0, 0, "icebp: a debug instruction"},
+	{0xF4, 0xF4, 0, 0, "hlt" RING0 "; use YIELD"}, {0xFA, 0xFB, 0, 0, "cli or sti" RING0 " (IOPL is 0)"},
+	{0x0F00, 0x0F00, 0x30, 0x00, "sldt or str" UMIP}, {0x0F00, 0x0F00, 0x30, 0x10, "lldt or ltr" RING0},
+	{0x0F01, 0x0F01, 0xFC, 0xC8, "monitor, mwait, clac or stac" RING0}, {0x0F01, 0x0F01, 0xFF, 0xF8, "swapgs" RING0},
+	{0x0F01, 0x0F01, 0xFE, 0xD0, "xgetbv or xsetbv" DISABLED "(CR4.OSXSAVE)"}, {0x0F01, 0x0F01, 0xFF, 0xF9, TSD},
+	{0x0F01, 0x0F01, 0x38, 0x20, "smsw" UMIP}, {0x0F01, 0x0F01, 0x38, 0x30, "lmsw" RING0},
+	{0x0F01, 0x0F01, 0xC0, 0xC0, "virtual machines, enclaves or protection keys" DISABLED "them"},
+	{0x0F01, 0x0F01, 0x30, 0x00, "sgdt or sidt" UMIP}, {0x0F01, 0x0F01, 0x30, 0x10, "lgdt or lidt" RING0},
+	{0x0F01, 0x0F01, 0x38, 0x38, "invlpg" RING0}, {0x0F06, 0x0F09, 0, 0, "clts, sysret, invd or wbinvd" RING0},
+	{0x0F0B, 0x0F0B, 0, 0, "ud2: a trap, or a path that the compiler knows to be undefined"},
+	{0x0F20, 0x0F23, 0, 0, "control and debug registers" RING0 " use"}, {0x0F30, 0x0F30, 0, 0, "wrmsr" RING0},
+	{0x0F31, 0x0F31, 0, 0, TSD}, {0x0F32, 0x0F32, 0, 0, "rdmsr" RING0}, {0x0F33, 0x0F33, 0, 0, "rdpmc: CR4.PCE is 0"},
+	{0x0F34, 0x0F35, 0, 0, "sysenter or sysexit: use syscall"}, {0x0FAA, 0x0FAA, 0, 0, "rsm: system management only"},
+	{0x0FAE, 0x0FAE, 0xE0, 0xC0, "rdfsbase and its kin" DISABLED "(CR4.FSGSBASE)"},
+	{0x0FAE, 0x0FAE, 0x38, 0x20, "xsave" DISABLED "(CR4.OSXSAVE)"},
+};
+
+/* What the instruction at `rip` does that ring 3 may not; NULL when it is none of these. */
+static const char *instruction_cause(uint64_t rip) {
+	static const uint8_t prefixes[] = {0x66, 0x67, 0xF0, 0xF2, 0xF3, 0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65};
+	uint64_t at = rip;
+	uint32_t opcode, i;
+
+	do {
+		opcode = program_byte(at++);
+		for (i = 0; i < sizeof(prefixes) && prefixes[i] != opcode; i++)
+			;
+	} while ((i < sizeof(prefixes) || opcode >> 4 == 4) && at <= rip + INSTRUCTION_MAX); /* 40 to 4F: REX */
+	if (at > rip + INSTRUCTION_MAX) return "an instruction of more than 15 bytes";
+	if (opcode == 0x0F) opcode = 0x0F00U | program_byte(at++);
+	for (i = 0; i < ARRAY_LENGTH(instructions); i++)
+		if (opcode >= instructions[i].first && opcode <= instructions[i].last &&
+		    (program_byte(at) & instructions[i].mask) == instructions[i].modrm)
+			return instructions[i].cause;
+	return NULL;
+}
+
+/* What a shard most likely did, for the exceptions that are no page fault; the kernel, if the frame is its own. */
 static const char *likely_cause(const struct trap_frame *frame) {
 	static const char *const causes[EXCEPTIONS] = {
 		[0] = "a division by zero, or a quotient that does not fit",
 		[1] = "the trap flag was set, or a debug instruction ran",
 		[3] = "a breakpoint instruction without a debugger",
-		[6] = "an instruction that this CPU does not have or the kernel does not enable (AVX, FSGSBASE), "
-		      "or a jump into data",
+		[6] = "an instruction that this CPU does not have or the kernel does not enable, or a jump into data",
 		[7] = "an FPU instruction while the kernel has the FPU switched off",
+		[11] = "a selector of a segment that is marked as not present",
 		[12] = "a stack pointer outside the canonical addresses, or a bad stack selector",
-		[13] = "a privileged instruction, or a non-canonical address",
+		[13] = "a non-canonical address, or an SSE operand that is not aligned to 16 bytes",
 		[16] = "an unmasked floating-point exception",
 		[17] = "an unaligned access while the alignment check was on",
 		[19] = "an unmasked floating-point exception",
 	};
+	bool may_decode = frame->vector == VECTOR_INVALID_OPCODE || frame->vector == VECTOR_GENERAL_PROTECTION;
+	bool selector = frame->vector == VECTOR_GENERAL_PROTECTION && frame->error && !(frame->error & SELECTOR_IDT);
+	const char *cause = may_decode && frame->cs & 3 && !selector ? instruction_cause(frame->rip) : NULL;
 
-	if (frame->vector == VECTOR_GENERAL_PROTECTION && frame->error)
-		return "a selector or an interrupt number that ring 3 may not use";
-	return causes[frame->vector] ? causes[frame->vector] : "unknown";
+	if (selector)
+		return frame->error & SELECTOR_LOCAL ? "a selector of a local descriptor table: there is none"
+		     : "a selector that ring 3 may not use: ring 0's, a system segment, or beyond the GDT";
+	return cause ? cause : causes[frame->vector] ? causes[frame->vector] : "unknown";
 }
 
 /* Says what the access that faulted was to do. */
@@ -83,7 +191,7 @@ void fault_kill(struct trap_frame *frame) {
 	else
 		print("Shard %u (%s) killed: %s, vector %lu, at rip 0x%lx (error 0x%lx)\n", current->id, name,
 		      exception_names[frame->vector], frame->vector, frame->rip, error);
-	print("  Likely cause: %s\n", page_fault ? page_fault_cause(address, error) : likely_cause(frame));
+	print("  Likely cause: %s\n", page_fault ? page_fault_cause(frame, address) : likely_cause(frame));
 	run_on_stack(current->stack_top, handle_sys_exit, COCONUT_KILLED);
 }
 
@@ -156,8 +264,9 @@ static const char *kernel_cause(const struct trap_frame *frame, uint64_t address
 	return frame->vector == VECTOR_DOUBLE_FAULT
 	     ? "the kernel stack overflowed into its guard page, or the IDT, GDT or TSS is damaged"
 	     : frame->vector != VECTOR_PAGE_FAULT ? likely_cause(frame)
-	     : address < PAGE_SIZE ? "a NULL pointer in the kernel"
-	     : user && frame->error & PF_FETCH ? "the kernel jumped into a shard's memory (SMEP)"
+	     : frame->error & PF_RESERVED ? "the kernel has set a reserved bit in a page-table entry"
+	     : address + PAGE_SIZE < 2 * PAGE_SIZE ? "a NULL pointer in the kernel"
+	     : user && present && frame->error & PF_FETCH ? "the kernel jumped into a shard's memory (SMEP)"
 	     : user && present ? "the kernel touched a shard's memory outside copy_from_user and copy_to_user (SMAP)"
 	     : present && frame->error & PF_WRITE ? "a write to the kernel's text or rodata (WP)"
 	     : present && frame->error & PF_FETCH ? "the kernel jumped into its data (NX)"

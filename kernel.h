@@ -156,6 +156,7 @@ struct shard {
 	uint8_t id, priority; /* its slot, for ever; PRIORITY_... */
 	bool killed, dying;   /* it ends as soon as it is safe to; it is ending */
 	uint64_t exit_code, started_ms;
+	uint64_t code_end;     /* the first address behind its program */
 	struct shard *parent;  /* who spawned it, NULL: the manifest */
 	struct shard *waiters; /* shards inside a WAIT for it */
 	uint32_t children;     /* spawned shards whose slots are not free yet */

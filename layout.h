@@ -90,6 +90,7 @@ enum {
 	PROVOKE_dma_kill, PROVOKE_dma_kill_target,
 	/* The loader finds a page of the image's place in use, 5-level paging, a memory map that has changed meanwhile. */
 	PROVOKE_taken, PROVOKE_la57, PROVOKE_stale_key,
+	PROVOKE_entry,   /* TIME turns bits over in the entry of the first file mapping: those of the first word in the heap */
 	PROVOKE_preempt, /* every preempt_point lets others run, whether their time has come or not */
 	PROVOKE_kill,    /* likewise; and who asks for the time kills the shard behind it in the manifest */
 };

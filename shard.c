@@ -33,6 +33,13 @@ static bool leaves_page(const struct ext2_file *program) {
 	return !word;
 }
 
+/* True when the program still has the header that the linker gave it, of which nothing can be run. */
+static bool is_elf(const struct ext2_file *program) {
+	char magic[4] = "";
+
+	return fs_load(program, 0, magic, sizeof(magic)) >= 0 && !memcmp(magic, "\177ELF", sizeof(magic));
+}
+
 /* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns NULL, or what is wrong with it. */
 static const char *load_code(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
 	uint64_t limit = spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
@@ -40,6 +47,8 @@ static const char *load_code(struct shard *shard, const struct manifest_shard *s
 
 	if (!program) return "no such program in the ramdisk";
 	if (program->size == 0) return "the program is empty";
+	shard->code_end = COCONUT_CODE_BASE + program->size;
+	if (is_elf(program)) return "it is an ELF file: give the flat binary that objcopy -O binary makes of it";
 	if (program->size > limit - COCONUT_CODE_BASE)
 		return spec->pipeline < 0 ? "the program reaches into the heap" : "the program reaches into its configuration page";
 	if (spec->gpu && !leaves_page(program)) return "the program reaches into its configuration page";

@@ -191,6 +191,16 @@ void provoke(bool early) {
 	}
 }
 
+/* Turns over those bits in the entry of the current shard's first file mapping that are set in the first word of its heap. */
+static void damage_entry(void) {
+	uint64_t heap = space_lookup(current, COCONUT_HEAP_BASE), mapping = space_lookup(current, COCONUT_LARGE_BASE);
+	uint64_t table = paging_entry(current->cr3, COCONUT_LARGE_BASE, 1);
+
+	if (!heap || !mapping) return;
+	*(uint64_t *)phys_to_virt(table & PTE_ADDRESS) ^= *(uint64_t *)phys_to_virt(heap & PTE_ADDRESS);
+	__asm__ volatile("invlpg (%0)" : : "r"(COCONUT_LARGE_BASE) : "memory");
+}
+
 /* Commits the mistakes that need a shard. Called inside TIME. */
 void provoke_in_call(void) {
 	switch (PROVOKE) {
@@ -199,6 +209,9 @@ void provoke_in_call(void) {
 		break;
 	case PROVOKE_smep:
 		((void (*)(void))COCONUT_CODE_BASE)();
+		break;
+	case PROVOKE_entry:
+		damage_entry();
 		break;
 	case PROVOKE_dma_stray:
 		stray_dma();

@@ -1,8 +1,11 @@
 /*
- * faults: one shard for each exception. args name the instruction to run; the symbol fault_NAME is its address, which the
- * test compares with the rip on the console. A shard that is still alive afterwards exits with 1.
+ * faults: one shard for each exception. args name the instruction to run; the symbol fault_NAME is its address, which
+ * the test compares with the rip on the console. A shard that is still alive afterwards exits with 1.
  *
- * args "int N" raises interrupt N; args "fine" makes no mistake.
+ * args "int N" raises interrupt N; "array_N" has an array of N KiB on the stack; "read X", "write X" and "jump X" do so
+ * at the address X, in hexadecimal. "bits X Y" first has a kernel with PROVOKE_entry turn over the bits X in the entry
+ * of a file mapping; then Y, which is r, w or x, is the access. "registers" writes to those of a GPU shard. args "fine"
+ * makes no mistake.
  */
 #include "../expect.h"
 
@@ -19,6 +22,8 @@ static __attribute__((noinline)) void arithmetic(const char *args) {
 	FAULT(divide, "xor %%ecx, %%ecx; mov $1, %%eax; xor %%edx, %%edx", "div %%ecx");
 	FAULT(idiv_overflow, "mov $0x80000000, %%eax; cdq; mov $-1, %%ecx", "idiv %%ecx");
 	FAULT(x87, "fninit; movl $0x37B, (%%rax); fldcw (%%rax); fldz; fld1; fdiv %%st(1), %%st", "fwait");
+	FAULT(unaligned, "", "movaps 8(%%rax), %%xmm0");
+	FAULT(unaligned_sum, "", "addps 8(%%rax), %%xmm0");
 	FAULT(single_step, "pushf; orl $0x100, (%%rsp); popf; nop", "nop");
 }
 
@@ -90,6 +95,8 @@ static __attribute__((noinline)) void privileged(const char *args) {
 }
 
 static __attribute__((noinline)) void segments(const char *args) {
+	FAULT(far_jump_null, "movl $0x1000, (%%rax); movw $0, 4(%%rax)", "ljmp *(%%rax)");
+	FAULT(far_jump_local, "movl $0x1000, (%%rax); movw $0x0F, 4(%%rax)", "ljmp *(%%rax)");
 	FAULT(ss_kernel, "mov $0x10, %%ecx", "mov %%ecx, %%ss");
 	FAULT(ss_null, "xor %%ecx, %%ecx", "mov %%ecx, %%ss");
 	FAULT(ss_beyond, "mov $0xFFF8, %%ecx", "mov %%ecx, %%ss");
@@ -120,7 +127,64 @@ static __attribute__((noinline)) void memory(const char *args) {
 	FAULT(overflow, "1: push %%rcx; lea -8(%%rsp), %%rdx; test $0xFF8, %%edx; jnz 1b; push %%rcx", "push %%rcx");
 	FAULT(non_canonical_read, "movabs $0x800000000000, %%rcx", "mov (%%rcx), %%ecx");
 	FAULT(non_canonical_push, "movabs $0x800000000010, %%rsp", "push %%rcx");
+	FAULT(write_bss_small, "lea shard_end(%%rip), %%rcx; or $0xFFF, %%rcx", "movb $1, (%%rcx)");
+	FAULT(own_stack, "lea 0x800(%%rax), %%rsp; mov $0x700000, %%ecx", "mov (%%rcx), %%ecx");
+	FAULT(rsp_low, "mov $0x700000, %%esp", "push %%rcx");
 	FAULT(overlong, "", ".byte 0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x90");
+}
+
+/* Arrays that the only page of the stack does not hold. */
+#define ARRAY(kib)                                                        \
+	static __attribute__((noinline)) int array_##kib(int from) {      \
+		volatile char array[kib * 1024];                          \
+		array[0] = (char)from;                                    \
+		return array[0];                                          \
+	}
+#define ARRAYS(X) X(4) X(5) X(8) X(16) X(32) X(64) X(9000)
+ARRAYS(ARRAY)
+
+static __attribute__((noinline)) void arrays(const char *args) {
+#define ARRAY_CASE(kib) \
+	if (same(args, "array_" #kib)) array_##kib(1);
+	ARRAYS(ARRAY_CASE)
+}
+
+/* Returns the hexadecimal number at *text and moves *text behind it and a blank. */
+static uint64_t hexadecimal(const char **text) {
+	uint64_t number = 0;
+
+	for (; **text && **text != ' '; (*text)++)
+		number = number * 16 + (uint64_t)(**text <= '9' ? **text - '0' : **text - 'a' + 10);
+	*text += **text == ' ';
+	return number;
+}
+
+/* Touches an address as the letter says: r, w or x. */
+static __attribute__((noinline)) void touch(uint64_t address, char how) {
+	volatile uint8_t *at = (volatile uint8_t *)address;
+
+	if (how == 'r') (void)*at;
+	if (how == 'w') *at = 1;
+	if (how == 'x') __asm__ volatile("jmp *%0" : : "r"(at));
+}
+
+/* Maps this program's own file, and does what args say. */
+static __attribute__((noinline)) void places(const char *args) {
+	static const char *const words[] = {"read ", "write ", "jump "}, path[] = "/t/faults";
+	const char *number;
+	int64_t file = coconut_fs_open(path, sizeof(path) - 1);
+
+	CHECK(file >= 0 && coconut_fs_map((uint64_t)file, COCONUT_LARGE_BASE) > 0);
+	for (int i = 0; i < 3; i++) {
+		number = args + strlen(words[i]);
+		if (!memcmp(args, words[i], strlen(words[i]))) touch(hexadecimal(&number), "rwx"[i]);
+	}
+	if (same(args, "registers")) touch(coconut_gpu_config()->mmio_vaddr, 'w');
+	number = args + 5;
+	if (memcmp(args, "bits ", 5)) return;
+	*(volatile uint64_t *)HEAP = hexadecimal(&number);
+	coconut_time();
+	touch(COCONUT_LARGE_BASE, *number);
 }
 
 /* A call gate to ring 0, made by the shard in its own code, where a table of descriptors at address 0 would reach it. */
@@ -172,6 +236,10 @@ int main(const char *args) {
 	memory(args);
 	jumps(args);
 	local_table(args);
-	if (strlen(args) > 4) interrupt(args);
+	arrays(args);
+	if (strlen(args) > 4) {
+		interrupt(args);
+		places(args);
+	}
 	return 1;
 }
