@@ -65,7 +65,8 @@
 #define COCONUT_E_PLEDGE    19 /* the shard has pledged not to make this call */
 #define COCONUT_E_VEILED    20 /* GPU memory that its owner has not unveiled */
 
-/* The code of a shard that did not exit by itself: it was killed by an exception or by KILL. */
+/* The code that the kernel keeps for a shard that did not exit by itself: it was killed by an exception or by KILL. A shard
+ * may exit with the same number, and counts as one that exited: the kernel tells the two apart by a flag, WAIT by its result. */
 #define COCONUT_KILLED       0xFFFFFFFFFFFFFFFF
 
 /* Sizes that the calls check. */
@@ -227,8 +228,8 @@ static inline int64_t coconut_spawn(const char *path, size_t path_len, const cha
 	return coconut_syscall(SYS_SPAWN, (uint64_t)path, path_len, (uint64_t)args, args_len, 0);
 }
 
-/* Waits until the shard has ended, frees its slot and the capability. Returns the low 32 bits of its exit code, or
- * -1 when it was killed (no error of this call has that number). */
+/* Waits until the shard has ended, frees its slot and the capability. Returns the low 32 bits of the code that it gave to
+ * EXIT, 0xFFFFFFFF for -1, or -1 when it was killed (no error of this call has that number). */
 COCONUT_CALL(coconut_wait, (uint64_t handle), SYS_WAIT, "D"(handle))
 
 /* Makes another shard end with the code COCONUT_KILLED; WAIT tells when it has. Returns 0, also when it has ended

@@ -127,10 +127,15 @@ struct open_file {
 /* What a shard has used: its calls, the kernel's time for them, and how often it came to run. */
 struct usage { uint64_t syscalls, cycles, switches; };
 
+/* How a life ended: by its own EXIT, by a fault or a KILL, or before it began. A code says nothing about that. */
+enum __attribute__((packed)) ending { ENDED_BY_EXIT, ENDED_KILLED, ENDED_NOT_STARTED };
+
 /* A row of the profile: one per manifest line, kept over restarts. */
 struct profile {
 	char name[MANIFEST_NAME_MAX + 1];
-	uint64_t syscalls, cycles, switches, wall_ms, exit_code; /* of the lives that are over; the code of the last one */
+	uint64_t syscalls, cycles, switches, wall_ms; /* of the lives that are over */
+	uint64_t exit_code;                           /* of the last one, if `ending` says that it has one */
+	enum ending ending;
 	bool used;
 };
 
@@ -155,6 +160,7 @@ struct shard {
 	/* shard.c */
 	uint8_t id, priority; /* its slot, for ever; PRIORITY_... */
 	bool killed, dying;   /* it ends as soon as it is safe to; it is ending */
+	bool exited;          /* by EXIT: the code is its own. Whoever ends otherwise was killed */
 	uint64_t exit_code, started_ms;
 	uint64_t code_end;     /* the first address behind its program */
 	struct shard *parent;  /* who spawned it, NULL: the manifest */
@@ -387,10 +393,11 @@ extern struct shard shards[MAX_SHARDS];
 
 const char *shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent);
+void sys_exit(uint64_t code) __attribute__((noreturn));
 void handle_sys_exit(uint64_t code) __attribute__((noreturn));
 void shard_begin(void);
 void shard_kill(struct shard *shard, uint8_t priority);
-uint64_t shard_free(struct shard *shard);
+int64_t shard_free(struct shard *shard);
 LEAN int64_t sys_mmap(uint64_t address, uint64_t pages);
 int64_t sys_munmap(uint64_t address, uint64_t pages);
 

@@ -92,7 +92,7 @@ static void start_shard(uint32_t id) {
 
 	lives[id] = problem ? LIFE_OVER : LIFE_RUNNING;
 	if (problem) {
-		profile->exit_code = COCONUT_KILLED;
+		profile->ending = ENDED_NOT_STARTED;
 		print("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path, problem);
 		channels_close(&shards[id]);
 		return;
@@ -112,7 +112,7 @@ bool manifest_reap(void) {
 	for (uint32_t id = 0; id < manifest.shard_count; id++) {
 		struct shard *shard = &shards[id];
 		if (shard->state != SHARD_ENDED || shard->children) continue;
-		if (shard_free(shard) == COCONUT_KILLED && restarts[id] < manifest.shard[id].restart) {
+		if (shard_free(shard) == -1 && restarts[id] < manifest.shard[id].restart) {
 			print("Shard %u (%s) restarts: %u of %u\n", id, manifest.shard[id].name, ++restarts[id],
 			      manifest.shard[id].restart);
 			start_shard(id);

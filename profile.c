@@ -63,6 +63,6 @@ void profile_print(void) {
  * parent to judge. */
 bool profile_all_good(void) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++)
-		if (rows[id].used && rows[id].exit_code) return false;
+		if (rows[id].used && (rows[id].ending != ENDED_BY_EXIT || rows[id].exit_code)) return false;
 	return true;
 }

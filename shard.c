@@ -170,10 +170,10 @@ const char *shard_create(uint32_t id, const struct manifest_shard *spec, const s
 static void print_end(const struct shard *shard, uint64_t wall_ms) {
 	if (shard->parent && !verbose) return;
 	print("Shard %u (%s) ended: ", shard->id, shard->profile->name);
-	if (shard->exit_code == COCONUT_KILLED)
-		print("killed");
-	else
+	if (shard->exited)
 		print("code %ld", shard->exit_code);
+	else
+		print("killed");
 	print(" after %lu ms, at most %u frames\n", wall_ms, shard->frames_peak);
 }
 
@@ -184,6 +184,12 @@ static void kill_children(const struct shard *parent) {
 			shard_kill(&shards[id], parent->priority);
 		preempt_point();
 	}
+}
+
+/* EXIT: ends the current shard with a code of its own. */
+void sys_exit(uint64_t code) {
+	current->exited = true;
+	handle_sys_exit(code);
 }
 
 /* Ends the current shard with `code`: by its own EXIT, or on its behalf after a fault or a KILL. */
@@ -197,6 +203,7 @@ void handle_sys_exit(uint64_t code) {
 	self->killed = false;
 	kernel_since = (uint32_t)rdtsc();
 	self->exit_code = self->profile->exit_code = code;
+	self->profile->ending = self->exited ? ENDED_BY_EXIT : ENDED_KILLED;
 	self->profile->wall_ms += wall_ms;
 	console_end(self->id);
 	kill_children(self);
@@ -239,15 +246,16 @@ void shard_kill(struct shard *shard, uint8_t priority) {
 	if (shard->state == SHARD_BLOCKED) sched_wake(shard, 0);
 }
 
-/* Frees the slot of a shard that has ended. Returns its exit code. Revoking lets others run, who may take the slot. */
-uint64_t shard_free(struct shard *shard) {
-	uint64_t code = shard->exit_code;
+/* Frees the slot of a shard that has ended. Returns what WAIT tells of its end: the low 32 bits of its code, or -1 when
+ * it was killed. Revoking lets others run, who may take the slot. */
+int64_t shard_free(struct shard *shard) {
+	int64_t end = shard->exited ? (int64_t)(uint32_t)shard->exit_code : -1;
 
 	ASSERT(shard->state == SHARD_ENDED && shard->children == 0);
 	if (shard->parent && --shard->parent->children == 0) sched_wake_all(&shard->parent->waiters, 0);
 	shard->state = SHARD_FREE;
 	if (shard->parent_cap != CAP_NONE) cap_revoke_index(shard->parent_cap);
-	return code;
+	return end;
 }
 
 /* ---- MMAP and MUNMAP ---- */

@@ -106,8 +106,7 @@ int64_t sys_wait(uint64_t handle) {
 		if (error || !cap_held(handle))
 			return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away while waiting");
 	}
-	uint64_t code = shard_free(shard);
-	return code == COCONUT_KILLED ? -1 : (int64_t)(uint32_t)code;
+	return shard_free(shard);
 }
 
 /* KILL: ends another shard. */

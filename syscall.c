@@ -80,7 +80,7 @@ static int64_t sys_yield(void) {
 /* Every call that exists. A handler takes as many of the five arguments as it needs, and by the calling convention does
  * not notice the others: so all can stand in one table, and all are called alike. */
 #define CALLS(X)                                                                                                    \
-	X(EXIT, handle_sys_exit) X(SERIAL_WRITE, sys_serial_write)                                                  \
+	X(EXIT, sys_exit) X(SERIAL_WRITE, sys_serial_write)                                                         \
 	X(CAP_GRANT, sys_cap_grant) X(CAP_REVOKE, sys_cap_revoke)                                                   \
 	X(CAP_RESTRICT, sys_cap_restrict) X(CAP_INSPECT, sys_cap_inspect)                                           \
 	X(CHANNEL_SEND, sys_channel_send) X(CHANNEL_RECV, sys_channel_recv) X(CHANNEL_CALL, sys_channel_call)       \

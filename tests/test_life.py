@@ -35,6 +35,15 @@ def test_restart(t):
     t.equal(result.text.count("Shard 0 (a) killed"), 4, "deaths")
 
 
+def test_exit_with_minus_one(t):
+    """EXIT(-1) is no death: the shard is not restarted, its code is shown as what it is, and WAIT tells it from a kill."""
+    lines = ['shard a /t/minus args="exits" restart=3', 'shard b /t/minus args="dies" restart=1',
+             'shard p /t/minus args="parent" spawn=yes']
+    result = t.guest("\n".join(lines), expect=1)
+    t.equal(result.endings(), {"a": -1, "b": "killed", "p": 0}, "ends")
+    t.equal(re.findall(r"^Shard \d+ \((\w+)\) restarts", result.text, re.M), ["b"], "who is restarted")
+
+
 def test_many_lives(t):
     """A shard that dies a thousand times (10,000 with --full) leaves nothing behind: the kernel counts its frames."""
     lives = 10000 if t.full else 1000

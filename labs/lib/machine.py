@@ -19,7 +19,6 @@ import gdbstub  # noqa: E402 (the path must be set first)
 
 ELF = os.path.join("build", "supervisor.elf")
 EXIT_OK, EXIT_FAILED = 0x10, 0x11  # as in layout.h, which the student can change
-KILLED = (1 << 64) - 1
 ADDRESS = 0x000FFFFFFFFFF000
 PRESENT, WRITE, USER, LARGE, NX = 1, 2, 4, 0x80, 1 << 63
 PML4, PDPT, PD, PT = 3, 2, 1, 0
@@ -183,15 +182,16 @@ class Run:
     def read_profile(self, machine):
         """Reads each shard's row of the kernel's profile."""
         fields = ("switches", "wall_ms", "syscalls", "exit_code")
-        rows, count, size, used, *places = machine.image.values(
+        rows, count, size, used, ending, *places = machine.image.values(
             "&'profile.c'::rows", "sizeof('profile.c'::rows) / sizeof(struct profile)", "sizeof(struct profile)",
-            "&((struct profile *)0)->used", *("&((struct profile *)0)->" + name for name in fields))
+            "&((struct profile *)0)->used", "&((struct profile *)0)->ending", *("&((struct profile *)0)->" + name for name in fields))
         for at in range(rows, rows + count * size, size):
             if not machine.memory(at + used, 1)[0]:
                 continue
             name = machine.memory(at, 32).split(b"\0")[0].decode(errors="replace")
             row = {key: int.from_bytes(machine.memory(at + place, 8), "little") for key, place in zip(fields, places)}
-            self.codes[name] = "killed" if row["exit_code"] == KILLED else row["exit_code"]
+            by_exit = machine.memory(at + ending, 1)[0] == 0  # ENDED_BY_EXIT
+            self.codes[name] = row["exit_code"] if by_exit else "killed"
             self.rows[name] = row
 
 

@@ -8,7 +8,10 @@ def waits_for(shard):
     """Returns what a blocked shard waits for, in words."""
     kind = kernel.enum_word(shard["wait"], "WAIT_")
     thing = int(kernel.field(shard, "wait_object"))
-    if kernel.enum_word(shard["state"], "SHARD_") != "blocked":
+    state = kernel.enum_word(shard["state"], "SHARD_")
+    if state == "ended":
+        return "ended with code %d" % int(shard["exit_code"]) if int(shard["exited"]) else "killed"
+    if state != "blocked":
         return "killed" if int(shard["killed"]) else ""
     if kind == "shard":
         return "end of shard %d" % thing

@@ -288,7 +288,7 @@ class Converter:
 
     def on_end(self, event, at):
         track = self.of(event.shard)
-        track.instant(at, "end", "life", code=event.values[0])
+        track.instant(at, "end", "life", code="killed" if event.values[1] else event.values[0])
         track.end_all(at)
 
 

@@ -30,7 +30,7 @@ enum trace_kind {
 	TRACE_MAP,        /* detail: domain; values: device address, physical address, pages << 2 | may write << 1 | may read */
 	TRACE_UNMAP,      /* detail: domain; values: device address, pages */
 	TRACE_START,      /* detail: slot of the shard; values: its name */
-	TRACE_END,        /* values: exit code */
+	TRACE_END,        /* values: exit code; whether it was killed */
 };
 
 struct trace_event {
@@ -202,6 +202,6 @@ const char *__wrap_shard_create(uint32_t id, const struct manifest_shard *spec, 
 }
 
 void __wrap_sched_exit(void) {
-	record(TRACE_END, 0, current->exit_code, 0, 0);
+	record(TRACE_END, 0, current->exit_code, !current->exited, 0);
 	__real_sched_exit();
 }
