@@ -64,6 +64,7 @@
 #define COCONUT_E_NODEV     18 /* there is no such device */
 #define COCONUT_E_PLEDGE    19 /* the shard has pledged not to make this call */
 #define COCONUT_E_VEILED    20 /* GPU memory that its owner has not unveiled */
+#define COCONUT_E_NOEXEC    21 /* the file is no program: empty, an ELF file, or too large for a shard */
 
 /* The code that the kernel keeps for a shard that did not exit by itself: it was killed by an exception or by KILL. A shard
  * may exit with the same number, and counts as one that exited: the kernel tells the two apart by a flag, WAIT by its result. */
@@ -223,7 +224,9 @@ COCONUT_CALL(coconut_gpu_dma, (uint64_t target, uint64_t source, uint64_t destin
 
 /* Starts the program at `path` as a shard of the caller's priority, whose frames count against the caller's quota
  * and which ends when the caller does. Needs a SHARD capability with the right CREATE. `args_len` counts no NUL
- * and may be 0. Returns the handle of a SHARD capability for the new shard. */
+ * and may be 0. Returns the handle of a SHARD capability for the new shard. E_RIGHTS: no such capability; E_FULL: no
+ * slot for the shard, or none for its capability; E_QUOTA, E_NOMEM: the caller's quota, or the machine, has not the
+ * frames; E_NOENT, E_NOTFILE, E_IO: there is no such file, it is no regular one, or damaged; E_NOEXEC: no program. */
 static inline int64_t coconut_spawn(const char *path, size_t path_len, const char *args, size_t args_len) {
 	return coconut_syscall(SYS_SPAWN, (uint64_t)path, path_len, (uint64_t)args, args_len, 0);
 }

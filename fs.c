@@ -47,11 +47,17 @@ static inline struct open_file *file_of(uint64_t fd) {
 /* Refuses a call whose descriptor, its first argument, names nothing. */
 static int64_t no_file(uint64_t fd) { return refuse(COCONUT_E_BADHANDLE, 1, fd, "the descriptor names no open file"); }
 
-/* FS_OPEN: opens the regular file at an absolute path. Returns the lowest free descriptor. */
-int64_t sys_fs_open(uint64_t path, uint64_t len) {
+/* Returns what an error of fs_find means, in words. */
+const char *fs_reason(int error) {
 	static const char *const reasons[] = {[COCONUT_E_INVAL] = "the path is not absolute or contains a NUL",
 		[COCONUT_E_NOENT] = "there is no such file", [COCONUT_E_NOTFILE] = "it is not a regular file",
 		[COCONUT_E_IO] = "the file system is damaged there"};
+
+	return reasons[-error];
+}
+
+/* FS_OPEN: opens the regular file at an absolute path. Returns the lowest free descriptor. */
+int64_t sys_fs_open(uint64_t path, uint64_t len) {
 	char name[COCONUT_PATH_MAX + 1];
 	int64_t bad = user_path(path, len, name);
 	struct ext2_file file;
@@ -62,7 +68,7 @@ int64_t sys_fs_open(uint64_t path, uint64_t len) {
 		fd++;
 	if (fd == COCONUT_FILES) return refuse(COCONUT_E_FULL, 1, path, "all descriptors are in use");
 	int error = fs_find(name, len, &file);
-	if (error) return refuse(-error, 1, path, reasons[-error]);
+	if (error) return refuse(-error, 1, path, fs_reason(error));
 	current->files[fd] = (struct open_file){.used = true, .file = file};
 	return (int64_t)fd;
 }

@@ -391,7 +391,7 @@ bool profile_all_good(void);
 
 extern struct shard shards[MAX_SHARDS];
 
-const char *shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
+int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent);
 void sys_exit(uint64_t code) __attribute__((noreturn));
 void handle_sys_exit(uint64_t code) __attribute__((noreturn));
@@ -448,6 +448,7 @@ LEAN int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint6
 
 void fs_init(const struct bootinfo *info);
 int fs_find(const char *path, size_t len, struct ext2_file *file);
+const char *fs_reason(int error);
 int64_t fs_load(const struct ext2_file *file, uint64_t offset, void *to, size_t len);
 void files_close_all(struct shard *shard);
 int64_t sys_fs_open(uint64_t path, uint64_t len);

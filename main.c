@@ -87,13 +87,14 @@ static void start_shard(uint32_t id) {
 	const struct manifest_shard *spec = &manifest.shard[id];
 	struct profile *profile = profile_row(id, spec->name);
 	struct ext2_file program;
-	bool found = !fs_find(spec->path, strlen(spec->path), &program);
-	const char *problem = shard_create(id, spec, found ? &program : NULL, profile, NULL);
+	int missing = fs_find(spec->path, strlen(spec->path), &program);
+	int error = shard_create(id, spec, missing ? NULL : &program, profile, NULL);
 
-	lives[id] = problem ? LIFE_OVER : LIFE_RUNNING;
-	if (problem) {
+	lives[id] = error ? LIFE_OVER : LIFE_RUNNING;
+	if (error) {
 		profile->ending = ENDED_NOT_STARTED;
-		print("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path, problem);
+		print("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path,
+		      missing ? fs_reason(missing) : shards[id].refusal.reason);
 		channels_close(&shards[id]);
 		return;
 	}

@@ -24,6 +24,13 @@
 
 struct shard shards[MAX_SHARDS];
 
+/* Notes why the shard that is being built cannot be: `reason`, or, if that is NULL, that it got no frame. Returns the error. */
+static int fail(struct shard *shard, int error, const char *reason) {
+	shard->refusal.reason = reason ? reason : error == -COCONUT_E_QUOTA ? "the quota of frames does not hold it"
+			      : "the machine has not enough free frames for it";
+	return error;
+}
+
 /* True when the program of a GPU shard leaves out the page that its configuration takes; shards/shard.ld links it so. */
 static bool leaves_page(const struct ext2_file *program) {
 	uint64_t offset = GPU_CONFIG_VADDR - COCONUT_CODE_BASE, end = offset + PAGE_SIZE, word = 0;
@@ -40,56 +47,57 @@ static bool is_elf(const struct ext2_file *program) {
 	return fs_load(program, 0, magic, sizeof(magic)) >= 0 && !memcmp(magic, "\177ELF", sizeof(magic));
 }
 
-/* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns NULL, or what is wrong with it. */
-static const char *load_code(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
+/* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns 0, or an error with its reason noted. */
+static int load_code(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
 	uint64_t limit = spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
 	int error;
 
-	if (!program) return "no such program in the ramdisk";
-	if (program->size == 0) return "the program is empty";
+	if (!program) return fail(shard, -COCONUT_E_NOENT, "it has no program");
+	if (program->size == 0) return fail(shard, -COCONUT_E_NOEXEC, "the program is empty");
 	shard->code_end = COCONUT_CODE_BASE + program->size;
-	if (is_elf(program)) return "it is an ELF file: give the flat binary that objcopy -O binary makes of it";
-	if (program->size > limit - COCONUT_CODE_BASE)
-		return spec->pipeline < 0 ? "the program reaches into the heap" : "the program reaches into its configuration page";
-	if (spec->gpu && !leaves_page(program)) return "the program reaches into its configuration page";
+	if (is_elf(program))
+		return fail(shard, -COCONUT_E_NOEXEC, "it is an ELF file: give the flat binary that objcopy -O binary makes of it");
+	if (program->size > limit - COCONUT_CODE_BASE && spec->pipeline < 0)
+		return fail(shard, -COCONUT_E_NOEXEC, "the program reaches into the heap");
+	if (program->size > limit - COCONUT_CODE_BASE || (spec->gpu && !leaves_page(program)))
+		return fail(shard, -COCONUT_E_NOEXEC, "the program reaches into its configuration page");
 	for (uint64_t offset = 0; offset < program->size; offset += PAGE_SIZE) {
 		/* A GPU shard's program has a hole there, for the configuration page. */
 		if (spec->gpu && COCONUT_CODE_BASE + offset == GPU_CONFIG_VADDR) continue;
 		void *page = map_page(shard, COCONUT_CODE_BASE + offset, 0, &error);
-		if (!page) return "not enough frames for its code";
-		if (fs_load(program, offset, page, PAGE_SIZE) < 0) return "its file is damaged";
+		if (!page) return fail(shard, error, NULL);
+		if (fs_load(program, offset, page, PAGE_SIZE) < 0) return fail(shard, -COCONUT_E_IO, "its file is damaged");
 		preempt_point();
 	}
-	return NULL;
+	return 0;
 }
 
 /* Fills in the configuration page of a pipeline stage. */
-static const char *map_pipeline_config(struct shard *shard, const struct manifest_shard *spec) {
+static int map_pipeline_config(struct shard *shard, const struct manifest_shard *spec) {
 	int error;
 
-	if (spec->pipeline < 0) return NULL;
+	if (spec->pipeline < 0) return 0;
 	const struct manifest_pipeline *pipeline = &manifest.pipeline[spec->pipeline];
 	uint32_t stage = pipeline->shard[1] == shard->id;
 	struct pipeline_config *config = map_page(shard, PIPELINE_CONFIG_VADDR, PTE_NX, &error);
-	if (!config) return "not enough frames for its configuration page";
+	if (!config) return fail(shard, error, NULL);
 	*config = (struct pipeline_config){
 		.magic = PIPELINE_CONFIG_MAGIC, .stage = stage, .stages = 2,
 		.channel = channel_handle(shard->id, pipeline->channel),
 		.first_layer = pipeline->first[stage], .last_layer = pipeline->last[stage],
 	};
-	return NULL;
+	return 0;
 }
 
 /* Gives a GPU shard its partition and its configuration page. */
-static const char *map_gpu(struct shard *shard, const struct manifest_shard *spec) {
+static int map_gpu(struct shard *shard, const struct manifest_shard *spec) {
 	int error;
 
-	if (!spec->gpu) return NULL;
+	if (!spec->gpu) return 0;
 	struct gpu_config *config = map_page(shard, GPU_CONFIG_VADDR, PTE_NX, &error);
-	if (!config) return "not enough frames for its configuration page";
+	if (!config) return fail(shard, error, NULL);
 	error = gpu_attach(shard, config);
-	if (error == -COCONUT_E_NODEV) return "there is no GPU partition for it";
-	return error ? "not enough frames to map its partition" : NULL;
+	return error ? fail(shard, error, error == -COCONUT_E_NODEV ? "there is no GPU partition for it" : NULL) : 0;
 }
 
 /* Prepares the kernel stack so that the first switch to the shard enters it through shard_start, with every register
@@ -110,12 +118,12 @@ static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args) {
 }
 
 /* Maps the stack page, with the args string at its top. */
-static const char *map_stack(struct shard *shard, const struct manifest_shard *spec) {
+static int map_stack(struct shard *shard, const struct manifest_shard *spec) {
 	uint64_t len = strlen(spec->args) + 1, rsp = COCONUT_STACK_TOP, args = 0;
 	int error;
 	char *page = map_page(shard, STACK_PAGE, PTE_WRITE | PTE_NX, &error);
 
-	if (!page) return "not enough frames for its stack";
+	if (!page) return fail(shard, error, NULL);
 	shard->writable_view = shard->stack_view = (uint8_t *)page;
 	if (len > 1) {
 		memcpy(page + PAGE_SIZE - len, spec->args, len);
@@ -123,26 +131,26 @@ static const char *map_stack(struct shard *shard, const struct manifest_shard *s
 		rsp = args & ~15UL;
 	}
 	prepare_entry(shard, rsp, args);
-	return NULL;
+	return 0;
 }
 
-/* Builds everything that a shard needs to run. Returns NULL, or what is wrong; no frame is left in use then. */
-static const char *build(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
-	const char *problem;
+/* Builds everything that a shard needs to run. Returns 0, or an error with its reason noted; no frame is left in use then. */
+static int build(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
+	int error = space_create(shard);
 
-	if (space_create(shard)) return "not enough frames for its page tables";
-	if ((problem = load_code(shard, spec, program)) || (problem = map_pipeline_config(shard, spec)) ||
-	    (problem = map_gpu(shard, spec)) || (problem = map_stack(shard, spec))) {
+	if (error) return fail(shard, error, NULL);
+	if ((error = load_code(shard, spec, program)) || (error = map_pipeline_config(shard, spec)) ||
+	    (error = map_gpu(shard, spec)) || (error = map_stack(shard, spec))) {
 		space_destroy(shard);
 		gpu_release(shard);
 	}
-	return problem;
+	return error;
 }
 
 /* Builds a shard in the free slot `id` from the file that is its program, NULL if there is none, and makes it ready.
- * `parent` is the shard that spawns it, NULL for one of the manifest. Returns NULL, or what is wrong; nothing is left
- * behind then. */
-const char *shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
+ * `parent` is the shard that spawns it, NULL for one of the manifest. Returns 0, or an error: nothing is left behind then
+ * but the reason, in its `refusal`. */
+int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent) {
 	struct shard *shard = &shards[id];
 
@@ -155,15 +163,15 @@ const char *shard_create(uint32_t id, const struct manifest_shard *spec, const s
 		.walk_region = NO_REGION, .readable_page = STACK_PAGE, .writable_page = STACK_PAGE,
 	};
 	sched_set_priority(shard, spec->priority);
-	const char *problem = build(shard, spec, program);
-	if (problem) {
+	int error = build(shard, spec, program);
+	if (error) {
 		shard->state = SHARD_FREE;
-		return problem;
+		return error;
 	}
 	if (parent) parent->children++;
 	print_verbose("Shard %u (%s) started: %s, %u frames\n", id, spec->name, spec->path, shard->frames);
 	sched_ready(shard);
-	return NULL;
+	return 0;
 }
 
 /* Says how a shard ended. One that was spawned is its parent's business, unless the user wants to see everything. */

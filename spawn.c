@@ -56,10 +56,11 @@ static int64_t launch(uint32_t id, const char *path, const struct ext2_file *pro
 
 	if (handle < 0) return refuse(-handle, 0, 0, "no capability slot is free for the new shard");
 	spec.name = profile->name;
-	const char *problem = shard_create(id, &spec, program, profile, current);
-	if (problem) {
+	int error = shard_create(id, &spec, program, profile, current);
+	if (error) {
+		const char *reason = shards[id].refusal.reason; /* until others run, in whose hands the slot may come */
 		cap_revoke_index(index);
-		return refuse(COCONUT_E_NOMEM, 1, 0, problem);
+		return refuse(-error, 0, 0, reason);
 	}
 	shards[id].parent_cap = index;
 	return handle;
@@ -80,7 +81,7 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 	if (args_len) copy_from_user(args_copy, args, args_len);
 	args_copy[args_len] = 0;
 	int error = fs_find(path_copy, path_len, &program);
-	if (error) return refuse(-error, 1, path, "no regular file has this path");
+	if (error) return refuse(-error, 1, path, fs_reason(error));
 	/* Others ran while the path was looked up: what they have taken away by now must start nothing. */
 	if (!ABLATE(recheck) && (bad = check_create())) return bad;
 	int slot = free_slot();

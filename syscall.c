@@ -113,7 +113,7 @@ static __attribute__((noinline)) int64_t print_refusal(int error) {
 	static const char *const error_names[] = {
 		"", "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE", "E_RIGHTS", "E_CLOSED", "E_BUSY", "E_TOOSMALL",
 		"E_NOMEM", "E_QUOTA", "E_FULL", "E_EXISTS", "E_NOENT", "E_NOTFILE", "E_IO", "E_NOMAP", "E_NODEV", "E_PLEDGE",
-		"E_VEILED"};
+		"E_VEILED", "E_NOEXEC"};
 	struct shard *self = current;
 	const struct refusal *refusal = &self->refusal;
 	const char *name = refusal->call < SYS_LIMIT ? call_names[refusal->call] : NULL;

@@ -186,7 +186,7 @@ def test_no_program(t):
     """A shard whose program is missing is refused by name, and nobody else's channels are closed for it."""
     lines = ['shard ann /t/lock args="ws0"', 'shard bob /t/lock args="r0"', "shard none /no/such/program", "channel ann bob"]
     result = t.guest("\n".join(lines), expect=1)
-    t.check("Shard 2 (none) cannot start from /no/such/program: no such program in the ramdisk" in result.lines, "the line is missing")
+    t.check("Shard 2 (none) cannot start from /no/such/program: there is no such file" in result.lines, "the line is missing")
     t.equal(result.endings(), {"ann": 0, "bob": 0}, "how the others ended")
 
 

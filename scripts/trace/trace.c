@@ -189,16 +189,16 @@ void __wrap_iommu_unmap(uint32_t domain, uint64_t iova, uint64_t pages) {
 
 /* ---- Lives ---- */
 
-const char *__wrap_shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
+int __wrap_shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent) {
-	const char *problem = __real_shard_create(id, spec, program, profile, parent);
+	int error = __real_shard_create(id, spec, program, profile, parent);
 	uint64_t name[3];
 
-	if (problem) return problem;
+	if (error) return error;
 	memcpy(name, profile->name, sizeof(name));
 	memcpy(trace_ring.name[id], name, sizeof(name));
 	record(TRACE_START, id, name[0], name[1], name[2]);
-	return NULL;
+	return 0;
 }
 
 void __wrap_sched_exit(void) {

@@ -29,6 +29,7 @@ const char *error_text(int64_t result) {
 	case COCONUT_E_NODEV:     return "no such device";
 	case COCONUT_E_PLEDGE:    return "pledged not to";
 	case COCONUT_E_VEILED:    return "not unveiled";
+	case COCONUT_E_NOEXEC:    return "the file is no program";
 	default:                  return "unknown error";
 	}
 }

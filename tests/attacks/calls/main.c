@@ -446,7 +446,7 @@ static void e2_tables(void) {
 	if (child >= 0)
 		CHECK_EQ(coconut_wait((uint64_t)child), 0);
 	else
-		CHECK_EQ(child, -COCONUT_E_NOMEM);
+		CHECK_EQ(child, -COCONUT_E_QUOTA);
 	CHECK(coconut_mmap(at, 3) < 0); /* mapped already, or no quota for three more, or as before */
 }
 

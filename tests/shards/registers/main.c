@@ -33,7 +33,7 @@ static int64_t call(uint64_t *random, uint64_t number, uint64_t a0, uint64_t a1,
 	CHECK_EQ(OUT[RCX], (uint64_t)returned_here);
 	CHECK_EQ(OUT[R11] & ~(uint64_t)FLAGS_KEPT, 0x202); /* rflags of the shard: IF and the bit that is always set */
 	int64_t result = (int64_t)OUT[RAX];
-	CHECK(result >= -COCONUT_E_VEILED && result < 1L << 52);
+	CHECK(result >= -COCONUT_E_NOEXEC && result < 1L << 52);
 	return result;
 }
 
