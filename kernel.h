@@ -385,7 +385,7 @@ struct profile *profile_row(uint32_t id, const char *name);
 struct profile *profile_row_for_program(const char *path);
 void profile_add(const struct shard *shard);
 void profile_print(void);
-bool profile_all_good(void);
+bool profile_print_ends(void);
 
 /* ---- shard.c: the life of a shard -------------------------------------------------------------------- */
 

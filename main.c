@@ -134,15 +134,14 @@ bool manifest_reap(void) {
 
 /* Prints the profile and ends the run with the status that the shards have earned. */
 void supervisor_finish(void) {
-	bool good = profile_all_good() && manifest.shard_count;
-
 	quiet = false;
 	console_flush_all();
 	if (mm_free_frames() != free_frames_at_start)
 		panic("%ld frames were lost over the run", (int64_t)(free_frames_at_start - mm_free_frames()));
 	iommu_report();
-	profile_print();
-	print("coconutOS supervisor v%s: all shards completed.\nHalting.\n", COCONUT_VERSION);
+	if (manifest.shard_count) profile_print();
+	bool good = profile_print_ends();
+	print("Halting.\n");
 	debug_exit(good ? DEBUG_EXIT_OK : DEBUG_EXIT_FAILED);
 }
 

@@ -59,10 +59,24 @@ void profile_print(void) {
 	}
 }
 
-/* True when the last life of every shard of the manifest ended with code 0. How a spawned shard ended is for its
- * parent to judge. */
-bool profile_all_good(void) {
-	for (uint32_t id = 0; id < MAX_SHARDS; id++)
-		if (rows[id].used && (rows[id].ending != ENDED_BY_EXIT || rows[id].exit_code)) return false;
-	return true;
+/* Prints how the last lives of the manifest's shards have ended, where all is over. Returns whether there are some, and
+ * all of them exited with code 0. How a spawned shard ended is for its parent to judge. */
+bool profile_print_ends(void) {
+	uint32_t all = 0, good = 0, by[ENDED_NOT_STARTED + 1] = {0};
+
+	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
+		if (!rows[id].used) continue;
+		all++;
+		by[rows[id].ending]++;
+		good += rows[id].ending == ENDED_BY_EXIT && !rows[id].exit_code;
+	}
+	print("coconutOS supervisor v%s: ", COCONUT_VERSION);
+	if (!all)
+		print("there is nothing to start, the manifest names no shard.\n");
+	else if (good == all)
+		print("all shards completed.\n");
+	else
+		print("%u of %u shards completed, %u failed, %u killed, %u could not start.\n", good, all,
+		      by[ENDED_BY_EXIT] - good, by[ENDED_KILLED], by[ENDED_NOT_STARTED]);
+	return all && good == all;
 }

@@ -16,7 +16,9 @@ import sys
 TITLE = "--- Shard Profiling Summary ---"
 HEADER = "ID  Syscalls  Cycles/Syscall  Switches  Wall (ms)  Name"
 ROW = re.compile(r" {0,1}(\d{1,2})  +(\d{1,20})  +(\d{1,20})  +(\d{1,20})  +(\d{1,20})  (\S{1,64})")
-COMPLETED = re.compile(r"coconutOS supervisor v(\S{1,32}): all shards completed\.")
+CLOSING = re.compile(r"coconutOS supervisor v(\S{1,32}): (all shards completed|\d{1,2} of \d{1,2} shards completed, \d{1,2} failed, "
+                     r"\d{1,2} killed, \d{1,2} could not start)\.")
+NOTHING = re.compile(r"coconutOS supervisor v\S{1,32}: there is nothing to start, .*")
 LAST_LINE = "Halting."
 EVENT = re.compile(r"Shard (\d{1,2}) \((\S{1,64})\)((?:: | )(?:started|ended|killed|restarts|cannot start|[\w ]{1,20} refused)\b.*)")
 CAUSE = re.compile(r"  Likely cause: .*")
@@ -49,15 +51,18 @@ def read_lines(data):
 
 
 def find_summary(lines):
-    """Returns the supervisor's version and the rows of the summary at the end of the input."""
+    """Returns the supervisor's version, how the shards ended, the rows of the summary at the end of the input, and the lines
+    before it."""
+    if lines[-1:] == [LAST_LINE] and len(lines) > 1 and NOTHING.fullmatch(lines[-2]):
+        raise NoSummary("there is nothing to report: the manifest of this run named no shard")
     if TITLE not in lines:
         raise NoSummary("there is no summary in this output: the run did not reach its end")
     if lines[-1] != LAST_LINE:
         raise NoSummary(f"the output does not end with \"{LAST_LINE}\": the run did not reach its end")
     start = len(lines) - 1 - lines[::-1].index(TITLE)
     block = lines[start + 1:]
-    version = COMPLETED.fullmatch(block[-2]) if len(block) >= 4 else None
-    if not version or block[0] != HEADER:
+    closing = CLOSING.fullmatch(block[-2]) if len(block) >= 4 else None
+    if not closing or block[0] != HEADER:
         raise NoSummary("the summary is damaged: its first or last lines are missing")
     rows = []
     for line in block[1:-2]:
@@ -67,7 +72,7 @@ def find_summary(lines):
         rows.append(Row(match))
     if any(a.id >= b.id for a, b in zip(rows, rows[1:])):
         raise NoSummary("the summary is damaged: its rows are out of order")
-    return version[1], rows, lines[:start]
+    return closing[1], closing[2], rows, lines[:start]
 
 
 def find_events(lines, rows):
@@ -124,10 +129,10 @@ def main():
     sys.stdout.reconfigure(errors="backslashreplace")
     sys.stderr.reconfigure(errors="backslashreplace")
     try:
-        version, rows, before = find_summary(read_lines(sys.stdin.buffer.read()))
+        version, ends, rows, before = find_summary(read_lines(sys.stdin.buffer.read()))
     except NoSummary as problem:
         sys.exit(f"coconut-prof.py: {problem}")
-    print(f"Profile of a run of coconutOS v{version}\n")
+    print(f"Profile of a run of coconutOS v{version}: {ends}\n")
     print_table(rows)
     print_shares("Share of wall time (the lives of shards overlap)", rows, [row.wall for row in rows])
     print_shares("Share of system calls", rows, [row.syscalls for row in rows])

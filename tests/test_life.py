@@ -190,6 +190,27 @@ def test_no_program(t):
     t.equal(result.endings(), {"ann": 0, "bob": 0}, "how the others ended")
 
 
+def closing(result):
+    """Returns what the supervisor's last but one line says, and checks the last one."""
+    words = re.fullmatch(r"coconutOS supervisor v\S+: (.*)", result.text.split("\n")[-3])
+    return words and result.text.endswith("\nHalting.\n") and words.group(1)
+
+
+def test_closing_line(t):
+    """The last lines say what is true: how many completed, failed, were killed, could not start. A last life counts."""
+    good, bad = "shard good /t/ok", 'shard fails /t/minus args="exits"'
+    dies, none = 'shard dies /t/minus args="dies" restart=2', "shard none /no/such/program"
+    for lines, status, words in (
+            ([good], 0, "all shards completed."),
+            ([bad], 1, "0 of 1 shards completed, 1 failed, 0 killed, 0 could not start."),
+            ([good, bad, dies, none, "shard empty /empty", 'shard parent /t/minus args="parent" spawn=yes'], 1,
+             "2 of 6 shards completed, 1 failed, 1 killed, 2 could not start."),
+            (["# no shard"], 1, "there is nothing to start, the manifest names no shard.")):
+        result = t.guest("\n".join(lines) + "\n", {"/empty": b""}, expect=status)
+        t.equal(closing(result), words, "the closing line of %s" % lines)
+        t.equal("Shard Profiling Summary" in result.text, lines[0].startswith("shard"), "whether there is a table")
+
+
 def test_peer_cannot_start(t):
     """Whoever waits for a shard that turns out not to start gets an error, now or after its turn has come."""
     for after in ("", " after=other"):

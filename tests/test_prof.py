@@ -62,6 +62,16 @@ def test_numbers(t):
     t.equal(shares(out, "the cycles"), {"reader": (8, 20), "worker": (12, 30), "late": (0, 0), "child": (20, 50)}, "cycles")
 
 
+def test_closing(t):
+    """The report says how the shards ended, in the words of the run's closing line."""
+    for ends in ("all shards completed", "1 of 3 shards completed, 1 failed, 0 killed, 1 could not start"):
+        status, out, _ = report(GOOD.replace("all shards completed", ends))
+        t.equal((status, out.split("\n")[0]), (0, "Profile of a run of coconutOS v1.2.3: " + ends), "status and first line")
+    refused(t, GOOD.replace("all shards completed", "1 of 3 shards"), "a closing line that is damaged")
+    status, _, err = report("coconutOS supervisor v1.2.3: there is nothing to start, the manifest names no shard.\nHalting.\n")
+    t.equal((status, "named no shard" in err), (1, True), "status and words for a run without shards")
+
+
 def test_events(t):
     """Lifecycle lines appear in their order, and only those about shards of the summary."""
     lines = [" ".join(line.split()) for line in report(GOOD)[1].split("Lifecycle\n")[1].rstrip().split("\n")]
