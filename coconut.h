@@ -155,8 +155,8 @@ static inline void __attribute__((noreturn)) coconut_exit(uint64_t code) {
 	__builtin_unreachable();
 }
 
-/* Writes 1 to COCONUT_WRITE_MAX bytes to the console. Returns the number of bytes. Control characters
- * other than newline and tab are replaced. */
+/* Writes 1 to COCONUT_WRITE_MAX bytes to the console. Returns the number of bytes. Text in UTF-8 passes; control
+ * characters other than newline and tab, malformed bytes, and what turns the direction of writing are replaced. */
 COCONUT_CALL(coconut_serial_write, (const void *buf, size_t len), SYS_SERIAL_WRITE, "D"(buf), "S"(len))
 
 /* Gives the shard at the other end of `channel` a copy of capability `handle` with a subset of its rights.

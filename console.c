@@ -3,8 +3,8 @@
  *
  * Whoever begins a line owns the console until the line ends, and may stream it piece by piece. What others
  * write meanwhile waits in a bounded buffer of theirs; when one is full, the open line is ended with a visible
- * mark. The bytes of shards are cleaned: only printable text, newline and tab pass, so that a shard cannot
- * drive the user's terminal.
+ * mark. All bytes are cleaned: only printable text, newline and tab pass, so that no shard, no word of the
+ * manifest and no name of a file can drive the user's terminal.
  *
  * Invariant: a writer's bytes appear in the order in which they were written.
  *
@@ -15,13 +15,20 @@
 #define CUT_MARK " [cut]\n"
 #define REPLACEMENT '?'
 
-/* PENDING_MAX: how many bytes of a writer can wait. PRINT_MAX: the longest piece of one print(); the rest is cut. */
-enum { WRITERS = MAX_SHARDS + 1, NOBODY = WRITERS, PENDING_MAX = 1024, PRINT_MAX = 320 };
+/* PENDING_MAX: how many bytes of a writer can wait. PRINT_MAX: the longest piece of one print(), which a path and a reason
+ * fit into; the rest is cut. */
+enum { WRITERS = MAX_SHARDS + 1, NOBODY = WRITERS, PENDING_MAX = 1024, PRINT_MAX = 400 };
 
-/* UTF-8 (RFC 3629): the ranges of continuation bytes and of lead bytes, of which those from LEAD_3 and LEAD_4 on begin
- * sequences of three and of four bytes. C1 control characters are C2 80 .. C2 9F. */
-enum { UTF8_CONTINUATION_FIRST = 0x80, UTF8_C1_LAST = 0x9F, UTF8_CONTINUATION_LAST = 0xBF };
-enum { UTF8_LEAD_FIRST = 0xC2, UTF8_LEAD_3 = 0xE0, UTF8_LEAD_4 = 0xF0, UTF8_LEAD_LAST = 0xF4 };
+/* UTF-8 (RFC 3629): the range of lead bytes, of which those from LEAD_3 and LEAD_4 on begin sequences of three and of
+ * four bytes; in all that follow the two upper bits are those of CONTINUATION. */
+enum { UTF8_CONTINUATION = 2, UTF8_BITS = 6, UTF8_LEAD_FIRST = 0xC2, UTF8_LEAD_3 = 0xE0, UTF8_LEAD_4 = 0xF0, UTF8_LEAD_LAST = 0xF4 };
+
+/* Code points that are no text (Unicode 15, 3.4, 23): C1 controls, those that turn the direction of writing, end a line,
+ * cannot be seen or stand for nothing, and surrogates. The two joiners U+200C and U+200D stay: scripts need them. */
+static const uint32_t no_text[][2] = {
+	{0x80, 0x9F}, {0x61C, 0x61C}, {0x180E, 0x180E}, {0x200B, 0x200B}, {0x200E, 0x200F}, {0x2028, 0x202E}, {0x2060, 0x206F},
+	{0xD800, 0xDFFF}, {0xFDD0, 0xFDEF}, {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB}, {0xE0000, 0xE0FFF},
+};
 
 struct writer {
 	char pending[PENDING_MAX]; /* what waits for its turn */
@@ -69,6 +76,10 @@ static void cut_line(void) {
 static void put(uint32_t number, char c) {
 	struct writer *writer = &writers[number];
 
+	if (panicking) {
+		serial_write(&c, 1);
+		return;
+	}
 	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) cut_line();
 	if (owner == NOBODY && writer->pending_len) drain(number);
 	if (owner == NOBODY || owner == number) {
@@ -80,23 +91,31 @@ static void put(uint32_t number, char c) {
 	writer->pending[writer->pending_len++] = c;
 }
 
-/* Passes one byte of a shard: text as it is, complete UTF-8 sequences together, everything else replaced. */
+/* Whether the complete sequence of `len` bytes, two or more, is one that UTF-8 has, and what it stands for is text. */
+static bool is_text(const uint8_t *sequence, uint32_t len) {
+	static const uint32_t shortest[] = {[2] = 0x80, [3] = 0x800, [4] = 0x10000}; /* less is overlong */
+	uint32_t code = sequence[0] & (0x7FU >> len);
+
+	for (uint32_t i = 1; i < len; i++)
+		code = code << UTF8_BITS | (sequence[i] & ((1U << UTF8_BITS) - 1));
+	for (size_t i = 0; i < ARRAY_LENGTH(no_text); i++)
+		if (code >= no_text[i][0] && code <= no_text[i][1]) return false;
+	return code >= shortest[len] && code <= 0x10FFFF && (code & 0xFFFE) != 0xFFFE; /* the last two of a plane are nothing */
+}
+
+/* Passes one byte: text as it is, complete UTF-8 sequences together, everything else replaced. */
 static void put_clean(uint32_t number, uint8_t byte) {
 	struct writer *writer = &writers[number];
 
 	if (writer->held_len) {
-		bool continues = byte >= UTF8_CONTINUATION_FIRST && byte <= UTF8_CONTINUATION_LAST;
-		bool c1 = writer->held[0] == UTF8_LEAD_FIRST && byte <= UTF8_C1_LAST;
-		if (continues && !c1) {
-			writer->held[writer->held_len++] = byte;
-			if (writer->held_len < writer->held_want) return;
-			for (uint8_t i = 0; i < writer->held_len; i++)
-				put(number, (char)writer->held[i]);
-			writer->held_len = 0;
-			return;
-		}
+		bool continues = byte >> UTF8_BITS == UTF8_CONTINUATION;
+		if (continues) writer->held[writer->held_len++] = byte;
+		if (continues && writer->held_len < writer->held_want) return;
+		bool good = continues && (is_text(writer->held, writer->held_len) || ABLATE(utf8));
+		for (uint8_t i = 0; good && i < writer->held_len; i++)
+			put(number, (char)writer->held[i]);
+		if (!good) put(number, REPLACEMENT);
 		writer->held_len = 0;
-		put(number, REPLACEMENT);
 		if (continues) return;
 	}
 	/* A lead byte says how long its sequence is. */
@@ -115,16 +134,8 @@ bool console_would_cut(uint32_t number, size_t len) {
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */
 void console_write(uint32_t writer, const char *text, size_t len) {
-	if (panicking) {
-		serial_write(text, len);
-		return;
-	}
-	for (size_t i = 0; i < len; i++) {
-		if (writer == CONSOLE_SUPERVISOR)
-			put(writer, text[i]);
-		else
-			put_clean(writer, (uint8_t)text[i]);
-	}
+	for (size_t i = 0; i < len; i++)
+		put_clean(writer, (uint8_t)text[i]);
 }
 
 /* Ends the line that a dying shard left open, printed or pending. */
@@ -151,7 +162,7 @@ void console_panic(void) {
 	panicking = true;
 }
 
-/* Prints on the supervisor's behalf. */
+/* Prints on the supervisor's behalf. What is too long is cut visibly, and ends its line. */
 void print(const char *template, ...) {
 	char text[PRINT_MAX];
 	va_list args;
@@ -160,5 +171,9 @@ void print(const char *template, ...) {
 	va_start(args, template);
 	size_t len = format(text, sizeof(text), template, args);
 	va_end(args);
-	console_write(CONSOLE_SUPERVISOR, text, len < sizeof(text) ? len : sizeof(text) - 1);
+	if (len >= sizeof(text)) {
+		len = sizeof(text) - 1;
+		memcpy(text + sizeof(text) - sizeof(CUT_MARK), CUT_MARK, sizeof(CUT_MARK));
+	}
+	console_write(CONSOLE_SUPERVISOR, text, len);
 }

@@ -58,7 +58,7 @@ static void sink_text(struct sink *sink, const char *text, size_t len, int width
 	for (; width > 0 && pad > 0; pad--)
 		sink_put(sink, ' ');
 	for (size_t i = 0; i < len; i++)
-		sink_put(sink, text[i]);
+		sink_put(sink, (uint8_t)text[i] < ' ' ? '?' : text[i]); /* the word of a stranger cannot end a line */
 	for (; width < 0 && pad > 0; pad--)
 		sink_put(sink, ' ');
 }

@@ -6,6 +6,7 @@
  *   open       a line that is never ended, and then work      leave      a line that is not ended, and then the exit
  *   control    every byte value, then what the supervisor writes at the end of a good run; exit code 1
  *   utf8       text that must come through unchanged          forge      the supervisor's last lines, then an endless loop
+ *   file F     what the file F has                            spawn      starts a program whose path has a newline and an ESC
  */
 #include "../expect.h"
 
@@ -53,6 +54,24 @@ static void control(void) {
 	coconut_exit(1);
 }
 
+static void file(const char *path) {
+	char text[COCONUT_WRITE_MAX / 4];
+	int64_t fd = coconut_fs_open(path, strlen(path)), len;
+
+	CHECK(fd >= 0);
+	while ((len = coconut_fs_read((uint64_t)fd, text, sizeof(text))) > 0)
+		CHECK_EQ(coconut_serial_write(text, (size_t)len), len);
+	CHECK_EQ(len, 0);
+}
+
+static void spawn(void) {
+	static const char path[] = "/x\nShard 9 (x) ended\x1B";
+	int64_t child = coconut_spawn(path, sizeof(path) - 1, "", 0);
+
+	CHECK(child >= 0);
+	CHECK_EQ(coconut_wait((uint64_t)child), 0);
+}
+
 int main(const char *args) {
 	char who = args[strlen(args) - 1];
 
@@ -71,6 +90,10 @@ int main(const char *args) {
 		put("left open");
 	} else if (same(args, "control")) {
 		control();
+	} else if (!memcmp(args, "file ", 5)) {
+		file(args + 5);
+	} else if (same(args, "spawn")) {
+		spawn();
 	} else if (same(args, "utf8")) {
 		put("tab\there: \xC3\xA4\xC3\xB6 \xE2\x82\xAC \xF0\x9F\xA5\xA5 ~\n");
 		for (const char *byte = "byte by byte: \xE2\x82\xAC\n"; *byte; byte++)

@@ -1,0 +1,190 @@
+/*
+ * Tests of console.c: which bytes reach the port. Every sequence of three bytes, many of four, every code point, and lines
+ * of the supervisor that are too long. What is allowed is decided here by other means than in console.c: the table of
+ * well-formed sequences (Unicode 15, table 3-7), and for code points by tests/test_console.py, which calls this program
+ * with the word `ranges` and compares what it prints with Python's table of characters.
+ *
+ * SOURCES: console.c
+ * OPTIONS: -no-pie -Wl,--unresolved-symbols=ignore-all
+ */
+#include <stdarg.h>
+
+#include "kernel.h"
+#include "check.h"
+
+#define WRITER 3
+#define LAST_CODE 0x10FFFF
+
+bool quiet;
+static char port[4096];
+static size_t port_len;
+
+void serial_write(const char *text, size_t len) {
+	for (size_t i = 0; i < len && port_len < sizeof(port); i++)
+		port[port_len++] = text[i];
+}
+
+size_t format(char *out, size_t size, const char *template, va_list args) { return (size_t)vsnprintf(out, size, template, args); }
+
+/* Writes bytes as a shard does, in a line of their own. Returns how many came out, in `port`. */
+static size_t through(const char *bytes, size_t len) {
+	port_len = 0;
+	console_write(WRITER, bytes, len);
+	console_write(WRITER, "\n", 1);
+	return port_len - 1;
+}
+
+/* Writes a code point as UTF-8, or, above what is allowed, as the same rule would have it. Returns the length. */
+static size_t encode(uint32_t code, char *out) {
+	size_t len = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+
+	if (len == 1) out[0] = (char)code;
+	for (size_t i = len - 1; len > 1 && i > 0; i--, code >>= 6)
+		out[i] = (char)(0x80 | (code & 0x3F));
+	if (len > 1) out[0] = (char)((0xF0 << (4 - len)) | code);
+	return len;
+}
+
+/* Returns the length of the well-formed sequence at the beginning of the bytes, 0 when there is none. */
+static size_t well_formed(const uint8_t *b, size_t len) {
+	static const uint8_t table[][8] = { /* first byte from, to, second from, to, third, fourth */
+		{0x00, 0x7F}, {0xC2, 0xDF, 0x80, 0xBF}, {0xE0, 0xE0, 0xA0, 0xBF, 0x80, 0xBF}, {0xE1, 0xEC, 0x80, 0xBF, 0x80, 0xBF},
+		{0xED, 0xED, 0x80, 0x9F, 0x80, 0xBF}, {0xEE, 0xEF, 0x80, 0xBF, 0x80, 0xBF},
+		{0xF0, 0xF0, 0x90, 0xBF, 0x80, 0xBF, 0x80, 0xBF}, {0xF1, 0xF3, 0x80, 0xBF, 0x80, 0xBF, 0x80, 0xBF},
+		{0xF4, 0xF4, 0x80, 0x8F, 0x80, 0xBF, 0x80, 0xBF},
+	};
+
+	for (size_t row = 0; row < ARRAY_LENGTH(table); row++) {
+		size_t n = 0;
+		while (n < 4 && (n == 0 || table[row][2 * n + 1]) && n < len && b[n] >= table[row][2 * n] && b[n] <= table[row][2 * n + 1])
+			n++;
+		if (n && (n == 4 || !table[row][2 * n + 1])) return n;
+	}
+	return 0;
+}
+
+/* Checks that what came out is text: well-formed, and without control characters. */
+static void check_output(const char *what, size_t len) {
+	size_t out = port_len - 1;
+
+	for (size_t at = 0, n; at < out; at += n) {
+		const uint8_t *b = (const uint8_t *)port + at;
+		n = well_formed(b, out - at);
+		if (n && (n > 1 || (*b >= ' ' && *b < 0x7F) || *b == '\t' || *b == '\n') && !(*b == 0xC2 && b[1] < 0xA0)) continue;
+		printf("  after the bytes");
+		for (size_t i = 0; i < len; i++)
+			printf(" %02x", (uint8_t)what[i]);
+		printf(" the port has %02x at %zu\n", *b, at);
+		check_failures++;
+		return;
+	}
+}
+
+TEST(three_bytes) {
+	for (uint32_t all = 0; all < 1U << 24 && !check_failures; all++) {
+		char bytes[] = {(char)(all >> 16), (char)(all >> 8), (char)all};
+		through(bytes, 3);
+		check_output(bytes, 3);
+	}
+}
+
+TEST(four_bytes) {
+	static const uint8_t ends[] = {0x0A, 0x1B, 0x41, 0x7F, 0x80, 0x8A, 0x8F, 0x90, 0x9B, 0x9F, 0xA0, 0xAE, 0xBF, 0xC0, 0xC2, 0xE2, 0xF0, 0xFF};
+
+	for (uint32_t first = 0xC0; first < 0x100; first++)
+		for (uint32_t second = 0; second < 0x100; second++)
+			for (size_t i = 0; i < sizeof(ends) * sizeof(ends) && !check_failures; i++) {
+				char bytes[] = {(char)first, (char)second, (char)ends[i / sizeof(ends)], (char)ends[i % sizeof(ends)]};
+				through(bytes, 4);
+				check_output(bytes, 4);
+			}
+}
+
+/* Whether a code point passes: unchanged, or as one question mark. */
+static bool passes(uint32_t code) {
+	char bytes[4];
+	size_t len = encode(code, bytes), out = through(bytes, len);
+	bool same = out == len && !memcmp(port, bytes, len);
+
+	if (!same) CHECK(out == 1 && port[0] == '?');
+	return same;
+}
+
+TEST(every_code_point) {
+	static const uint32_t text[] = {'a', ' ', 0xA0, 0xE4, 0x5D0, 0x627, 0x200C, 0x200D, 0x20AC, 0xFE0F, 0xFFFD, 0x1F965, 0xE000};
+	static const uint32_t none[] = {0x1B, 0x7F, 0x80, 0x85, 0x9B, 0x61C, 0x200B, 0x200E, 0x200F, 0x2028, 0x2029, 0x202A, 0x202E, 0x2066,
+					0x2069, 0xD800, 0xDFFF, 0xFEFF, 0xFFFE, 0xFFFF, 0x1FFFE, 0xE0001, 0x10FFFF};
+
+	for (uint32_t code = ' '; code <= LAST_CODE; code++)
+		passes(code);
+	for (size_t i = 0; i < ARRAY_LENGTH(text); i++)
+		CHECK(passes(text[i]));
+	for (size_t i = 0; i < ARRAY_LENGTH(none); i++)
+		CHECK(!passes(none[i]));
+	for (uint32_t code = LAST_CODE + 1; code < 0x140000; code++) /* those that begin with F4 */
+		CHECK(!passes(code));
+}
+
+TEST(overlong) {
+	static const char *const sequences[] = {"\xC0\x9B", "\xC1\xBF", "\xE0\x80\x9B", "\xE0\x80\x8A", "\xE0\x82\x9B", "\xE0\x9F\xBF",
+						"\xF0\x80\x80\x9B", "\xF0\x80\x80\x8A", "\xF0\x8F\xBF\xBF", "\xED\xA0\x80", "\xF4\x90\x80\x80"};
+
+	for (size_t i = 0; i < ARRAY_LENGTH(sequences); i++) {
+		size_t out = through(sequences[i], strlen(sequences[i]));
+		CHECK(out >= 1);
+		for (size_t at = 0; at < out; at++)
+			CHECK_EQ(port[at], '?');
+	}
+}
+
+TEST(unfinished) {
+	through("\xE2\x82" "A\xF0\x9F" "\xC3\xA4", 7);
+	CHECK(!memcmp(port, "?A?\xC3\xA4\n", 6));
+	port_len = 0;
+	console_write(WRITER, "\xE2", 1); /* in pieces, with the supervisor in between */
+	print("words\n");
+	console_write(WRITER, "\x82\xAC\n", 3);
+	CHECK(!memcmp(port, "words\n\xE2\x82\xAC\n", 10));
+}
+
+TEST(lines_of_the_supervisor) {
+	char word[1000];
+
+	for (size_t len = 0; len < sizeof(word); len++) {
+		memset(word, 'w', len);
+		word[len] = 0;
+		port_len = 0;
+		print("long: %s!\n", word);
+		CHECK_EQ(port[port_len - 1], '\n');
+		CHECK(!memchr(port, '\n', port_len - 1));
+		CHECK(port_len == len + 8 || (port_len < 410 && !memcmp(port + port_len - 7, " [cut]\n", 7)));
+		CHECK(port_len == len + 8 || len > 390);
+	}
+	port_len = 0;
+	print("from the manifest: \xC2\x9B" "31m \x9B" "2J %s\n", "\xE2\x80\xAE");
+	CHECK(!memcmp(port, "from the manifest: ?31m ?2J ?\n", port_len));
+}
+
+/* Prints the code points that are replaced, as ranges. */
+static int print_ranges(void) {
+	uint32_t first = 0;
+
+	for (uint32_t code = ' '; code <= LAST_CODE + 1; code++) {
+		bool replaced = code <= LAST_CODE && !passes(code);
+		if (replaced && !first) first = code;
+		if (!replaced && first) printf("%x-%x\n", first, code - 1);
+		if (!replaced) first = 0;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv) {
+	if (argc > 1 && !strcmp(argv[1], "ranges")) return print_ranges();
+	RUN(three_bytes);
+	RUN(four_bytes);
+	RUN(every_code_point);
+	RUN(overlong);
+	RUN(unfinished);
+	RUN(lines_of_the_supervisor);
+	return check_result();
+}
