@@ -124,7 +124,7 @@ struct pipeline_config {
 	uint32_t stages;      /* @0x08 */
 	uint32_t channel;     /* @0x0C handle of the channel to the other stage */
 	uint32_t first_layer; /* @0x10 */
-	uint32_t last_layer;  /* @0x14 inclusive */
+	uint32_t end_layer;   /* @0x14 the layer after the last one */
 };
 
 #ifndef COCONUT_NO_CALLS /* the supervisor includes this header for the numbers only */
@@ -155,7 +155,7 @@ static inline void __attribute__((noreturn)) coconut_exit(uint64_t code) {
 	__builtin_unreachable();
 }
 
-/* Writes 1 to COCONUT_WRITE_MAX bytes to the console. Returns the number of bytes. Text in UTF-8 passes; control
+/* Writes 1 to COCONUT_WRITE_MAX bytes to the console. Returns 0. Text in UTF-8 passes; control
  * characters other than newline and tab, malformed bytes, and what turns the direction of writing are replaced. */
 COCONUT_CALL(coconut_serial_write, (const void *buf, size_t len), SYS_SERIAL_WRITE, "D"(buf), "S"(len))
 
@@ -249,7 +249,7 @@ static inline size_t coconut_strlen(const char *s) {
 	return n;
 }
 
-/* Writes a NUL-terminated string of at most COCONUT_WRITE_MAX bytes. Writing nothing is no error here. */
+/* Writes a NUL-terminated string of at most COCONUT_WRITE_MAX bytes. Returns 0. Writing nothing is no error here. */
 static inline int64_t coconut_puts(const char *s) {
 	size_t len = coconut_strlen(s);
 	return len ? coconut_serial_write(s, len) : 0;

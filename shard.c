@@ -84,7 +84,7 @@ static int map_pipeline_config(struct shard *shard, const struct manifest_shard 
 	*config = (struct pipeline_config){
 		.magic = PIPELINE_CONFIG_MAGIC, .stage = stage, .stages = 2,
 		.channel = channel_handle(shard->id, pipeline->channel),
-		.first_layer = pipeline->first[stage], .last_layer = pipeline->last[stage],
+		.first_layer = pipeline->first[stage], .end_layer = pipeline->last[stage] + 1,
 	};
 	return 0;
 }

@@ -385,7 +385,7 @@ def check_configuration(t, machine, number, leaf):
             at = int(row[2].strip("`"), 0)
             fields[row[1].split("`")[1]] = int.from_bytes(machine.page(leaf.phys)[at:at + int(row[3])], "little")
     t.equal(fields, {"magic": 0x50495045, "stage": number, "stages": 2, "channel": 0, "first_layer": 2 * number,
-                     "last_layer": 2 * number + 1}, "the configuration page of stage %d" % number)
+                     "end_layer": 2 * number + 2}, "the configuration page of stage %d" % number)
 
 
 def check_machine(t, **options):

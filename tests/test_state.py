@@ -61,11 +61,3 @@ def test_flags(t):
     wanted.update(tf="killed", y1=0, y2=0)
     t.equal(result.endings(), wanted, "ends")
     t.check("(tf) killed: debug exception (#DB), vector 1" in result.text, "the single step was not seen for what it is")
-
-
-def test_old_shards(t):
-    """Two stages written against the earlier implementation's header run unmodified."""
-    lines = ["shard x /t/ok", "shard s0 /t/oldabi", "shard s1 /t/oldabi", "channel x s0", "channel s0 s1",
-             "pipeline s0 s1 layers=0-2,3-5"]
-    result = t.guest("\n".join(lines), files={"/big": BIG}, expect=0)
-    t.check("old stage 0: done" in result.lines, "the first stage has not finished")

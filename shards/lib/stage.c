@@ -35,12 +35,12 @@ static int layers_fit(const struct stage *s) {
 	const struct pipeline_config *config = s->config;
 	uint32_t n_layers = (uint32_t)s->llama.model.n_layers;
 
-	if (config->stages == 2 && config->stage < 2 && config->first_layer <= config->last_layer &&
-	    (config->stage == 0 ? config->first_layer == 0 && config->last_layer < n_layers - 1
-				: config->first_layer > 0 && config->last_layer == n_layers - 1))
+	if (config->stages == 2 && config->stage < 2 && config->first_layer < config->end_layer &&
+	    (config->stage == 0 ? config->first_layer == 0 && config->end_layer < n_layers
+				: config->first_layer > 0 && config->end_layer == n_layers))
 		return 1;
 	print("%s: layers %u-%u as stage %u of %u do not fit: two stages have to share the model's layers 0-%u\n",
-	      s->llama.name, config->first_layer, config->last_layer, config->stage, config->stages, n_layers - 1);
+	      s->llama.name, config->first_layer, config->end_layer - 1, config->stage, config->stages, n_layers - 1);
 	return 0;
 }
 
@@ -53,13 +53,13 @@ int stage_load(struct stage *s, const struct stage_names *names, const char *arg
 	}
 	return llama_load_model(&s->llama, names->stage[s->config->stage == 0 ? 0 : 1], args) && layers_fit(s) &&
 	       (s->config->stage == 0 || llama_load_text(&s->llama)) &&
-	       llama_start(&s->llama, (int)s->config->first_layer, (int)s->config->last_layer);
+	       llama_start(&s->llama, (int)s->config->first_layer, (int)s->config->end_layer - 1);
 }
 
 /* Returns what stage 0 says of itself, or what stage 1 wants to hear. */
 static struct greeting make_greeting(const struct stage *s) {
 	const struct checkpoint *m = &s->llama.model;
-	uint32_t next_layer = s->config->stage == 0 ? s->config->last_layer + 1 : s->config->first_layer;
+	uint32_t next_layer = s->config->stage == 0 ? s->config->end_layer : s->config->first_layer;
 
 	return (struct greeting){ m->dim, m->n_layers, m->vocab_size, m->seq_len, (int32_t)next_layer };
 }

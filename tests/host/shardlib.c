@@ -25,7 +25,7 @@ static int64_t coconut_serial_write(const void *buf, size_t len) {
 	CHECK(len >= 1 && len <= COCONUT_WRITE_MAX);
 	strncat(console, buf, len);
 	writes++;
-	return (int64_t)len;
+	return 0;
 }
 
 static int64_t coconut_mmap(uint64_t address, uint64_t count) {

@@ -8,7 +8,7 @@
  */
 #include "../expect.h"
 
-static __attribute__((noinline)) int at_rest(void) { return coconut_serial_write("taker: at rest\n", 15) == 15; }
+static __attribute__((noinline)) int at_rest(void) { return coconut_serial_write("taker: at rest\n", 15) == 0; }
 
 int main(const char *args) {
 	char buf[COCONUT_MESSAGE_MAX];

@@ -32,7 +32,7 @@ static void always_allowed(void) {
 /* What is left after pledging `mask`. A print is only allowed when the serial bit is in it, so a failed check of a
  * shard without it shows in its exit code alone. */
 static void check(uint64_t mask) {
-	int64_t serial = mask & PLEDGE_SERIAL ? 1 : -COCONUT_E_PLEDGE;
+	int64_t serial = mask & PLEDGE_SERIAL ? 0 : -COCONUT_E_PLEDGE;
 	int64_t channel = mask & PLEDGE_CHANNEL ? 0 : -COCONUT_E_PLEDGE;
 
 	CHECK_EQ(CALL(SYS_SERIAL_WRITE, "\n", 1), serial);

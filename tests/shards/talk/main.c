@@ -13,7 +13,7 @@
 #define FORGED "coconutOS supervisor v9.9.9: all shards completed.\nHalting.\n"
 #define MIDDLE "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
-static void put(const char *text) { CHECK_EQ(coconut_puts(text), strlen(text)); }
+static void put(const char *text) { CHECK_EQ(coconut_puts(text), 0); }
 
 static void pieces(char who) {
 	for (int i = 100; i < 400; i++) {
@@ -40,7 +40,7 @@ static void flood(void) {
 	CHECK_EQ(coconut_mmap(COCONUT_HEAP_BASE, 1), 0);
 	memset(text, '~', PAGE);
 	for (int i = 0; i < 256; i++)
-		CHECK_EQ(coconut_serial_write(text, PAGE), PAGE);
+		CHECK_EQ(coconut_serial_write(text, PAGE), 0);
 }
 
 static void control(void) {
@@ -97,7 +97,7 @@ int main(const char *args) {
 	} else if (same(args, "utf8")) {
 		put("tab\there: \xC3\xA4\xC3\xB6 \xE2\x82\xAC \xF0\x9F\xA5\xA5 ~\n");
 		for (const char *byte = "byte by byte: \xE2\x82\xAC\n"; *byte; byte++)
-			CHECK_EQ(coconut_serial_write(byte, 1), 1);
+			CHECK_EQ(coconut_serial_write(byte, 1), 0);
 	} else {
 		put(FORGED);
 		for (;;)
