@@ -1,23 +1,20 @@
 # shellcheck shell=bash disable=SC2154
-# shards.sh: builds shards: flat binaries linked at 0x1000 from the C and NASM files of one folder.
+# shards.sh: builds shards: flat binaries linked at 0x1000 from the C, NASM and GNU assembler files of one folder.
 #
 # Needs common.sh, `out_dir` (where the build goes) and the project's folder as working directory.
 # Read next: shards/shard.ld (what a shard looks like in memory), shards/start.asm (its first instruction).
 
 # SSE2 is what every x86-64 processor has; contraction to fused multiply-add would change the text a model writes.
+# Shards of the earlier implementation include "../../include/coconut.h": from shards/lib, that is our include/coconut.h.
 shard_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small
 	-msse2 -mno-avx -fno-asynchronous-unwind-tables -ffp-contract=off -ffunction-sections -I. -Ishards/lib)
 [[ ${CI:-} != 1 ]] || shard_cflags+=(-Werror)
 
-# make_compat_include: shards of the earlier implementation include "../../include/coconut.h"; seen from the folder
-# compat/x/y that path leads to our header, wherever the shard itself lies.
-make_compat_include() {
-	mkdir -p "$out_dir/compat/x/y" "$out_dir/compat/include"
-	printf '#include "%s/coconut.h"\n' "$PWD" >"$out_dir/compat/include/coconut.h.new"
-	cmp -s "$out_dir/compat/include/coconut.h.new" "$out_dir/compat/include/coconut.h" ||
-		mv "$out_dir/compat/include/coconut.h.new" "$out_dir/compat/include/coconut.h"
-	rm -f "$out_dir/compat/include/coconut.h.new"
-	shard_cflags+=(-I"$out_dir/compat/x/y")
+# prefer_own_header DIR: in a clone of the earlier implementation a shard would find that one's include/coconut.h, which
+# knows one error only. Ours, included first, has the same guard.
+prefer_own_header() {
+	local found=$1/../../include/coconut.h
+	[[ $found -ef include/coconut.h ]] || ! grep -qs 'define COCONUT_ERROR' "$found" || shard_cflags+=(-include include/coconut.h)
 }
 
 # make_archive LIBRARY OBJECT...: replaces the library, so that no object of a deleted source stays in it.
@@ -29,7 +26,6 @@ make_archive() {
 # build_shard_library: compiles what every shard is linked with: start.o, and lib.a from shards/lib.
 build_shard_library() {
 	local source object objects=()
-	make_compat_include
 	background_step "$out_dir/shards/start.o" shards/start.asm -- \
 		nasm -f elf64 -g -F dwarf -o "$out_dir/shards/start.o" shards/start.asm
 	for source in shards/lib/*.c; do
@@ -54,25 +50,44 @@ compile_shard_file() {
 		background_step "$object" "$source" -- \
 			nasm -f elf64 -g -F dwarf -MD "$object.d" -MT object -I "${source%/*}/" -o "$object" "$source"
 		;;
+	*.[Ss]) # the GNU assembler, with the preprocessor for .S; its objects do not say by themselves that no stack is executable
+		background_step "$object" "$source" -- \
+			gcc -g -Wa,--noexecstack -I"${source%/*}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
+		;;
 	esac
 }
 
+# check_sources DIR: gives up where a source in DIR is of a kind that no shard is made of; names what is left out.
+check_sources() {
+	local dir=$1 file
+	for file in "$dir"/*.{cpp,cc,cxx,c++,C,CPP,m,rs,zig,go,nasm,ASM}; do
+		[[ ! -e $file ]] || die "$file: a shard is made of .c, .asm (NASM), .S and .s (GNU assembler) files. Rename it or" \
+			"move it out of the folder."
+	done
+	for file in "$dir"/*.{o,a} "$dir"/*/*.{c,asm,S,s}; do
+		[[ ! -e $file ]] || say "$file does not become part of the shard, which is made of the sources in the folder itself."
+	done
+	for file in "$dir"/*.{c,asm,S,s}; do
+		[[ ! -e $file ]] || return 0
+	done
+	die "$dir holds no .c, .asm, .S or .s file, so there is no shard to build."
+}
+
 # compile_shard DIR OBJECTS-DIR: starts compiling the sources in DIR; shard_objects names the results. A folder that
-# has a start.asm of its own is entered there instead of at ours.
+# has a start.asm or start.S of its own is entered there instead of at ours.
 compile_shard() {
-	local dir=$1 objects_dir=$2 source object
+	local dir=$1 objects_dir=$2 source object entry=()
 	shard_objects=()
-	[[ -e $dir/start.asm ]] || shard_objects=("$out_dir/shards/start.o")
-	for source in "$dir"/*.asm "$dir"/*.c; do
+	for source in "$dir"/*.{asm,S,s,c}; do
 		[[ -e $source ]] || continue
 		object=$objects_dir/${source##*/}.o
-		if [[ ${source##*/} == start.asm ]]; then
-			shard_objects=("$object" "${shard_objects[@]}")
-		else
-			shard_objects+=("$object")
-		fi
+		case ${source##*/} in
+		start.asm | start.[Ss]) entry+=("$object") ;;
+		*) shard_objects+=("$object") ;;
+		esac
 		compile_shard_file "$source" "$object"
 	done
+	shard_objects=("${entry[@]-$out_dir/shards/start.o}" "${shard_objects[@]}")
 }
 
 # link_shard NAME OUTPUT-DIR OBJECT...: makes NAME.elf, for people and debuggers, and NAME.bin, for the ramdisk.
@@ -87,8 +102,8 @@ link_shard() {
 # build_shard DIR OUTPUT-DIR NAME: builds the shard in DIR, which may lie anywhere. Needs build_shard_library.
 build_shard() {
 	local dir=$1 output=$2 name=$3
-	compgen -G "$dir/*.c" >/dev/null || compgen -G "$dir/*.asm" >/dev/null ||
-		die "$dir holds no .c and no .asm file, so there is no shard to build."
+	check_sources "$dir"
+	prefer_own_header "$dir"
 	compile_shard "$dir" "$output/$name.objects"
 	finish_steps "the shard in $dir"
 	link_shard "$name" "$output" "${shard_objects[@]}" || die "could not link the shard in $dir; see above."

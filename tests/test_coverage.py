@@ -30,7 +30,7 @@ BORROWED = ["dma.target_dies", "dma.source_dies", "dma.stray", "dma.four_levels"
             "attacks.exhaustion", "attacks.state", "attacks.deadlock", "ipc.channels", "calls.memory", "calls.files",
             "calls.file_mappings", "calls.damaged_files", "calls.pledges", "calls.nomem", "life.restart", "life.after",
             "life.many_shards", "life.deadlock_of_two", "life.deadlock_of_three", "life.deadlock_through_after",
-            "life.peer_cannot_start", "state.old_shards", "faults.exceptions", "console.pieces", "console.utf8",
+            "life.peer_cannot_start", "old.pipeline", "old.names", "faults.exceptions", "console.pieces", "console.utf8",
             "system.missing_program", "system.bad_ramdisk", "system.bad_manifest", "gpu.residue", "gpu.ends",
             "ipc.capabilities", "system.triple_fault"]
 BORROWED_FULL = ["attacks.kernel", "attacks.residue", "attacks.exceptions", "attacks.cycles",

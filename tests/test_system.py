@@ -442,7 +442,7 @@ def test_bad_options(t):
              (["--shard"], "--shard needs a value"), (["--manifest", "/no/such"], "no readable file /no/such"),
              (["--console", "/no/such"], "cannot be written"),
              (["--add", "README"], "write it as FILE:/PATH"), (["--add", "run.sh:/../x"], "no path of a file"),
-             (["--build", empty], "holds no build"), (["--shard", empty], "no .c and no .asm"),
+             (["--build", empty], "holds no build"), (["--shard", empty], "holds no .c, .asm, .S or .s file"),
              (["--shard", "/no/such"], "there is no folder"), (["--shard", broken], "undeclared"),
              (["--shard", stateful], "data"), (["--manifest", "run.sh", "--shard", "shards/hello-c"], "give one"),
              (["--manifest", "run.sh", "--prompt", "x"], "--prompt has no effect with --manifest"),
