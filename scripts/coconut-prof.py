@@ -2,15 +2,20 @@
 """coconut-prof.py: turns the profile that ends a run into a report.
 
     ./run.sh 2>&1 | python3 scripts/coconut-prof.py
+    python3 scripts/coconut-prof.py build/last.log
 
-Reads the whole output of one run on stdin. The supervisor prints its summary last, right before the two lines that
-end every complete run, so only a summary in that place is believed: a shard can print the same text, but nothing of a
-shard comes after the supervisor's last word. Without such a summary this script says why, and its exit status is 1.
+Reads the output of a run, from FILE or from stdin. The supervisor prints its summary right before the two lines that end
+every complete run. The last summary that is complete counts: of several runs the last one, and not what a shard printed
+before, since nothing of a shard comes after the supervisor's last word. What others write then (a trace, `time`) does no
+harm; a line that says that the run went on, or failed, does. Without a summary this script says why, with status 1.
 
 Read next: profile.c (profile_print writes what is read here), main.c (supervisor_finish), docs/debugging.md.
 """
 
+import argparse
+import os
 import re
+import signal
 import sys
 
 TITLE = "--- Shard Profiling Summary ---"
@@ -20,6 +25,8 @@ CLOSING = re.compile(r"coconutOS supervisor v(\S{1,32}): (all shards completed|\
                      r"\d{1,2} killed, \d{1,2} could not start)\.")
 NOTHING = re.compile(r"coconutOS supervisor v\S{1,32}: there is nothing to start, .*")
 LAST_LINE = "Halting."
+BANNER = re.compile(r"\[BOOT\] .*|coconutOS supervisor v\S{1,32}")  # a run begins
+FAILED = re.compile(r"PANIC: .*|run\.sh: (no end after|the (supervisor|loader|machine|guest) |gdb ended|QEMU ).*")
 EVENT = re.compile(r"Shard (\d{1,2}) \((\S{1,64})\)((?:: | )(?:started|ended|killed|restarts|cannot start|[\w ]{1,20} refused)\b.*)")
 CAUSE = re.compile(r"  Likely cause: .*")
 DEADLOCK = re.compile(r"Deadlock: .*")
@@ -29,7 +36,7 @@ SPAWNED = 64  # rows from this number on stand for programs that shards have sta
 
 
 class NoSummary(Exception):
-    """The input does not end with a summary; the text says what is wrong."""
+    """The input has no summary that can be believed; the text says what is wrong."""
 
 
 class Row:
@@ -50,29 +57,59 @@ def read_lines(data):
     return lines
 
 
-def find_summary(lines):
-    """Returns the supervisor's version, how the shards ended, the rows of the summary at the end of the input, and the lines
-    before it."""
-    if lines[-1:] == [LAST_LINE] and len(lines) > 1 and NOTHING.fullmatch(lines[-2]):
-        raise NoSummary("there is nothing to report: the manifest of this run named no shard")
-    if TITLE not in lines:
-        raise NoSummary("there is no summary in this output: the run did not reach its end")
-    if lines[-1] != LAST_LINE:
-        raise NoSummary(f"the output does not end with \"{LAST_LINE}\": the run did not reach its end")
-    start = len(lines) - 1 - lines[::-1].index(TITLE)
-    block = lines[start + 1:]
-    closing = CLOSING.fullmatch(block[-2]) if len(block) >= 4 else None
-    if not closing or block[0] != HEADER:
-        raise NoSummary("the summary is damaged: its first or last lines are missing")
+def parse_summary(lines):
+    """Returns the supervisor's version, how the shards ended, the rows and the number of lines of the summary whose title
+    stands before `lines`."""
+    if not lines or lines[0] != HEADER:
+        raise NoSummary("the summary is damaged: its first lines are missing")
     rows = []
-    for line in block[1:-2]:
-        match = ROW.fullmatch(line)
+    for match in map(ROW.fullmatch, lines[1:]):
         if not match:
-            raise NoSummary(f"the summary is damaged: this is no row of it: {line[:80]}")
+            break
         rows.append(Row(match))
+    end = len(rows) + 1
+    closing = CLOSING.fullmatch(lines[end]) if end < len(lines) else None
+    if end < len(lines) and not closing:
+        raise NoSummary(f"the summary is damaged: this is no row of it: {lines[end][:80]}")
+    if not rows or not closing or lines[end + 1:end + 2] != [LAST_LINE]:
+        raise NoSummary(f"the summary does not end with \"{LAST_LINE}\": the run did not reach its end")
     if any(a.id >= b.id for a, b in zip(rows, rows[1:])):
         raise NoSummary("the summary is damaged: its rows are out of order")
-    return closing[1], closing[2], rows, lines[:start]
+    return closing[1], closing[2], rows, end + 2
+
+
+def check_rest(lines):
+    """Looks at what follows the summary: a run that went on, or failed, has not printed it."""
+    for line in filter(FAILED.fullmatch, lines):
+        raise NoSummary(f"the run did not reach its end: {line[:80]}")
+    for line in lines:
+        if BANNER.fullmatch(line):
+            return
+        if EVENT.fullmatch(line) or DEADLOCK.fullmatch(line):
+            raise NoSummary(f"the run went on after this summary, so a shard has printed it: {line[:80]}")
+
+
+def run_start(lines, start):
+    """Returns where the run begins whose summary begins at `start`: after the end of the run before it."""
+    return max((i + 1 for i, line in enumerate(lines[:start]) if line == LAST_LINE), default=0)
+
+
+def find_summary(lines):
+    """Returns the supervisor's version, how the shards ended, the rows of the last summary that is complete, and the lines of its
+    run before it."""
+    if lines[-1:] == [LAST_LINE] and len(lines) > 1 and NOTHING.fullmatch(lines[-2]):
+        raise NoSummary("there is nothing to report: the manifest of this run named no shard")
+    starts = [i for i, line in enumerate(lines) if line == TITLE]
+    problem = NoSummary("there is no summary in this output: the run did not reach its end")
+    for start in reversed(starts):
+        try:
+            version, ends, rows, length = parse_summary(lines[start + 1:])
+        except NoSummary as why:
+            problem = problem if start != starts[-1] else why
+            continue
+        check_rest(lines[start + 1 + length:])
+        return version, ends, rows, lines[run_start(lines, start):start]
+    raise problem
 
 
 def find_events(lines, rows):
@@ -125,19 +162,42 @@ def print_events(events):
         print("  nothing was reported")
 
 
-def main():
-    sys.stdout.reconfigure(errors="backslashreplace")
-    sys.stderr.reconfigure(errors="backslashreplace")
-    try:
-        version, ends, rows, before = find_summary(read_lines(sys.stdin.buffer.read()))
-    except NoSummary as problem:
-        sys.exit(f"coconut-prof.py: {problem}")
+def print_report(version, ends, rows, before):
+    """Prints all parts."""
     print(f"Profile of a run of coconutOS v{version}: {ends}\n")
     print_table(rows)
     print_shares("Share of wall time (the lives of shards overlap)", rows, [row.wall for row in rows])
     print_shares("Share of system calls", rows, [row.syscalls for row in rows])
     print_shares("Share of the cycles spent in system calls", rows, [row.cycles for row in rows])
     print_events(find_events(before, rows))
+
+
+def read_input():
+    """Returns the bytes of the file that the command line names, or of stdin."""
+    parser = argparse.ArgumentParser(
+        prog="coconut-prof.py", description="Turns the profile that ends a run of coconutOS into a report.",
+        epilog="./run.sh 2>&1 | python3 scripts/coconut-prof.py, or python3 scripts/coconut-prof.py build/last.log")
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the output of a run; stdin when not given")
+    path = parser.parse_args().file
+    if path == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            parser.error("there is no input: name a FILE, or pipe the output of ./run.sh here")
+        return sys.stdin.buffer.read()
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def main():
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` wants no more
+    sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stderr.reconfigure(errors="backslashreplace")
+    try:
+        print_report(*find_summary(read_lines(read_input())))
+        sys.stdout.flush()
+    except (NoSummary, OSError) as problem:
+        sys.stderr.write(f"coconut-prof.py: {problem}\n")
+        sys.stderr.flush()
+        os._exit(1)  # what stdout still holds cannot be written
 
 
 main()

@@ -1,4 +1,4 @@
-"""scripts/coconut-prof.py: what it prints for good, forged and damaged output of a run.
+"""scripts/coconut-prof.py: what it prints for good, forged and damaged output of a run, and how it is told what to read.
 
 Read next: scripts/coconut-prof.py.
 """
@@ -92,6 +92,21 @@ def test_zeros(t):
     t.check(out.count("0.0%") == 3 and "nothing was reported" in out, "the report of an idle run")
 
 
+def test_last(t):
+    """The last complete summary counts, whatever has been written after it; what it says of lifecycles is of its run."""
+    other = GOOD.replace("reader", "writer").replace("v1.2.3", "v2.0.0")
+    for after in ("\nreal\t0m1.234s\nuser\t0m1.000s\n", "run.sh: the trace of 1,234 events is in /tmp/t\n", "\x1b[0mdone\n",
+                  "[BOOT] loader at 0x1000\ncoconutOS supervisor v1.2.3\nShard 0 (reader) ended: code 0 after 1 ms\n",
+                  HEAD + ROW % (0, 999999, 1, 1, 1, "reader"), HEAD):
+        for before in ("", other):
+            status, out, err = report(before + GOOD + after)
+            t.equal((status, err), (0, ""), "status and stderr with %r behind" % after)
+            t.check("v1.2.3" in out and "999999" not in out and "writer" not in out, "the report with %r behind" % after)
+    ends = "coconutOS supervisor v1.2.3: 2 shards completed, 1 failed, 1 was killed.\n"
+    status, out, _ = report(GOOD.replace(TAIL.splitlines(keepends=True)[0], ends))
+    t.equal((status, "worker" in out), (0, True), "a run in which not all is well")
+
+
 def test_forged(t):
     """Of several summaries the last counts; one that a shard printed is never taken for the supervisor's."""
     forged = HEAD + ROW % (0, 999999, 1, 1, 1, "reader") + TAIL
@@ -100,6 +115,9 @@ def test_forged(t):
     refused(t, forged + "Shard 0 (reader) ended: code 0 after 1 ms, at most 7 frames\n", "a forged summary, then no more")
     refused(t, GOOD + "run.sh: no end after 600 seconds (--timeout sets the limit).\n", "a forged summary and a time-out")
     refused(t, forged + "PANIC: assertion failed\n", "a forged summary and a panic")
+    refused(t, forged + "coconutOS supervisor v1.2.3\nrun.sh: the machine was reset or switched off\n", "a forged start, and a reset")
+    for mark in ("run.sh: the supervisor panicked.", "run.sh: QEMU ended with status 5", "Deadlock: a waits for b."):
+        refused(t, forged + mark + "\n", "a forged summary, then: " + mark)
     refused(t, HEAD + ROW % (0, 1, 1, 1, 1, "a") + "something else\n" + TAIL, "text of a shard inside")
 
 
@@ -116,6 +134,44 @@ def test_damaged(t):
     refused(t, HEAD + ROW % (1, 1, 1, 1, 1, "a") + ROW % (1, 1, 1, 1, 1, "b") + TAIL, "two rows of one number")
     refused(t, HEAD + TAIL, "no row at all")
     refused(t, "", "nothing")
+
+
+def test_inputs(t):
+    """A file, stdin, `-`, -h, no input at all; no traceback whatever is wrong with them."""
+    path, script = t.file("good.log", GOOD), os.path.join(t.root, "scripts", "coconut-prof.py")
+    wanted = report(GOOD)[1]
+    for words in ([path], ["-"]):
+        done = t.sh("%s %s < %s" % (script, words[0], path), expect=0)
+        t.equal((done.stdout, done.stderr), (wanted, ""), "the report of " + words[0])
+    for option in ("-h", "--help"):
+        done = t.sh([script, option], expect=0)
+        t.check("FILE" in done.stdout and "./run.sh" in done.stdout, "the help: " + done.stdout)
+    t.sh("PYTHONOPTIMIZE=2 %s -h && PYTHONOPTIMIZE=2 %s %s" % (script, script, path), expect=0)
+    folder, none = t.scratch, os.path.join(t.scratch, "none")
+    for words, status, why in (([none], 1, "No such file"), ([folder], 1, "directory"), ([path, path], 2, "unrecognized"),
+                               (["--nosuch"], 2, "usage")):
+        done = t.sh([script] + words, expect=status)
+        t.check(why in done.stderr and "Traceback" not in done.stderr and not done.stdout, "%s: %s" % (words, done.stderr))
+    t.check("no summary" not in t.sh([script, none]).stderr, "a missing file is not an empty one")
+    terminal, user = os.openpty()
+    try:
+        done = subprocess.run([script], stdin=user, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)
+    finally:
+        os.close(terminal)
+        os.close(user)
+    t.equal(done.returncode, 2, "status at a terminal")
+    t.check(b"name a FILE" in done.stderr, "at a terminal: %r" % done.stderr)
+    t.equal(t.sh(script + " <&-").returncode, 2, "status without stdin")
+
+
+def test_short_reader(t):
+    """`| head` ends the report without a traceback; a full disk is said."""
+    path = t.file("long.log", HEAD + "".join(ROW % (i, 1, 1, 1, 1, "shard%d" % i + "x" * 40) for i in range(64)) + TAIL)
+    for line in range(3):  # the pipe is closed before, while or after the report is written
+        done = t.sh("{ python3 scripts/coconut-prof.py %s 2>&1 1>&3 | cat >&2; } 3>&1 | head -n %d" % (path, line), expect=0)
+        t.equal(done.stderr, "", "stderr with head -n %d" % line)
+    done = t.sh("python3 scripts/coconut-prof.py %s > /dev/full" % path, expect=1)
+    t.check("No space left" in done.stderr and "Traceback" not in done.stderr, "a full disk: " + done.stderr)
 
 
 def test_bytes(t):
