@@ -49,6 +49,8 @@ def test_pair(t):
                   "to a partition without a capability for it: refused"):
         t.check("gpu-hal: DMA " + words in result.text, "the console lacks: " + words)
     t.equal(result.text.count(": GPU_DMA refused: "), 3, "the supervisor's lines about refusals")
+    computed = "gpu-hal: product of 40x24 and 24x56 floats by 12 sealed commands: verified"
+    t.equal(result.lines.count(computed), 2, "the drivers that say what they have computed")
     t.check("gpu-hal: 8 KiB from partition 0 to partition 1: verified" in result.lines, "no copy")
     t.check("DMA engines: 2, each in a domain of its own" in result.text, "no engines")
     t.check("IOMMU: 0 DMA faults recorded" in result.text, "there were DMA faults")
