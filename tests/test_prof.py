@@ -102,7 +102,7 @@ def test_last(t):
             status, out, err = report(before + GOOD + after)
             t.equal((status, err), (0, ""), "status and stderr with %r behind" % after)
             t.check("v1.2.3" in out and "999999" not in out and "writer" not in out, "the report with %r behind" % after)
-    ends = "coconutOS supervisor v1.2.3: 2 shards completed, 1 failed, 1 was killed.\n"
+    ends = "coconutOS supervisor v1.2.3: 2 of 4 shards completed, 1 failed, 1 killed, 0 could not start.\n"
     status, out, _ = report(GOOD.replace(TAIL.splitlines(keepends=True)[0], ends))
     t.equal((status, "worker" in out), (0, True), "a run in which not all is well")
 
