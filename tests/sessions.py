@@ -24,7 +24,7 @@ class Step:
 
 def with_console(command, console):
     """Returns the command that starts a machine for gdb, with its console in a file."""
-    return re.sub(r"\./run\.sh(?= .*(?:--gdb|--tour|-s -S)\b)", "./run.sh --console '%s'" % console, command)
+    return re.sub(r"(\./(?:scripts/qemu-)?run\.sh)(?= .*(?:--gdb|--tour|-s -S)\b)", r"\1 --console '%s'" % console, command)
 
 
 def script(commands, console):

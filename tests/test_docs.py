@@ -22,13 +22,14 @@ Read next: sessions.py, then docs/debugging.md, the page with the most blocks.
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 
 import harness
 import sessions
 
-DOCUMENTS = ["README.md", "docs/debugging.md", "docs/gpu.md"]  # those with commands
+DOCUMENTS = ["README.md", "docs/debugging.md", "docs/gpu.md", "docs/from-rust.md"]  # those with commands
 COMMENT = re.compile(r"<!-- *(.*?) *-->", re.S)
 CITATION = re.compile(r"`([\w./-]+):/(.+?)/`")
 NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|\d+")
@@ -209,7 +210,7 @@ def make_test(document, heading, section_blocks):
 
 for _document in DOCUMENTS:
     for _heading, _blocks in blocks(_document).items():
-        _name = os.path.basename(_document)[:-len(".md")] + "_" + re.sub(r"\W+", "_", _heading)
+        _name = re.sub(r"\W+", "_", os.path.basename(_document)[:-len(".md")] + "_" + _heading)
         globals()["test_" + _name.lower()] = make_test(_document, _heading, _blocks)
 
 
@@ -288,3 +289,73 @@ def test_readme_tour(t):
     heads = re.findall(r"^/\* ---- (.*)", read("kernel.h"), re.M)
     groups = [name for line in heads for name in re.findall(r"\w+\.c\b", line)]
     t.equal([name for name in named if name in groups], groups, "the order of kernel.h")
+
+
+# ---- docs/from-rust.md ----
+
+
+def copy_of_tree(t):
+    """Returns the path of a copy of the project, with what has been built and without what runs and tests have left."""
+    copy = os.path.join(t.scratch, "copy")
+    os.makedirs(copy)
+    t.sh("tar -c --exclude=./.git --exclude=./build/runs --exclude=./build/tests --exclude=./build/variants . | tar -x -C '%s'" % copy,
+         expect=0)
+    return copy
+
+
+def with_machine(t, copy, command):
+    """Runs a gdb command that goes to port 1234, and there to a machine that waits; gdb gets its commands from stdin."""
+    folder = tempfile.mkdtemp(prefix="coconut-")  # a short path for the socket
+    machine = harness.start(["scripts/qemu-run.sh", "-S", "-gdb", "unix:%s/gdb,server=on,wait=off" % folder], cwd=copy,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not os.path.exists(folder + "/gdb") and machine.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return t.sh("printf 'info registers rip\\nkill\\n' | " + command.replace(":1234", folder + "/gdb"), cwd=copy, timeout=300)
+    finally:
+        harness.end_group(machine, 15)
+        harness.finish(machine, 60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# What a command of that page prints, by the first word here that is in it. The others print nothing.
+SHOWN = {"coconut-prof.py": "Share of wall time", "qemu-run.sh": r"^Halting\.$", ":1234": "rip +0xfff0", "text.boot": "<pvh_start>:",
+         "objdump": r"\bsyscall|sysret|lea ", "readelf": "Section Headers:"}
+
+
+def test_from_rust_commands(t):
+    """Each command of the table in docs/from-rust.md does something, in a copy of the tree, from first to last."""
+    copy = copy_of_tree(t)
+    listed = rows(section(read("docs/from-rust.md"), "Commands"))
+    t.check(len(listed) >= 10, "the table has only %d rows" % len(listed))
+    for _, here in listed:
+        command = here.strip("`").replace("\\|", "|")
+        if ":1234" in command and not shutil.which("gdb"):
+            continue
+        done = with_machine(t, copy, command) if ":1234" in command else t.sh("set -o pipefail\n" + command, cwd=copy, expect=0)
+        pattern = next((pattern for word, pattern in SHOWN.items() if word in command), "^$")
+        t.check(re.search(pattern, done.stdout, re.M), "%s does not show %s" % (command, pattern))
+    t.check(not os.path.exists(os.path.join(copy, "build")), "what the last row removes is still there")
+
+
+test_from_rust_commands.heavy = True
+
+
+def test_from_rust_files(t):
+    """Each file that docs/from-rust.md names on our side is there, and so is scripts/qemu-run.sh from anywhere."""
+    for _, here in rows(section(read("docs/from-rust.md"), "Files")):
+        for path in re.findall(r"`([^`]+)`", here):
+            t.check(os.path.exists(os.path.join(t.root, path)), "docs/from-rust.md names " + path)
+    link = os.path.join(t.scratch, "a link")
+    os.symlink(os.path.join(t.root, "scripts", "qemu-run.sh"), link)
+    wanted = t.sh(["./run.sh", "--help"], expect=0).stdout
+    t.equal(t.sh([link, "--help"], cwd="/", expect=0).stdout, wanted, "the help through a link, from elsewhere")
+    t.sh([link, "--timeout", "none"], cwd="/", expect=4)
+
+
+def test_from_rust_calls(t):
+    """docs/from-rust.md names the calls that are new, and no other."""
+    row = [here for what, *_, here in rows(section(read("docs/from-rust.md"), "Calls")) if what == "calls that are new"]
+    names = [set(re.findall(r"^#define SYS_(\w+) +\d+", read(header), re.M)) for header in ("coconut.h", "include/coconut.h")]
+    t.equal(set(re.findall(r"[A-Z_]{4,}", row[0].split("(")[0])), names[0] - names[1] - {"LIMIT"}, "the new calls")
