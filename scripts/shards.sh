@@ -111,7 +111,10 @@ build_shard() {
 
 # build_all_shards: builds every folder of shards/ that has a main.c; all of them compile at the same time.
 build_all_shards() {
-	local main name
+	local main name dir
+	for dir in shards/*/; do
+		[[ -e $dir/main.c || $dir == shards/lib/ ]] || say "${dir%/} has no main.c and is not built."
+	done
 	for main in shards/*/main.c; do
 		[[ -e $main ]] || continue
 		name=$(basename "${main%/main.c}")

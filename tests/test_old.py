@@ -10,6 +10,7 @@ import re
 import shutil
 
 import harness
+import test_docs
 import test_inference
 
 TOKENS = 16  # as in tests/shards/old-pipeline
@@ -140,3 +141,14 @@ def test_other_sources(t):
     t.file("below/more/part.c", "\n")
     result = t.boot(shards=[folder], expect=0)
     t.check("more/part.c does not become part of the shard" in result.stderr, "a folder below: " + result.stderr[-300:])
+
+
+def test_folder_without_main(t):
+    """A folder of shards/ that has no main.c is named at each build, and the others are built."""
+    copy = test_docs.copy_of_tree(t)
+    os.mkdir(os.path.join(copy, "shards", "only-asm"))
+    with open(os.path.join(copy, "shards", "only-asm", "start.S"), "w", encoding="utf-8") as file:
+        file.write(GNU_ENTRY)
+    for _ in range(2):
+        done = t.sh(["./build.sh"], cwd=copy, expect=0)
+        t.equal(done.stderr.count("shards/only-asm has no main.c and is not built."), 1, "what build.sh says: " + done.stderr)
