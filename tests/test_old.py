@@ -61,19 +61,55 @@ def test_gpu(t):
     t.check("old-gpu: done" in result.lines, "the driver has not finished")
 
 
-def test_pipeline(t):
-    """Two stages in the earlier style write the tokens that the host computes, wherever the layers are cut."""
+def host_tokens(t):
+    """Returns the path of a model, and the tokens that the host computes with it."""
     model = os.path.join(t.scratch, "model")
     t.sh([test_inference.program(t, "random_model")] + list(MODEL) + [model, model + ".tok"], expect=0)
-    wanted = t.sh([test_inference.program(t, "greedy"), model, TOKENS], expect=0).stdout.split()
-    t.check(len(set(wanted)) > 3, "the model says too little: %s" % wanted)
+    tokens = t.sh([test_inference.program(t, "greedy"), model, TOKENS], expect=0).stdout.split()
+    t.check(len(set(tokens)) > 3, "the model says too little: %s" % tokens)
+    return model, tokens
+
+
+def run_pipeline(t, program, cut, files, wanted):
+    """Runs both stages, the layers cut after number `cut`, and compares the tokens that each prints."""
+    lines = ["shard x /t/ok", "shard s0 " + program, "shard s1 " + program, "channel x s0", "channel s0 s1",
+             "pipeline s0 s1 layers=0-%d,%d-4" % (cut, cut + 1)]
+    result = t.guest("\n".join(lines), files=files, expect=0)
+    for stage in "01":
+        found = re.findall(r"^old-pipeline\[%s\]: \d\d -> (\d\d)$" % stage, result.text, re.M)
+        t.equal([str(int(token)) for token in found], wanted, "tokens of stage %s, cut after layer %d" % (stage, cut))
+
+
+def test_pipeline(t):
+    """Two stages in the earlier style write the tokens that the host computes, wherever the layers are cut."""
+    model, wanted = host_tokens(t)
     for cut in (0, 2, 3):
-        lines = ["shard x /t/ok", "shard s0 /t/old-pipeline", "shard s1 /t/old-pipeline", "channel x s0", "channel s0 s1",
-                 "pipeline s0 s1 layers=0-%d,%d-4" % (cut, cut + 1)]
-        result = t.guest("\n".join(lines), files={"/model.bin": model}, expect=0)
-        for stage in "01":
-            found = re.findall(r"^old-pipeline\[%s\]: \d\d -> (\d\d)$" % stage, result.text, re.M)
-            t.equal([str(int(token)) for token in found], wanted, "tokens of stage %s, cut after layer %d" % (stage, cut))
+        run_pipeline(t, "/t/old-pipeline", cut, {"/model.bin": model}, wanted)
+
+
+EARLIER_LAYOUT = """ENTRY(_start)
+SECTIONS {
+	. = 0x1000;
+	.text : { *(.text.entry) *(.text .text.*) }
+	.rodata : { *(.rodata .rodata.*) }
+	/DISCARD/ : { *(.eh_frame) *(.note.*) *(.comment) }
+}
+"""
+
+
+def test_binary(t):
+    """The same as a binary that nothing of ours has made: a header that hands on what the kernel says, a layout of its own."""
+    with open(os.path.join(t.root, "include", "coconut.h"), encoding="utf-8") as file:
+        header = file.read()
+    t.check(header.count("result < 0 ? COCONUT_ERROR : ") == 2, "the header turns errors into COCONUT_ERROR elsewhere too")
+    t.file("include/coconut.h", header.replace("result < 0 ? COCONUT_ERROR : ", ""))
+    shutil.copytree(os.path.join(t.root, "tests", "shards", "old-pipeline"), os.path.join(t.scratch, "shards", "pipeline"))
+    layout = t.file("shard.ld", EARLIER_LAYOUT)
+    t.sh("gcc -ffreestanding -nostdlib -static -O2 -mno-red-zone -fno-stack-protector -fno-pic -no-pie -Wl,--build-id=none -Wl,-T%s "
+         "-o shard.elf shards/pipeline/start.S shards/pipeline/main.c && objcopy -O binary shard.elf shard.bin" % layout,
+         cwd=t.scratch, expect=0)
+    model, wanted = host_tokens(t)
+    run_pipeline(t, "/binary", 1, {"/model.bin": model, "/binary": os.path.join(t.scratch, "shard.bin")}, wanted)
 
 
 def test_places(t):
