@@ -6,7 +6,7 @@
  * takes back every copy, however far it has travelled.
  *
  * Invariants: the rights of a child never exceed those its parent had when it was granted; a shard holds at
- * most half of its slots on the grace of others; indices in parent, child and sibling point at used slots; what is
+ * most half of its slots on the grace of others, and never the last one, which is for its own calls; indices in parent, child and sibling point at used slots; what is
  * below a revoked entry is revoked.
  *
  * Read next: channel.c.
@@ -21,15 +21,15 @@
  * -COCONUT_E_FULL when no slot is free, or none that others may fill. */
 int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted) {
 	struct capability *slots = &table->entry[shard * COCONUT_CAP_SLOTS];
-	int free_slot = -1, from_others = 0;
+	int free_slot = -1, free_slots = 0, from_others = 0;
 
 	for (int i = COCONUT_CAP_SLOTS - 1; i >= 0; i--) {
 		if (!slots[i].type && !slots[i].revoked)
-			free_slot = i;
+			free_slot = i, free_slots++;
 		else
 			from_others += slots[i].granted;
 	}
-	if (free_slot < 0 || (granted && from_others >= GRANTED_MAX)) return -COCONUT_E_FULL;
+	if (!free_slots || (granted && (from_others >= GRANTED_MAX || free_slots == 1))) return -COCONUT_E_FULL;
 	cap.granted = granted;
 	cap.serial = ++table->last_serial;
 	cap.parent = cap.child = cap.sibling = CAP_NONE;
@@ -109,6 +109,13 @@ int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource) {
 	struct capability cap = {.type = type, .rights = rights, .resource = (uint16_t)resource};
 
 	return cap_insert(&caps, id, cap, false);
+}
+
+/* Likewise for one that the manifest gives the shard at its start, when it holds nothing else: there is room (manifest.c). */
+void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource) {
+	int handle = cap_give(id, type, rights, resource);
+
+	ASSERT(handle >= 0);
 }
 
 /* Removes a capability and all its copies, and ends the waits that went through any of them. From the first moment on

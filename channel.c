@@ -59,7 +59,7 @@ void channels_open(uint32_t home) {
 		struct end *end = &ends[e];
 		if (end->home != home) continue;
 		end->state = END_OPEN;
-		cap_give(home, CAP_CHANNEL, CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT, e);
+		cap_give_first(home, CAP_CHANNEL, CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT, e);
 	}
 }
 

@@ -166,7 +166,7 @@ int gpu_attach(struct shard *shard, struct gpu_config *config) {
 /* Gives a GPU shard the capabilities for the partitions of the others, in order of their numbers. */
 void gpu_allow(uint32_t id) {
 	for (uint32_t i = 0; i < partition_count; i++)
-		if (i != partition_of(id)) cap_give(id, CAP_GPU_DMA, CAP_RIGHT_SEND | CAP_RIGHT_GRANT, i);
+		if (i != partition_of(id)) cap_give_first(id, CAP_GPU_DMA, CAP_RIGHT_SEND | CAP_RIGHT_GRANT, i);
 }
 
 /* Takes a dying shard's partition back: transfers out of it and into it end, then its memory is cleared. Its pages

@@ -185,7 +185,8 @@ struct shard {
 	/* mm.c */
 	uint32_t frames, frames_peak;
 	uint32_t family_frames, frame_quota; /* of a payer: its own and its children's frames together */
-	struct shard *payer;                 /* whose quota its frames count against: itself, or its parent's payer */
+	uint32_t family_children, children_quota; /* of a payer: shards that it and its children have started, whose slots are in use */
+	struct shard *payer;                 /* whose quotas it counts against: its own, or those of its parent's payer */
 
 	/* syscall.c */
 	uint64_t call; /* number of the call in progress */
@@ -421,6 +422,7 @@ void cap_remove(struct cap_table *table, uint32_t index);
 LEAN const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
 
 int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
+void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
 const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error);
 bool cap_held(uint64_t handle);
 void cap_revoke_index(uint32_t index);

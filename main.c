@@ -100,7 +100,7 @@ static void start_shard(uint32_t id) {
 	}
 	channels_open(id);
 	if (spec->gpu) gpu_allow(id);
-	if (spec->spawn) cap_give(id, CAP_SHARD, CAP_RIGHT_CREATE | CAP_RIGHT_GRANT, id); /* it may SPAWN */
+	if (spec->spawn) cap_give_first(id, CAP_SHARD, CAP_RIGHT_CREATE | CAP_RIGHT_GRANT, id); /* it may SPAWN */
 }
 
 /* Frees the slots of shards that have ended, brings back those that are to be restarted, starts those that

@@ -163,7 +163,9 @@ static bool set_option(struct parser *p, struct manifest_shard *shard, const cha
 		return shard->after >= 0;
 	case OPTION_SPAWN:
 		shard->spawn = true;
-		return must(p, same(value, "yes"), "spawn can only be yes", value);
+		if (same(value, "yes")) return true;
+		return must(p, value[0] >= '0' && value[0] <= '9', "spawn is yes or a number of shards", value) &&
+		       parse_number(p, value, 1, MANIFEST_SHARDS, &shard->children);
 	default: /* OPTION_ARGS */
 		shard->args = value;
 		return must(p, strlen(value) < COCONUT_ARGS_MAX, "the arguments are too long", value);
@@ -183,7 +185,7 @@ static bool parse_shard(struct parser *p) {
 
 	struct manifest_shard *shard = &m->shard[m->shard_count];
 	*shard = (struct manifest_shard){.name = name, .path = path, .args = "", .priority = PRIORITY_NORMAL,
-		.frames = MANIFEST_DEFAULT_FRAMES, .after = -1, .pipeline = -1};
+		.frames = MANIFEST_DEFAULT_FRAMES, .children = MANIFEST_DEFAULT_CHILDREN, .after = -1, .pipeline = -1};
 	uint32_t seen = 0;
 	for (uint32_t i = 3; i < p->words; i++) {
 		char *value = p->word[i];
@@ -195,6 +197,22 @@ static bool parse_shard(struct parser *p) {
 	}
 	/* Counted only now, so that `after` cannot name the shard itself. */
 	m->shard_count++;
+	return true;
+}
+
+/* Fails when a shard is to have more capabilities from its start on than it has slots: one for each channel, one for the
+ * right to start others, one for each GPU partition but its own. */
+static bool check_slots(struct parser *p) {
+	const struct manifest *m = p->m;
+	uint32_t partitions = 0;
+	for (uint32_t i = 0; i < m->shard_count; i++)
+		partitions += m->shard[i].gpu;
+	for (uint32_t i = 0; i < m->shard_count; i++) {
+		const struct manifest_shard *shard = &m->shard[i];
+		uint32_t slots = shard->channels + shard->spawn + (shard->gpu ? partitions - 1 : 0);
+		if (!must(p, slots <= COCONUT_CAP_SLOTS, "this line gives a shard more capabilities than it has slots", shard->name))
+			return false;
+	}
 	return true;
 }
 
@@ -211,13 +229,10 @@ static bool parse_channel(struct parser *p) {
 	if (!refer_to_two_shards(p, channel.shard)
 	    || !must(p, m->channel_count < MANIFEST_CHANNELS, "there are too many channels", p->word[0]))
 		return false;
-	/* Each channel puts a capability into one slot of both shards. */
 	for (int end = 0; end < 2; end++)
-		if (!must(p, m->shard[channel.shard[end]].channels++ < COCONUT_CAP_SLOTS,
-			  "the channels of this shard fill all its capability slots", p->word[1 + end]))
-			return false;
+		m->shard[channel.shard[end]].channels++;
 	m->channel[m->channel_count++] = channel;
-	return true;
+	return check_slots(p);
 }
 
 /* gpu SHARD. */
@@ -226,7 +241,7 @@ static bool parse_gpu(struct parser *p) {
 	if (index < 0 || !must(p, !p->m->shard[index].gpu, "an earlier line gives this shard a partition", p->word[1]))
 		return false;
 	p->m->shard[index].gpu = true;
-	return true;
+	return check_slots(p);
 }
 
 /* Reads layers=A-B,C-D: both ranges inclusive, the second right behind the first. */

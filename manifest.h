@@ -1,7 +1,7 @@
 /*
  * manifest.h: the boot manifest, /etc/coconut.conf, as data.
  *
- *     shard    NAME PATH [priority=critical|high|normal|low] [frames=N] [restart=N] [after=NAME] [spawn=yes]
+ *     shard    NAME PATH [priority=critical|high|normal|low] [frames=N] [restart=N] [after=NAME] [spawn=yes|N]
  *              [args="..."]
  *     channel  SHARD_A SHARD_B
  *     gpu      SHARD
@@ -27,7 +27,7 @@
 /* The other limits. A shard can be in one pipeline only. Frames are a shard's quota: 64 MiB when it names none, at most
  * 16 GiB. */
 enum { MANIFEST_CHANNELS = 64, MANIFEST_PIPELINES = MANIFEST_SHARDS / 2, MANIFEST_DEFAULT_FRAMES = 16384,
-	MANIFEST_FRAMES_MAX = 4194304, MANIFEST_RESTART_MAX = 1000000, MANIFEST_LAYER_MAX = 65535 };
+	MANIFEST_DEFAULT_CHILDREN = 16, MANIFEST_FRAMES_MAX = 4194304, MANIFEST_RESTART_MAX = 1000000, MANIFEST_LAYER_MAX = 65535 };
 
 enum { PRIORITY_CRITICAL, PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
 
@@ -38,7 +38,8 @@ struct manifest_shard {
 	uint8_t priority; /* PRIORITY_... */
 	bool gpu;         /* a gpu line names this shard */
 	bool spawn;       /* it may start other shards */
-	uint8_t channels; /* how many it has an end of, at most COCONUT_CAP_SLOTS */
+	uint8_t channels; /* how many it has an end of */
+	uint32_t children; /* quota of shards that it and those that it starts may have started at a time */
 	uint32_t frames;  /* quota, 1 to MANIFEST_FRAMES_MAX */
 	uint32_t restart; /* how often it is brought back when it is killed */
 	int16_t after;    /* index of the shard whose end it waits for, always a smaller one; -1: none */

@@ -158,13 +158,15 @@ int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ex
 	*shard = (struct shard){
 		.id = (uint8_t)id, .state = SHARD_BUILDING, .started_ms = timer_ms(), .stack_top = stack_slot_top(id),
 		.parent = parent, .parent_cap = CAP_NONE, .payer = parent ? parent->payer : shard, .frame_quota = spec->frames,
-		.caps = &caps.entry[id * COCONUT_CAP_SLOTS], .profile = profile,
+		.children_quota = spec->children, .caps = &caps.entry[id * COCONUT_CAP_SLOTS], .profile = profile,
 		.allowed = calls_all, .refusals_left = verbose ? UINT32_MAX : REFUSALS_SHOWN,
 		.walk_region = NO_REGION, .readable_page = STACK_PAGE, .writable_page = STACK_PAGE,
 	};
 	sched_set_priority(shard, spec->priority);
+	shard->payer->family_children += parent != NULL; /* before others run: two of a family may start shards at once */
 	int error = build(shard, spec, program);
 	if (error) {
+		shard->payer->family_children -= parent != NULL;
 		shard->state = SHARD_FREE;
 		return error;
 	}
@@ -260,7 +262,10 @@ int64_t shard_free(struct shard *shard) {
 	int64_t end = shard->exited ? (int64_t)(uint32_t)shard->exit_code : -1;
 
 	ASSERT(shard->state == SHARD_ENDED && shard->children == 0);
-	if (shard->parent && --shard->parent->children == 0) sched_wake_all(&shard->parent->waiters, 0);
+	if (shard->parent) {
+		shard->payer->family_children--;
+		if (--shard->parent->children == 0) sched_wake_all(&shard->parent->waiters, 0);
+	}
 	shard->state = SHARD_FREE;
 	if (shard->parent_cap != CAP_NONE) cap_revoke_index(shard->parent_cap);
 	return end;

@@ -467,7 +467,7 @@ def test_exhaustion(t, wanted=("E1", "E2", "E3", "E4", "E6", "E8"), **options):
         shards_cast = Cast()
         for number in range(3):
             shards_cast.shard("E6", "E6.%d" % number, "calls", "E6=%d" % (SHARDS - 3),
-                              "spawn=yes" + " after=E6.%d" % (number - 1) * (number > 0))
+                              "spawn=%d" % SHARDS + " after=E6.%d" % (number - 1) * (number > 0))
         run_cast(t, shards_cast, ["calls"], **options)
 
 

@@ -167,7 +167,7 @@ def test_tree(t):
 def test_full(t):
     """The end of a shard that has all capabilities, descriptors, channels and children there can be, and of one that many
     wait for."""
-    lines = [shard("full", "full=100", "spawn=yes")]
+    lines = [shard("full", "full=100", "spawn=64")]
     lines += [shard("p%d" % i, "sender" if i % 2 else "waiter") for i in range(12)]
     lines += ["channel full p%d" % i for i in range(12)]
     trace = measure(t, lines)

@@ -165,6 +165,25 @@ def test_two_deadlocks(t):
     t.equal(result.endings(), {"ann": "killed", "bob": "killed", "cid": "killed", "dan": "killed", "both": 0}, "ends")
 
 
+def test_family(t):
+    """A family has a quota of shards: who starts as many as it can leaves slots to others, and one that ends makes room."""
+    for word, count in (("yes", 16), ("40", 40)):
+        lines = ['shard hog /t/family args="hog=%d" spawn=%s' % (count, word), 'shard neighbour /t/family args=neighbour spawn=1',
+                 "channel hog neighbour"]
+        t.guest("\n".join(lines), expect=0)
+    build = t.variant("ablation-quota", ABLATION="ABLATION_quota")
+    result = t.guest("\n".join(lines), expect=1, build=build)
+    t.check("tests/shards/family/main.c" in result.text, "without quotas both end well too")
+
+
+def test_own_slots(t):
+    """Others fill a shard's slots for capabilities only as far as one is left for its own calls."""
+    for own, copies in ((2, 8), (10, 5), (15, 0)):
+        lines = ['shard full /t/family args="full=%d" spawn=yes' % own, 'shard filler /t/family args="filler=%d"' % copies, "shard other /t/ok"]
+        lines += ["channel full filler"] + ["channel full other"] * (own - 2)
+        t.guest("\n".join(lines), expect=0)
+
+
 def test_no_deadlock(t):
     """Waits that somebody can still end are left alone, also over a long time and a shard that has yet to start."""
     lines = ['shard ann /t/lock args="r0"', 'shard worker /t/lock args="w"', 'shard bob /t/lock args="s0" after=worker',

@@ -186,9 +186,14 @@ TEST(options) {
 	refused("shard a /a frames=1k", 1, "no number", "1k");
 	refused("shard a /a restart=1000001", 1, "out of range", "1000001");
 	CHECK_EQ(parse("shard a /a restart=0 frames=1"), 0);
-	refused("shard a /a spawn=no", 1, "can only be yes", "no");
-	CHECK_EQ(parse("shard a /a spawn=yes\nshard b /b"), 0);
-	CHECK(m.shard[0].spawn && !m.shard[1].spawn);
+	refused("shard a /a spawn=no", 1, "is yes or a number", "no");
+	refused("shard a /a spawn=0", 1, "out of range", "0");
+	refused("shard a /a spawn=65", 1, "out of range", "65");
+	refused("shard a /a spawn=6x", 1, "out of range", "6x");
+	CHECK_EQ(parse("shard a /a spawn=yes\nshard b /b\nshard c /c spawn=3"), 0);
+	CHECK(m.shard[0].spawn && !m.shard[1].spawn && m.shard[2].spawn);
+	CHECK_EQ(m.shard[0].children, MANIFEST_DEFAULT_CHILDREN);
+	CHECK_EQ(m.shard[2].children, 3);
 	refused("shard a /a after=a", 1, "no earlier line", "a");
 	refused("shard a /a after=b\nshard b /b", 1, "no earlier line", "b");
 	refused("shard a /a\nshard b /b after=", 2, "no earlier line", "");
@@ -291,9 +296,20 @@ TEST(full_tables) {
 	strcpy(at, "channel a c\n");
 	CHECK_EQ(parse(big), 0);
 	strcpy(at, "channel c b\n");
-	refused(big, 20, "capability slots", "b");
+	refused(big, 20, "more capabilities than it has slots", "b");
 	strcpy(at, "channel b c\n");
-	refused(big, 20, "capability slots", "b");
+	refused(big, 20, "more capabilities than it has slots", "b");
+	strcpy(at, "gpu b\n");
+	CHECK_EQ(parse(big), 0);
+	strcpy(at, "gpu b\ngpu a\n");
+	refused(big, 21, "more capabilities than it has slots", "b");
+
+	at = big + sprintf(big, "shard a /a spawn=yes\nshard b /b\n");
+	for (int i = 0; i < COCONUT_CAP_SLOTS - 1; i++)
+		at += sprintf(at, "channel a b\n");
+	CHECK_EQ(parse(big), 0);
+	strcpy(at, "channel b a\n");
+	refused(big, 18, "more capabilities than it has slots", "a");
 }
 
 /* Whatever the bytes are, the parser stays in the text and its result is consistent. The texts are made of pieces of
