@@ -200,7 +200,9 @@ static inline uint64_t *leaf_of(struct shard *shard, uint64_t address) {
 }
 
 /* Frees those of the tables on the way to `address` that are empty: goes down as far as there are entries, and up again
- * as long as the entry above says that nothing is left below it. */
+ * as long as the entry above says that nothing is left below it. What the processor remembers of the page and of all
+ * tables is forgotten behind the last change, not before: it may look at tables, and remember them, at any time (SDM
+ * Vol. 3A 4.10.4). */
 static void prune(struct shard *shard, uint64_t address) {
 	uint64_t *path[LEVEL_PML4 + 1], *table = table_of(shard->cr3);
 	int level = LEVEL_PML4;
@@ -216,6 +218,7 @@ static void prune(struct shard *shard, uint64_t address) {
 		*path[level] = 0;
 		if (level < LEVEL_PML4) *path[level + 1] -= COUNT_ONE;
 	}
+	if (!ABLATE(invlpg)) invlpg(address);
 }
 
 /* Makes the tables on the way to `address` that are missing. Returns 0 or an error, and has then made none. It is kept
@@ -280,9 +283,11 @@ void space_unmap(struct shard *shard, uint64_t address) {
 	shard->readable_page = shard->writable_page = STACK_PAGE;
 	shard->writable_view = shard->stack_view;
 	if (!ABLATE(forget)) shard->receive_max = 0;
-	if (!ABLATE(invlpg)) invlpg(address);
+	if (!count_of(*shard->walk_entry))
+		prune(shard, address);
+	else if (!ABLATE(invlpg))
+		invlpg(address);
 	if (!(leaf & PTE_BORROWED)) frame_free(shard, leaf & PTE_ADDRESS);
-	if (!count_of(*shard->walk_entry)) prune(shard, address);
 }
 
 /* Returns the leaf entry of a page of the shard, 0 when nothing is mapped there. `address` < USER_LIMIT. */
