@@ -33,9 +33,19 @@ LARGE_2M        equ 0x200000
 
 global _start, pvh_start, isr_table, interrupt_return, shard_start, syscall_entry, context_switch, context_switch_fpu, run_on_stack
 extern supervisor_main, interrupt_dispatch, shard_begin, syscall_dispatch, syscall_bad_return
-extern current, current_stack_top, kernel_since, tss, cpu_has_smap
+extern current, current_stack_top, kernel_since, tss, cpu_has_smap, cpu_has_ibpb, supervisor_thread
 
 TSS_RSP0        equ 4                           ; SDM Vol. 3A, "64-Bit TSS Format"
+
+CPUID_HIGHEST   equ 0x80000000                  ; SDM Vol. 2A, CPUID: the highest leaf of this kind, in eax
+CPUID_EXTENDED  equ 0x80000001                  ; features, in edx
+EDX_NX_BIT      equ 20
+EDX_LONG_BIT    equ 29                          ; 64-bit mode
+COM1            equ 0x3F8                       ; as in serial.c: data, and line status with "room for a byte"
+COM1_STATUS     equ COM1 + 5
+STATUS_ROOM     equ 0x20
+MSR_PRED_CMD    equ 0x49                        ; SDM Vol. 4: bit 0 is the indirect branch predictor barrier
+PRED_CMD_IBPB   equ 1
 
 ; ---------------------------------------------------------------------------------------------------------
 ; The trampoline
@@ -51,8 +61,9 @@ section .text.boot progbits alloc exec nowrite align=16
 
 ; void pvh_start(void): the firmware-less entry, for tests and benchmarks.
 ; At entry: 32-bit protected mode, paging off, ebx = physical address of the PVH start-info structure.
-;   1. two temporary tables that map the first GiB with one large page
-;   2. PAE, long mode, paging
+;   1. three temporary tables that map the image and the tables of _start, with a large page each (one of 1 GiB would do,
+;      but not every processor has them)
+;   2. PAE, long mode, paging; a processor without long mode gets no further, and says so
 ;   3. on to _start as if the loader had jumped there, but with the clock of this entry in r12
 bits 32
 pvh_start:
@@ -62,11 +73,24 @@ pvh_start:
         mov     ebp, edx
         mov     edi, PHYS_PVH_TABLES            ; 1.
         xor     eax, eax
-        mov     ecx, 2 * 0x1000 / 4
+        mov     ecx, 3 * 0x1000 / 4
         rep     stosd
         mov     dword [PHYS_PVH_TABLES], (PHYS_PVH_TABLES + 0x1000) + PTE_PRESENT + PTE_WRITE
-        mov     dword [PHYS_PVH_TABLES + 0x1000], PTE_PRESENT + PTE_WRITE + PTE_LARGE
-        mov     eax, CR4_PAE                    ; 2.
+        mov     dword [PHYS_PVH_TABLES + 0x1000], (PHYS_PVH_TABLES + 0x2000) + PTE_PRESENT + PTE_WRITE
+        mov     eax, PHYS_IMAGE + PTE_PRESENT + PTE_WRITE + PTE_LARGE
+        mov     [PHYS_PVH_TABLES + 0x2000 + PHYS_IMAGE / LARGE_2M * 8], eax
+        add     eax, PHYS_BOOT_TABLES - PHYS_IMAGE
+        mov     [PHYS_PVH_TABLES + 0x2000 + PHYS_BOOT_TABLES / LARGE_2M * 8], eax
+        mov     edi, ebx                        ; 2. cpuid writes ebx
+        mov     eax, CPUID_HIGHEST
+        cpuid
+        cmp     eax, CPUID_EXTENDED
+        jb      no_long_mode
+        mov     eax, CPUID_EXTENDED
+        cpuid
+        bt      edx, EDX_LONG_BIT
+        jnc     no_long_mode
+        mov     eax, CR4_PAE
         mov     cr4, eax
         mov     eax, PHYS_PVH_TABLES
         mov     cr3, eax
@@ -81,17 +105,42 @@ pvh_start:
         jmp     SEL_KERNEL_CODE:.long_mode
 bits 64
 .long_mode:
-        mov     edi, ebx                        ; 3.
+        mov     edi, edi                        ; 3. the upper halves of registers are undefined here
+        mov     esi, esi
         mov     r12d, ebp
         shl     r12, 32
         or      r12, rsi
         jmp     _start.clock_known
 
+; Ends the run on a processor that no C of ours can run on: QEMU's alone, so the port needs no set-up.
+bits 32
+no_long_mode:
+        mov     esi, .sentence
+.next_byte:
+        mov     edx, COM1_STATUS
+        in      al, dx
+        test    al, STATUS_ROOM
+        jz      .next_byte
+        mov     edx, COM1
+        lodsb
+        out     dx, al
+        cmp     esi, .end
+        jb      .next_byte
+        mov     al, DEBUG_EXIT_PANIC
+        out     DEBUG_EXIT_PORT, al
+.halt:
+        hlt
+        jmp     .halt
+.sentence:
+        db      "PANIC: this processor has no 64-bit mode: try QEMU's -cpu max", 10
+.end:
+bits 64
+
 ; void _start(void *bootinfo): the ELF's entry point.
 ; At entry: long mode, the first GiB mapped one to one, rdi = physical address of struct bootinfo.
 ;   1. the boot stack
 ;   2. seven tables: the first GiB of physical memory, three ways (one to one, HHDM, image)
-;   3. no-execute pages on, the tables live
+;   3. no-execute pages on, the tables live; a processor without them gets as far as cpu_init, which says so
 ;   4. our own GDT, and a far return into the higher half
 _start:
         rdtsc
@@ -126,10 +175,17 @@ _start:
         dec     edx
         jnz     .next_directory
 
-        mov     ecx, MSR_EFER                   ; 3.
+        mov     rbp, rbx                        ; 3. cpuid writes rbx
+        mov     eax, CPUID_EXTENDED
+        cpuid
+        mov     rbx, rbp
+        bt      edx, EDX_NX_BIT
+        jnc     .no_nx
+        mov     ecx, MSR_EFER
         rdmsr
         or      eax, EFER_NXE
         wrmsr
+.no_nx:
         mov     eax, BOOT_PML4
         mov     cr3, rax
 
@@ -302,6 +358,7 @@ syscall_entry:
 ;   2. the other stack, the other address space (a reload of CR3 flushes what belongs to `from`)
 ;   3. where the next entry from ring 3 shall land
 ;   4. selectors that `from` may have loaded
+;   5. where `to` is a shard, and the processor can: no branch of it goes where others have taught the predictor to go
 context_switch:
         PUSH    rbx, rbp, r12, r13, r14, r15    ; 1.
         mov     [rdi + SHARD_KERNEL_RSP], rsp
@@ -317,8 +374,21 @@ context_switch:
         PROTECT selectors, mov es, eax
         PROTECT selectors, mov fs, eax
         PROTECT selectors, mov gs, eax
+        cmp     byte [rel cpu_has_ibpb], 0      ; 5.
+        PROTECT ibpb, jne .barrier
+.resume:
         POP     r15, r14, r13, r12, rbp, rbx
         ret
+.barrier:
+        lea     rax, [rel supervisor_thread]
+        cmp     rsi, rax
+        je      .resume
+.forget:
+        mov     ecx, MSR_PRED_CMD
+        mov     eax, PRED_CMD_IBPB
+        xor     edx, edx
+        wrmsr
+        jmp     .resume
 
 ; void context_switch_fpu(struct shard *from, struct shard *to)
 ; The same for a shard that is inside a system call, whose FPU state is still in the registers.

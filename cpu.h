@@ -92,8 +92,9 @@ static inline void __attribute__((noreturn)) halt_for_ever(void) {
 		__asm__ volatile("cli; hlt");
 }
 
-/* True on a CPU with SMAP: stac and clac are undefined instructions elsewhere. cpu.c sets it. */
-extern bool cpu_has_smap;
+/* True on a CPU with SMAP: stac and clac are undefined instructions elsewhere; true on one that can forget what its
+ * predictor of indirect branches has learnt. cpu.c sets both. */
+extern bool cpu_has_smap, cpu_has_ibpb;
 
 /* Lets ring 0 touch user pages until user_access_end (SDM Vol. 3A 4.6). */
 static inline void user_access_begin(void) {

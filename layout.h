@@ -14,7 +14,7 @@
 #define PHYS_IMAGE          0x200000   /* supervisor ELF, up to the boot stack */
 #define PHYS_IMAGE_LIMIT    0x300000
 #define PHYS_BOOT_STACK     0x300000   /* one page, used until paging_init is done */
-#define PHYS_PVH_TABLES     0x3FE000   /* two pages, used by the firmware-less entry only */
+#define PHYS_PVH_TABLES     0x3FD000   /* three pages, used by the firmware-less entry only */
 #define PHYS_BOOT_TABLES    0x400000   /* PML4, 3 PDPTs, 3 PDs: readable for ever through the HHDM */
 #define PHYS_BOOT_TABLE_PAGES 7
 #define PHYS_FRAMES         0x800000   /* mm.c hands out frames from here on */
@@ -62,8 +62,9 @@
 #define ABLATION_fxsave     3
 #define ABLATION_selectors  4
 #define ABLATION_sysret_rip 5
+#define ABLATION_ibpb       6
 enum { /* those that concern C alone */
-	ABLATION_nx = 6, ABLATION_wp, ABLATION_smep, ABLATION_smap, ABLATION_umip, ABLATION_tsd, ABLATION_sfmask,
+	ABLATION_nx = 7, ABLATION_wp, ABLATION_smep, ABLATION_smap, ABLATION_umip, ABLATION_tsd, ABLATION_sfmask,
 	ABLATION_user_check, ABLATION_guard, ABLATION_ist, ABLATION_zeroing, ABLATION_grant, ABLATION_endpoint,
 	ABLATION_invlpg, ABLATION_quota, ABLATION_pledge, ABLATION_dma_check, ABLATION_dma_unmap,
 	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write, ABLATION_dma_extent,
@@ -119,6 +120,9 @@ enum {
 #define CR0_TS              0x8
 #define CR0_NE              0x20
 #define CR0_WP              0x10000
+#define CR0_AM              0x40000
+#define CR0_NW              0x20000000
+#define CR0_CD              0x40000000
 #define CR0_PG              0x80000000
 #define CR4_TSD             0x4
 #define CR4_PAE             0x20
