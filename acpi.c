@@ -96,6 +96,10 @@ uint64_t acpi_root_entry(const uint8_t *root, size_t len, uint32_t index) {
 	return le(root + ACPI_HEADER_SIZE + (size_t)index * size, size);
 }
 
+/* Ports below belong to the devices that every PC has, and to ISA cards (they decode 10 bits): none is a register block's,
+ * and reading one could take a byte from its owner. */
+enum { ISA_PORTS = 0x400 };
+
 /* Returns the port of a register block, which stands at offset `extended` if the table is long enough for that field
  * and it names a port, otherwise at offset `old`. 0 means that there is none. */
 static uint16_t port_of(const uint8_t *table, uint32_t length, uint32_t old, uint32_t extended) {
@@ -103,7 +107,7 @@ static uint16_t port_of(const uint8_t *table, uint32_t length, uint32_t old, uin
 	const uint8_t *gas = table + extended;
 	if (length >= extended + GAS_SIZE && gas[GAS_SPACE] == ACPI_SPACE_IO && le(gas + GAS_ADDRESS, 8) != 0)
 		port = le(gas + GAS_ADDRESS, 8);
-	return port <= UINT16_MAX ? (uint16_t)port : 0;
+	return port >= ISA_PORTS && port <= UINT16_MAX ? (uint16_t)port : 0;
 }
 
 /* A PM_TMR_LEN of 0 says that the timer is not there, whatever the port fields hold. */

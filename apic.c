@@ -47,6 +47,7 @@ void apic_init(void) {
 	if (rdmsr(MSR_APIC_BASE) & APIC_BASE_X2APIC) wrmsr(MSR_APIC_BASE, base & ~APIC_BASE_ENABLE);
 	wrmsr(MSR_APIC_BASE, base);
 	registers = paging_map_device(base & PTE_ADDRESS, APIC_SIZE);
+	if (!registers) panic("the local APIC cannot be at 0x%lx (IA32_APIC_BASE)", base & PTE_ADDRESS);
 	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	apic_write(APIC_TPR, 0);
 	apic_write(APIC_LVT_TIMER, LVT_MASKED);

@@ -24,6 +24,7 @@ enum { PM1_SLEEP_ENABLE = 1 << 13 };
 static struct pci_device pci_devices[PCI_DEVICES];
 static uint32_t pci_count;
 static struct acpi_fadt fadt; /* zeros, which name no port, unless the firmware has such a table */
+static bool timed;            /* by the timer that it names */
 static const uint8_t *dmar;   /* the table about IOMMUs, NULL: there is none */
 
 /* ---- ACPI ---- */
@@ -32,31 +33,35 @@ static const uint8_t *dmar;   /* the table about IOMMUs, NULL: there is none */
 static const uint8_t *acpi_table(uint64_t phys, uint32_t *len) {
 	const uint8_t *table = paging_map_table(phys, ACPI_HEADER_SIZE);
 
-	*len = acpi_table_length(table, ACPI_HEADER_SIZE);
-	if (!*len) return NULL;
-	table = paging_map_table(phys, *len);
-	return acpi_table_check(table, *len, (const char *)table) ? table : NULL; /* of whatever signature it has */
+	*len = table ? acpi_table_length(table, ACPI_HEADER_SIZE) : 0;
+	table = *len ? paging_map_table(phys, *len) : NULL;
+	/* Whatever signature it has. */
+	return table && acpi_table_check(table, *len, (const char *)table) ? table : NULL;
 }
 
-/* Takes the two tables that the kernel uses from those that the root table names. */
+/* Takes the ports from a FADT. Of several it is the first whose timer counts, or the first one. */
+static void use_fadt(const uint8_t *table, uint32_t len) {
+	struct acpi_fadt found;
+
+	if (timed || !acpi_fadt(table, len, &found)) return;
+	timed = found.pm_timer_port && timer_use_acpi(found.pm_timer_port, found.pm_timer_32bit);
+	if (timed || !fadt.pm1a_control_port) fadt = found;
+}
+
+/* Takes the two tables that the kernel uses from those that the root table names: of several the first that is usable. */
 static void acpi_init(uint64_t rsdp_phys) {
+	const uint8_t *bytes = rsdp_phys ? paging_map_table(rsdp_phys, ACPI_RSDP_SIZE) : NULL, *root;
 	struct acpi_rsdp rsdp;
-	const uint8_t *root;
 	uint32_t root_len, len;
 
-	if (!rsdp_phys || !acpi_rsdp(paging_map_table(rsdp_phys, ACPI_RSDP_SIZE), ACPI_RSDP_SIZE, &rsdp) ||
-	    !(root = acpi_table(rsdp.root, &root_len))) {
-		print("ACPI: no usable tables; the time is counted in ticks, some of which get lost\n");
-		return;
-	}
+	if (!bytes || !acpi_rsdp(bytes, ACPI_RSDP_SIZE, &rsdp) || !(root = acpi_table(rsdp.root, &root_len))) return;
 	print_verbose("ACPI: revision %u, tables:", rsdp.revision);
 	for (uint32_t i = 0; acpi_root_entry(root, root_len, i); i++) {
 		const uint8_t *table = acpi_table(acpi_root_entry(root, root_len, i), &len);
 		if (!table) continue;
 		print_verbose(" %c%c%c%c", table[0], table[1], table[2], table[3]);
-		if (!memcmp(table, "FACP", 4) && acpi_fadt(table, len, &fadt) && fadt.pm_timer_port)
-			timer_use_acpi(fadt.pm_timer_port, fadt.pm_timer_32bit);
-		if (!memcmp(table, "DMAR", 4)) dmar = table;
+		if (!memcmp(table, "FACP", 4)) use_fadt(table, len);
+		if (!memcmp(table, "DMAR", 4) && (!dmar || !iommu_usable(dmar, acpi_table_length(dmar, ACPI_HEADER_SIZE)))) dmar = table;
 	}
 	print_verbose("\n");
 }
@@ -109,12 +114,16 @@ static void print_device(const struct pci_device *d) {
 /* Returns PCI function number `index` in the order in which they were found, NULL behind the last. */
 const struct pci_device *device_at(uint32_t index) { return index < pci_count ? &pci_devices[index] : NULL; }
 
-/* Finds out what there is, and sets up the devices that the kernel uses: the IOMMU first, which takes all of them their
- * DMA, then the engines, which get theirs back behind it. */
+/* Finds out what there is, which takes all devices their DMA, and sets up those that the kernel uses: the IOMMU first, then
+ * the engines, which get theirs back behind it. */
 void devices_init(const struct bootinfo *info) {
 	acpi_init(info->rsdp);
+	if (!timed) print("ACPI: no timer that counts; the time is counted in ticks, some of which get lost\n");
 	uint32_t count = pci_scan(&pci_ports, pci_devices, PCI_DEVICES);
 	print_verbose("PCI: %u functions\n", count);
+	if (count > PCI_DEVICES)
+		print("PCI: of %u functions %u are not used, and get no DMA: the kernel keeps %u\n", count,
+		      count - PCI_DEVICES, PCI_DEVICES);
 	pci_count = count < PCI_DEVICES ? count : PCI_DEVICES;
 	for (uint32_t i = 0; verbose && i < pci_count; i++)
 		print_device(&pci_devices[i]);

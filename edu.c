@@ -254,6 +254,7 @@ static bool add_engine(const struct pci_device *device) {
 	struct engine *engine = &engines[engine_count];
 
 	if (device->vendor != EDU_VENDOR || device->device != EDU_DEVICE || !device->bars[0].base) return false;
+	if (!paging_device_fits(device->bars[0].base, EDU_REGISTERS)) return false;
 	if (iommu_attach(device, &engine->domain)) return false;
 	engine->device = device;
 	pci_command(&pci_ports, device, 0, PCI_COMMAND_MEMORY);

@@ -2,7 +2,7 @@
  * gpu.c: the GPU's memory, cut into partitions, and copies between them.
  *
  * Each `gpu` line of the manifest makes a partition: an equal share of the video memory (BAR0 of the first VGA
- * device) and of the compute units (simulated: QEMU's VGA has none). Its shard gets the share mapped read-write, the
+ * device that is known) and of the compute units (simulated: QEMU's VGA has none). Its shard gets the share mapped read-write, the
  * registers that all partitions share read-only, both uncached and at random addresses, and a configuration page that
  * says where. Copies from one partition to another are DMA by an engine behind the IOMMU (edu.c).
  *
@@ -17,8 +17,9 @@
 /* How many partitions there can be, and the compute units that they share: simulated ones. */
 enum { PARTITIONS = 8, COMPUTE_UNITS = 8 };
 
-/* The video card: its PCI class, and which of its base addresses are memory and registers. */
-enum { VGA_CLASS = 0x03, VRAM_BAR = 0, REGISTER_BAR = 2 };
+/* Video cards: their PCI class. The ones that are known, QEMU's `VGA`, `secondary-vga` and `bochs-display`, and which of
+ * their base addresses are memory and registers. Others are not touched: what is memory here may be registers there. */
+enum { VGA_CLASS = 0x03, VGA_VENDOR = 0x1234, VGA_DEVICE = 0x1111, VRAM_BAR = 0, REGISTER_BAR = 2 };
 
 /* Which arguments of GPU_DMA name the two ranges; bytes of video memory cleared between two looks at the interrupts. */
 enum { ARGUMENT_SOURCE = 2, ARGUMENT_TARGET = 3, CLEAR_STEP = 0x10000 };
@@ -52,13 +53,43 @@ static void clear_vram(uint64_t offset, uint64_t size) {
 	}
 }
 
-/* Returns the first VGA device whose memory the firmware has placed, or NULL. */
-static const struct pci_device *find_vga(void) {
-	const struct pci_device *device;
+/* Returns whether video memory keeps what is written: every page gets a word of its own, and the words are looked at when
+ * all are there, since a base address may be larger than the memory behind it, which then appears twice. */
+static bool keeps(uint64_t size) {
+	bool good = true;
 
-	for (uint32_t i = 0; (device = device_at(i)); i++) {
-		const struct pci_bar *memory = &device->bars[VRAM_BAR];
-		if (device->class == VGA_CLASS && memory->size && !memory->io && memory->base) return device;
+	for (uint64_t pass = 0, at; pass < 2; pass++)
+		for (at = 0; at < size; at += PAGE_SIZE) {
+			volatile uint64_t *word = (volatile uint64_t *)(vram + at);
+			good &= !pass || *word == ~at;
+			*word = pass ? 0 : ~at;
+			if (at % CLEAR_STEP == 0) preempt_point();
+		}
+	return good;
+}
+
+/* Maps the video memory of a card. Returns NULL, or in words why the card is not used. */
+static const char *map_vram(const struct pci_device *card) {
+	const struct pci_bar *memory = &card->bars[VRAM_BAR];
+
+	if (card->vendor != VGA_VENDOR || card->device != VGA_DEVICE) return "this kernel does not know it";
+	pci_command(&pci_ports, card, 0, PCI_COMMAND_MEMORY);
+	if (memory->io || !memory->base || !(vram = paging_map_device(memory->base, memory->size)))
+		return "its memory is not where memory can be";
+	return keeps(memory->size) ? NULL : "its memory does not keep what is written to it";
+}
+
+/* Returns the first video card that can be used, or NULL, and says why others before it cannot. */
+static const struct pci_device *find_vga(void) {
+	const struct pci_device *card;
+
+	for (uint32_t i = 0; (card = device_at(i)); i++) {
+		const char *problem = card->class == VGA_CLASS ? map_vram(card) : NULL;
+		if (problem)
+			print("GPU: the video card %02x:%02x.%u (%04x:%04x) is not used: %s\n", card->bus, card->dev, card->fn,
+			      card->vendor, card->device, problem);
+		else if (card->class == VGA_CLASS)
+			return card;
 	}
 	return NULL;
 }
@@ -74,19 +105,19 @@ static uint32_t partition_of(uint32_t id) {
 
 /* Cuts the video memory of the first VGA device into one partition a gpu line of the manifest. */
 void gpu_init(void) {
-	const struct pci_device *vga = find_vga();
 	uint32_t count = partition_of(manifest.shard_count);
 
 	if (!count) return;
+	const struct pci_device *vga = find_vga();
 	if (!vga || count > PARTITIONS) {
 		print("GPU: %s; the shards of the manifest's gpu lines cannot start\n",
 		      vga ? "more gpu lines than partitions" : "no VGA device with video memory");
 		return;
 	}
 	vram_phys = vga->bars[VRAM_BAR].base;
-	register_phys = vga->bars[REGISTER_BAR].base;
-	register_size = vga->bars[REGISTER_BAR].io ? 0 : vga->bars[REGISTER_BAR].size;
-	vram = paging_map_device(vram_phys, vga->bars[VRAM_BAR].size);
+	const struct pci_bar *shared = &vga->bars[REGISTER_BAR];
+	register_phys = shared->base;
+	register_size = !shared->io && shared->base && paging_device_fits(shared->base, shared->size) ? shared->size : 0;
 	uint64_t share = vga->bars[VRAM_BAR].size / count & ~PAGE_MASK;
 	for (uint32_t i = 0; i < count; i++)
 		partitions[i] = (struct partition){.offset = i * share, .size = share};

@@ -351,6 +351,15 @@ bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *addr
 
 /* ---- Set-up ---- */
 
+/* Returns whether a DMAR table is whole, and its first unit where one can be: in a page, 8.3. */
+bool iommu_usable(const uint8_t *table, uint32_t len) {
+	struct acpi_drhd first;
+	bool remaps;
+
+	return acpi_dmar(table, len, &remaps) && acpi_drhd(table, len, 0, &first) && !(first.base & PAGE_MASK) &&
+	       paging_device_fits(first.base, PAGE_SIZE);
+}
+
 /* Finds the machine's unit and maps its registers. Returns NULL, or in words why it cannot be used. */
 static const char *find_unit(void) {
 	struct acpi_drhd second;
@@ -359,7 +368,9 @@ static const char *find_unit(void) {
 	const uint8_t *table = device_dmar(&len);
 
 	if (!table) return "there is no DMAR table";
-	if (!acpi_dmar(table, len, &remaps) || !acpi_drhd(table, len, 0, &unit)) return "the DMAR table is damaged";
+	if (!iommu_usable(table, len)) return "the DMAR table is damaged";
+	acpi_dmar(table, len, &remaps);
+	acpi_drhd(table, len, 0, &unit);
 	if (acpi_drhd(table, len, 1, &second)) return "there are several units, and this kernel drives one";
 	registers = paging_map_device(unit.base, PAGE_SIZE);
 	cap = REG64(REG_CAP);
@@ -408,10 +419,8 @@ static bool turn_on(void) {
 	return ABLATE(dma_translation) || command(DO_TRANSLATE);
 }
 
-/* Takes every device its DMA, then turns the IOMMU on, where there is one. */
+/* Turns the IOMMU on, where there is one. The scan of the devices has taken all of them their DMA. */
 void iommu_init(void) {
-	for (uint32_t i = 0; device_at(i); i++)
-		pci_command(&pci_ports, device_at(i), PCI_COMMAND_BUS_MASTER, 0);
 	const char *problem = find_unit();
 	if (!problem && !turn_on()) problem = "it does not obey";
 	translating = !problem;

@@ -276,6 +276,7 @@ extern uint64_t kernel_cr3;
 
 uint64_t pte_make(uint64_t phys, uint64_t rights);
 void paging_init(const struct bootinfo *info);
+bool paging_device_fits(uint64_t phys, uint64_t size);
 void *paging_map_device(uint64_t phys, uint64_t size);
 const void *paging_map_table(uint64_t phys, uint64_t size);
 uint64_t paging_entry(uint64_t cr3, uint64_t address, int level);
@@ -309,7 +310,7 @@ void apic_interrupt(uint64_t vector);
 struct pci_device;
 int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument);
 void timer_init(void);
-void timer_use_acpi(uint16_t port, bool wide);
+bool timer_use_acpi(uint16_t port, bool wide);
 void timer_interrupt(void);
 uint64_t timer_ms(void);
 
@@ -470,6 +471,7 @@ const uint8_t *device_dmar(uint32_t *len);
 
 /* ---- iommu.c: what devices can reach ------------------------------------------------------------------ */
 
+bool iommu_usable(const uint8_t *dmar, uint32_t len);
 void iommu_init(void);
 int iommu_attach(const struct pci_device *device, uint32_t *domain);
 int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write);

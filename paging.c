@@ -22,6 +22,12 @@ enum { LEVEL_PT, LEVEL_PD, LEVEL_PDPT, LEVEL_PML4, ENTRIES = 512, PML4_HHDM = 25
 
 uint64_t kernel_cr3; /* physical address of the supervisor's own PML4 */
 
+#define HHDM_SIZE 0x8000000000UL /* one entry of the PML4 */
+
+/* The leaf that says how wide a physical address is, in its lowest byte, and how wide one is where there is no such leaf
+ * (SDM Vol. 3A 4.1.4). */
+enum { CPUID_HIGHEST = 0x80000000, CPUID_ADDRESSES = 0x80000008, ADDRESS_BITS = 36 };
+
 static uint64_t mmio_next = MMIO_BASE; /* where the next device will be mapped */
 
 /* Returns which entry of the table of the given level `address` goes through. */
@@ -139,23 +145,47 @@ void paging_init(const struct bootinfo *info) {
 		      (uint64_t)image_text, STACK_SLOTS);
 }
 
-/* Maps device registers uncached (PCD and PWT: SDM Vol. 3A 4.9.2) and returns their address. `phys` and `size` need no
- * alignment. */
+/* Returns whether `size` bytes at `phys`, at least one, have addresses that the processor can send out. */
+static bool addressable(uint64_t phys, uint64_t size) {
+	bool told = cpuid(CPUID_HIGHEST, 0).eax >= CPUID_ADDRESSES;
+	uint64_t limit = 1UL << (told ? cpuid(CPUID_ADDRESSES, 0).eax & 0xFF : ADDRESS_BITS);
+
+	return size && phys < limit && size <= limit - phys;
+}
+
+/* Returns whether a device can be where the firmware says: at addresses that the processor can send out, and none of them
+ * RAM, which the HHDM maps. Where it has no table for 2 MiB, all of them are passed at once. */
+bool paging_device_fits(uint64_t phys, uint64_t size) {
+	if (!addressable(phys, size)) return false;
+	for (uint64_t at = phys & ~PAGE_MASK; at < phys + size && at < HHDM_SIZE;) {
+		bool table = paging_entry(kernel_cr3, HHDM_BASE + at, LEVEL_PD);
+		if (table && paging_entry(kernel_cr3, HHDM_BASE + at, LEVEL_PT)) return false;
+		at += table ? PAGE_SIZE : LARGE_PAGE_SIZE - at % LARGE_PAGE_SIZE;
+	}
+	return true;
+}
+
+/* Maps device registers uncached (PCD and PWT: SDM Vol. 3A 4.9.2) and returns their address, or NULL when no device can
+ * be there. `phys` and `size` need no alignment. */
 void *paging_map_device(uint64_t phys, uint64_t size) {
+	if (!paging_device_fits(phys, size)) return NULL;
 	uint64_t offset = phys & PAGE_MASK;
 	uint64_t bytes = (offset + size + PAGE_MASK) & ~PAGE_MASK;
 	uint64_t align = bytes < LARGE_PAGE_SIZE ? PAGE_SIZE : LARGE_PAGE_SIZE; /* so that large pages fit */
 	uint64_t address = (mmio_next + align - 1) & -align;
 
+	if (bytes > -address) return NULL; /* the rest of the address space is too small for it */
 	kernel_map(address, phys - offset, bytes, PTE_WRITE | PTE_NX | PTE_PCD | PTE_PWT);
 	mmio_next = address + bytes;
 	return (void *)(address + offset);
 }
 
-/* Makes firmware tables readable that may lie outside the reported RAM, and returns their address. */
+/* Makes firmware tables readable that may lie outside the reported RAM, and returns their address, or NULL when there can
+ * be none. */
 const void *paging_map_table(uint64_t phys, uint64_t size) {
 	uint64_t end = (phys + size + PAGE_MASK) & ~PAGE_MASK;
 
+	if (!addressable(phys, size) || end > HHDM_SIZE) return NULL;
 	for (uint64_t page = phys & ~PAGE_MASK; page < end; page += PAGE_SIZE)
 		if (!(paging_entry(kernel_cr3, HHDM_BASE + page, LEVEL_PT) & PTE_PRESENT))
 			kernel_map(HHDM_BASE + page, page, PAGE_SIZE, PTE_NX);

@@ -2,8 +2,8 @@
  * pci.c: enumerates PCI functions, sizes their base addresses, walks their capability lists.
  *
  * Invariants: each bus is scanned at most once, however the bridges are wired, and a capability list ends after as
- * many steps as configuration space has room for; a device decodes addresses after the scan exactly as before; the
- * status bits, which a write of 1 would clear, are never written.
+ * many steps as configuration space has room for; a device decodes addresses after the scan exactly as before, but none
+ * is a bus master any more, remembered or not; the status bits, which a write of 1 would clear, are never written.
  *
  * Offsets are those of the PCI Local Bus Specification 3.0, chapter 6, and for bridges of the PCI-to-PCI Bridge
  * Architecture Specification 1.2, chapter 3.
@@ -130,7 +130,7 @@ struct scan {
 	enum { BUS_UNKNOWN, BUS_REACHED, BUS_SCANNED } bus[BUSES];
 };
 
-/* Looks at one function, stores it if there is room, and notes the bus behind it if it is a bridge. Returns its header
+/* Looks at one function, takes it its DMA, stores it if there is room, and notes the bus behind a bridge. Returns its header
  * type with HEADER_MULTIFUNCTION, or -1 when there is no such function. */
 static int scan_function(struct scan *scan, uint8_t bus, uint8_t dev, uint8_t fn) {
 	struct pci_device d = {.bus = bus, .dev = dev, .fn = fn};
@@ -144,6 +144,7 @@ static int scan_function(struct scan *scan, uint8_t bus, uint8_t dev, uint8_t fn
 		uint8_t secondary = (uint8_t)(scan->access->read(&d, PCI_BRIDGE_BUSES) >> 8);
 		if (scan->bus[secondary] == BUS_UNKNOWN) scan->bus[secondary] = BUS_REACHED;
 	}
+	pci_command(scan->access, &d, PCI_COMMAND_BUS_MASTER, 0);
 	if (scan->found++ < scan->max) {
 		describe(scan->access, &d);
 		scan->devices[scan->found - 1] = d;

@@ -51,8 +51,8 @@ enum { PCI_CAP_MSI = 0x05 };
 enum { EDU_VENDOR = 0x1234, EDU_DEVICE = 0x11E8 };
 
 /* Finds all functions on bus 0 and on the buses behind bridges, and stores the first `max` of them in the order of
- * discovery. Returns how many there are, which may be more than `max`. Base addresses are sized, which needs decoding
- * switched off for a moment: no other code may use the devices meanwhile. */
+ * discovery. Returns how many there are, which may be more than `max`. None of them is a bus master afterwards. Base
+ * addresses are sized, which needs decoding switched off for a moment: no other code may use the devices meanwhile. */
 uint32_t pci_scan(const struct pci_access *access, struct pci_device *devices, uint32_t max);
 
 /* Clears, then sets, bits of the command register. Returns what it was before. */

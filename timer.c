@@ -4,7 +4,7 @@
  * The PIT interrupts about a thousand times a second, which preempts shards. Ticks are no clock, though: on a
  * busy host some are lost. The time comes from the ACPI power-management timer, which counts at 3.579545 MHz
  * whatever happens; it wraps after 4.7 s, so every tick folds it into a 64-bit sum. Without ACPI the ticks
- * have to do.
+ * have to do. Without a tick there is no run: a shard that makes no call would keep the CPU for ever.
  *
  * Read next: syscall.c.
  */
@@ -17,12 +17,16 @@ enum { PIC1_COMMAND = 0x20, PIC1_DATA = 0x21, PIC2_COMMAND = 0xA0, PIC2_DATA = 0
 enum { PIC_ICW1_INIT_ICW4 = 0x11, PIC_ICW4_8086 = 0x01, PIC_CASCADE_LINE = 2, PIC_EOI = 0x20 };
 enum { PIC_MASK_ALL = 0xFF, PIC_MASK_ALL_BUT_TIMER = 0xFE };
 
-/* The interval timer (8254 data sheet, "Control Word Format"); the word is for channel 0, low byte then high byte,
- * mode 2: an interrupt whenever it has counted down from the divisor. */
-enum { PIT_CHANNEL0 = 0x40, PIT_COMMAND = 0x43, PIT_RATE_GENERATOR = 0x34 };
+/* The interval timer (8254 data sheet, "Control Word Format"); the words are for channel 0, low byte then high byte,
+ * mode 2: an interrupt whenever it has counted down from the divisor; mode 0: one only. */
+enum { PIT_CHANNEL0 = 0x40, PIT_COMMAND = 0x43, PIT_RATE_GENERATOR = 0x34, PIT_ONE_SHOT = 0x30 };
 enum { PIT_HZ = 1193182, TICK_HZ = 1000, PIT_DIVISOR = PIT_HZ / TICK_HZ };
 
 enum { PM_TIMER_HZ = 3579545, PM_TIMER_NARROW = 0xFFFFFF }; /* ACPI 6.4, 4.8.2.1 and 4.8.3.3 */
+
+/* How often a timer is looked at before it counts as dead. A look is an access to a port, of some hundred nanoseconds or
+ * more, so these are seconds for an interrupt that is due in two microseconds, and some hundred counts. */
+enum { TICK_LOOKS = 4000000, PM_LOOKS = 1000 };
 
 static uint64_t ticks;
 static uint16_t pm_port; /* 0: no ACPI timer */
@@ -43,21 +47,39 @@ static void pic_init(void) {
 	outb(PIC2_DATA, PIC_MASK_ALL);
 }
 
-/* Starts the tick. The first interrupt is taken when interrupts are first let in. */
-void timer_init(void) {
-	pic_init();
-	outb(PIT_COMMAND, PIT_RATE_GENERATOR);
-	outb(PIT_CHANNEL0, PIT_DIVISOR & 0xFF);
-	outb(PIT_CHANNEL0, PIT_DIVISOR >> 8);
+/* Has the interval timer count down from `count`, at least 1, in the given mode. */
+static void pit_start(uint8_t mode, uint16_t count) {
+	outb(PIT_COMMAND, mode);
+	outb(PIT_CHANNEL0, (uint8_t)count);
+	outb(PIT_CHANNEL0, (uint8_t)(count >> 8));
 }
 
-/* Takes the time from the ACPI timer at `port` from now on; `wide` when it has 32 bits rather than 24. The sum begins
- * with what the ticks say, so that the time does not go back. */
-void timer_use_acpi(uint16_t port, bool wide) {
+/* Starts the tick, when a first interrupt, the shortest that the timer can be asked for, has come all the way. */
+void timer_init(void) {
+	pic_init();
+	pit_start(PIT_ONE_SHOT, 1);
+	for (uint32_t looks = 0; !ticks; looks++) {
+		if (looks == TICK_LOOKS)
+			panic("no interrupt comes from the interval timer (8254) through the 8259: this machine has no tick, "
+			      "without which a shard could keep the CPU for ever");
+		inb(PIT_CHANNEL0);
+		interrupt_window();
+	}
+	pit_start(PIT_RATE_GENERATOR, PIT_DIVISOR);
+}
+
+/* Takes the time from the ACPI timer at `port` from now on, if something counts there; `wide` when it has 32 bits rather
+ * than 24. The sum begins with what the ticks say, so that the time does not go back. Returns whether it counts. */
+bool timer_use_acpi(uint16_t port, bool wide) {
+	uint32_t first = inl(port), looks = 0;
+
+	while (inl(port) == first)
+		if (looks++ == PM_LOOKS) return false;
 	pm_port = port;
 	pm_mask = wide ? UINT32_MAX : PM_TIMER_NARROW;
 	pm_last = inl(port) & pm_mask;
 	pm_sum = ticks * PM_TIMER_HZ / TICK_HZ;
+	return true;
 }
 
 /* Folds the ACPI timer into the sum. Must happen at least every four seconds. */

@@ -6,17 +6,21 @@ silence, a hang, a page fault of the kernel, or a device touched that is not its
 Read next: devices.c, cpu.c.
 """
 
+import os
 import re
+import struct
 
 import test_gdb
 import test_memory_map as memory_map
 
 HELLO = "shard ok /t/ok"
+SPIN = 'shard spin /t/spin args="60000"\n'
+PC = ["-machine", "pc"]  # no IOMMU
 
 
-def panics(t, words, options, **others):
+def panics(t, words, options, manifest=HELLO):
     """Boots a machine on which the kernel stops with a sentence. Returns the Result."""
-    result = t.guest(HELLO, options=options, expect=2, **others)
+    result = t.guest(manifest, options=options, expect=2)
     said = [line for line in result.lines if line.startswith("PANIC: ")]
     t.check(len(said) == 1 and words in said[0], "with %s the console says %s, not: %s" % (" ".join(options), said, words))
     return result
@@ -90,3 +94,157 @@ def test_predictor_of_qemu(t):
 
 
 test_predictor.heavy = True
+
+
+# ---- The tick ----
+
+
+def test_no_tick(t):
+    """Without the interval timer, or the controller that passes its interrupt on, the kernel stops before a shard runs."""
+    for missing in "pit", "pic":
+        panics(t, "no interrupt comes from the interval timer", ["-machine", missing + "=off"], manifest=SPIN)
+
+
+# ---- ACPI tables ----
+
+
+def table(t, signature, body):
+    """Writes an ACPI table with a good checksum. Returns QEMU's options that add it to those of the machine."""
+    head = struct.pack("<4sIBB6s8sI4sI", signature, 36 + len(body), 1, 0, b"COCONU", b"COCONUTT", 1, b"    ", 1)
+    data = bytearray(head + body)
+    data[9] = -sum(data) % 256
+    path = os.path.join(t.scratch, "%s%d" % (signature.decode(), len(os.listdir(t.scratch))))
+    with open(path, "wb") as file:
+        file.write(data)
+    return ["-acpitable", "file=" + path]
+
+
+def fadt(t, timer, control=0):
+    """A FADT that names a port of a timer, and one of the power switch (offsets: ACPI 6.5, 5.2.9)."""
+    body = bytearray(244 - 36)
+    struct.pack_into("<I", body, 64 - 36, control)
+    struct.pack_into("<I", body, 76 - 36, timer)
+    body[91 - 36] = 4
+    return table(t, b"FACP", bytes(body))
+
+
+def dmar(t, *bases):
+    """A DMAR with a remapping unit for all devices at each address (VT-d 8.3)."""
+    units = b"".join(struct.pack("<HHBBHQ", 0, 16, 1, 0, 0, base) for base in bases)
+    return table(t, b"DMAR", struct.pack("<BB10x", 38, 1) + units)
+
+
+def test_second_tables(t):
+    """Of two FADTs and of two DMARs the first that is usable counts, wherever the other leads."""
+    for options in (fadt(t, 0x80), fadt(t, 0x5F8), fadt(t, 0x5F8, 0x5FC), dmar(t), dmar(t, 0xFFFFFFFFFFFFF000), dmar(t, 0xFED90000)):
+        result = t.guest("shard clock /t/clock", options=options, timeout=30, expect=0)
+        t.check("IOMMU: VT-d 1.0, 3-level tables, translation and interrupt remapping on" in result.lines, "the IOMMU is not used")
+        t.check("no timer that counts" not in result.text, "the timer is not used")
+
+
+def test_dmar_that_lies(t):
+    """An IOMMU at an address that does not exist, in RAM, in the middle of a page, or none: the table is damaged."""
+    for bases in (), (0xFFFFFFFFFFFFF000,), (1 << 40,), (1 << 45,), (0x1000000,), (0x200000,), (0,), (0xFED90010,):
+        result = t.guest(HELLO, options=PC + dmar(t, *bases), expect=0)
+        t.check("IOMMU: none that can be used: the DMAR table is damaged; devices get no DMA" in result.lines,
+                "the console does not say that the table is damaged, with units at %s" % [hex(base) for base in bases])
+    # Addresses where nobody answers, and where somebody else does: QEMU's HPET.
+    for base in 0xFED90000, 0xFED00000:
+        result = t.guest(HELLO, options=PC + dmar(t, base), expect=0)
+        t.check("IOMMU: none that can be used: it has no queue" in result.text, "the console does not say why it is not used")
+
+
+def forged(t, function, place, value, times=1):
+    """Boots with something changed in gdb at the n-th call of a function. Returns what the console says."""
+    commands = ["tbreak *%s" % function, "continue"] * times + ["set var %s = %s" % (place, value), "continue"]
+    session = test_gdb.Session(t, "--gdb", commands, "--kernel --shard shards/hello-c", expect=0)
+    return session.console
+
+
+def test_tables_out_of_reach(t):
+    """A root pointer, a root table or another table where no memory can be, or only a bit of it: as if there were none."""
+    ticks = "ACPI: no timer that counts; the time is counted in ticks, some of which get lost"
+    for value in "0xfffffffffffff000", "0x8000000000", "0x7ffffffff0", "(1ul << 47)":
+        said = forged(t, "devices_init", "((struct bootinfo *)$rdi)->rsdp", value)
+        t.check(ticks in said and "there is no DMAR table" in said, "the root pointer at " + value)
+    t.check(ticks in forged(t, "acpi_table", "$rdi", "0xfffffffffffff000"), "the root table")
+    t.check("IOMMU: VT-d 1.0" in forged(t, "acpi_table", "$rdi", "0xfffffffffffff000", 2), "one table of several")
+
+
+# ---- Devices ----
+
+DISPLAY = "shard hal /shards/gpu-hal\ngpu hal\n"
+
+
+def gpu_files(t):
+    return {"/shards/gpu-hal": os.path.join(t.root, "build/shards/gpu-hal.bin")}
+
+
+def test_unknown_cards(t):
+    """A video card that is not known is named and not used, and a known one behind it is."""
+    for card, number in (("qxl", "1b36:0100"), ("cirrus", "1013:00b8"), ("virtio", "1af4:1050"), ("vmware", "15ad:0405")):
+        line = "GPU: the video card 00:01.0 (%s) is not used: this kernel does not know it" % number
+        result = t.guest(DISPLAY + HELLO, gpu_files(t), options=["-vga", card], expect=1)
+        t.check(line in result.lines, "the console lacks: " + line)
+        t.equal((result.endings(), "no VGA device with video memory" in result.text), ({"ok": 0}, True), "what runs, and a line")
+    options = ["-vga", "qxl", "-device", "bochs-display"]
+    result = t.guest(DISPLAY, gpu_files(t), options=options, expect=0)
+    t.check("(1b36:0100) is not used" in result.text, "the console does not say that the first card is not used")
+    t.check("gpu-hal: partition 0, 16 MiB VRAM" in result.text, "the second card is not used")
+    result = t.guest(HELLO, options=["-vga", "qxl"], expect=0)
+    t.check("GPU:" not in result.text, "a card is looked at that nobody has asked for")
+
+
+def card_memory(t, manifest, expect=None):
+    """Returns what the monitor finds in BAR0 of a qxl card while a shard runs, some words from here and there."""
+    with t.guest_monitor() as monitor:
+        boot = t.start_guest(manifest + SPIN, gpu_files(t), options=["-vga", "qxl"] + monitor.options)
+        try:
+            while "CPL=3" not in monitor.hmp("info registers"):
+                pass
+            base = int(re.search(r"BAR0: 32 bit memory at (0x\w+)", monitor.hmp("info pci").split("1b36:0100")[1]).group(1), 16)
+            return [monitor.hmp("xp /4gx %#x" % (base + at)) for at in range(0, 64 << 20, 1 << 18)]
+        finally:
+            boot.stop()
+            boot.wait()
+
+
+def test_unknown_card_untouched(t):
+    """What stands in the memory of such a card stays there, whether the manifest has gpu lines or not."""
+    before = card_memory(t, "")
+    t.check(any(re.search("0x0*[1-9a-f]", line.split(":")[1]) for line in before), "the card's memory is empty anyway")
+    t.check(card_memory(t, DISPLAY) == before, "the card's memory has changed")
+
+
+BUS_MASTER = 4  # bit of the command register
+
+
+def bus_masters(t, manifest, options, files=None):
+    """Boots and returns which functions of bus 0 are bus masters while a shard spins, as far as QEMU's ECAM shows (q35)."""
+    with t.guest_monitor() as monitor:
+        boot = t.start_guest(manifest, files, options=options + monitor.options)
+        try:
+            while "CPL=3" not in monitor.hmp("info registers"):
+                pass
+            found = {}
+            for slot in range(32):
+                for function in range(8):
+                    words = monitor.hmp("xp /2wx %#x" % (0xB0000000 + (slot << 15) + (function << 12))).split(":")[1].split()
+                    if int(words[0], 16) != 0xFFFFFFFF:
+                        found["%02x.%d" % (slot, function)] = bool(int(words[1], 16) & BUS_MASTER)
+        finally:
+            boot.stop()
+            result = boot.wait()
+    return found, result
+
+
+def test_many_functions(t):
+    """More functions than the kernel remembers: a line says how many, and none of them all is a bus master."""
+    many = ["-device", "pci-testdev,addr=4.0,multifunction=on"]
+    for i in range(1, 32):
+        many += ["-device", "pci-testdev,addr=%d.%d,multifunction=on" % (4 + i // 8, i % 8)]
+    many += ["-device", "edu,addr=1e.0"]
+    found, result = bus_masters(t, SPIN, many)
+    t.equal([name for name in found if found[name]], ["02.0", "03.0"], "bus masters: the two engines that are used")
+    line = "PCI: of %d functions %d are not used, and get no DMA: the kernel keeps 32" % (len(found), len(found) - 32)
+    t.check(len(found) == 40 and line in result.lines, "the console lacks: " + line)

@@ -210,6 +210,9 @@ TEST(fadt) {
 	put_gas(208, ACPI_SPACE_IO, 0x10608); /* no port has this number */
 	put(64, 0x10604, 4);
 	CHECK(acpi_fadt(sealed(), 244, &fadt) && fadt.pm_timer_port == 0 && fadt.pm1a_control_port == 0);
+	put_gas(208, ACPI_SPACE_IO, 0x3FC); /* COM1's */
+	put(64, 0x60, 4);                   /* the keyboard's */
+	CHECK(acpi_fadt(sealed(), 244, &fadt) && fadt.pm_timer_port == 0 && fadt.pm1a_control_port == 0);
 
 	for (size_t len = 36; len < 250; len++) {
 		make_fadt(len);

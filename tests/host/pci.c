@@ -139,7 +139,9 @@ TEST(q35) {
 	uint32_t found = pci_scan(&access, devices, PCI_DEVICES);
 	CHECK_EQ(found, 8);
 	CHECK_EQ(mistakes, 0);
-	CHECK(memcmp(before, functions, sizeof(before)) == 0); /* everything is as it was */
+	for (int i = 0; i < 8; i++)
+		before[i].word[1] &= ~(uint32_t)PCI_COMMAND_BUS_MASTER;
+	CHECK(memcmp(before, functions, sizeof(before)) == 0); /* everything else is as it was */
 	CHECK(reads < 300);
 
 	CHECK_EQ(seen(0, 0, 0, found)->bars[0].size, 0); /* a bridge is left alone */
@@ -224,11 +226,13 @@ TEST(bridge_cycles) {
 TEST(too_many_devices) {
 	reset();
 	for (int i = 0; i < 40; i++)
-		add(0, i / 8, i % 8, 0x1234, (uint16_t)i, 0x030000, 0x80);
+		add(0, i / 8, i % 8, 0x1234, (uint16_t)i, 0x030000, 0x80)->word[1] |= PCI_COMMAND_BUS_MASTER;
 	memset(devices, 0, sizeof(devices));
 	CHECK_EQ(pci_scan(&access, devices, 3), 40);
 	CHECK_EQ(devices[2].device, 2);
 	CHECK_EQ(devices[3].vendor, 0);
+	for (int i = 0; i < 40; i++)
+		CHECK(!(functions[i].word[1] & PCI_COMMAND_BUS_MASTER)); /* nor of those that there was no room for */
 	CHECK_EQ(pci_scan(&access, devices, PCI_DEVICES), 40);
 	CHECK_EQ(devices[31].device, 31);
 	CHECK_EQ(pci_scan(&access, NULL, 0), 40);
@@ -344,6 +348,8 @@ TEST(random_configuration) {
 		struct function before[FUNCTIONS];
 		memcpy(before, functions, sizeof(before));
 		CHECK(pci_scan(&access, devices, PCI_DEVICES) <= FUNCTIONS);
+		for (int i = 0; i < FUNCTIONS; i++)
+			before[i].word[1] &= ~PCI_COMMAND_BUS_MASTER | functions[i].word[1]; /* some are never found */
 		CHECK(memcmp(before, functions, sizeof(before)) == 0);
 		CHECK_EQ(mistakes, 0);
 		CHECK(reads < 256 * 32 * 8 + FUNCTIONS * 200);
