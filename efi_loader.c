@@ -66,6 +66,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *
 	format(text, sizeof(text), template, args);
 	va_end(args);
 	say("error: %s", text);
+	serial_drain();
 	outb(DEBUG_EXIT_PORT, DEBUG_EXIT_LOADER);
 	runtime_services->ResetSystem(EfiResetShutdown, EFI_ABORTED, 0, NULL);
 	halt_for_ever();

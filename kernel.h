@@ -234,6 +234,7 @@ const struct bootinfo *pvh_bootinfo(const void *start);
 
 void serial_init(void);
 void serial_write(const char *text, size_t len);
+void serial_drain(void);
 size_t format(char *out, size_t size, const char *template, va_list args);
 
 /* ---- console.c: whose line it is --------------------------------------------------------------------- */

@@ -26,6 +26,7 @@ static uint64_t free_frames_at_start;
 
 /* Ends the run. On a machine without isa-debug-exit it powers off or, failing that, halts for ever. */
 void debug_exit(uint32_t code) {
+	serial_drain();
 	outl(DEBUG_EXIT_PORT, code);
 	power_off();
 	halt_for_ever();

@@ -16,7 +16,10 @@
  * and the high byte of the divisor of 115,200 baud. */
 enum { UART_DATA, UART_IER, UART_FCR, UART_LCR, UART_MCR, UART_LSR };
 enum { DIVISOR_115200 = 1, FCR_ENABLE_CLEAR = 0x07, LCR_8N1 = 0x03, LCR_DLAB = 0x80 };
-enum { MCR_DTR_RTS = 0x03, LSR_THR_EMPTY = 0x20 };
+enum { MCR_DTR_RTS = 0x03, LSR_THR_EMPTY = 0x20, LSR_ALL_SENT = 0x40 };
+
+/* How often the UART is looked at for the end of what it has: 17 bytes, 1.5 ms. One that hangs loses them. */
+enum { DRAIN_LOOKS = 1000000 };
 
 /* Sets 115200 baud, 8 data bits, no parity, one stop bit. */
 void serial_init(void) {
@@ -37,6 +40,12 @@ void serial_write(const char *text, size_t len) {
 			;
 		outb(COM1 + UART_DATA, (uint8_t)text[i]);
 	}
+}
+
+/* Waits, but not for ever, until the last byte has left the UART: whoever switches the machine off calls it. */
+void serial_drain(void) {
+	for (uint32_t looks = 0; looks < DRAIN_LOOKS && !(inb(COM1 + UART_LSR) & LSR_ALL_SENT); looks++)
+		;
 }
 
 /* Where format() writes; `len` counts what would have been written without the limit. */
