@@ -6,6 +6,12 @@
 # The MiB that fit into the FAT volume that QEMU makes of a folder.
 boot_volume_max=500
 
+# The MiB that the firmware-less entry needs beside the ramdisk: all below PHYS_FRAMES (layout.h), and what QEMU takes at
+# the end for ACPI tables. The MiB of memory below 4 GiB that a machine with more of it has. The bytes of a command line that QEMU copies (its pvh_main.c has a page for it, NUL included).
+kernel_memory=9
+low_memory=2048
+append_max=4095
+
 # option_given PATTERN: true when one of the user's QEMU options is an option that matches, with one dash or two.
 option_given() {
 	local option
@@ -24,6 +30,15 @@ value_given() {
 		[[ ${qemu_options[i]/#--/-} == $1 && ${qemu_options[i + 1]} == $2 ]] && return 0
 	done
 	return 1
+}
+
+# last_value OPTION DEFAULT: prints the value of the user's last option of that name, which is the one that QEMU takes.
+last_value() {
+	local i value=$2
+	for ((i = 0; i + 1 < ${#qemu_options[@]}; i++)); do
+		[[ ${qemu_options[i]/#--/-} != "$1" ]] || value=${qemu_options[i + 1]}
+	done
+	printf '%s' "$value"
 }
 
 # quote_commas TEXT: prints a path as it must stand inside an option with several parts.
@@ -92,18 +107,33 @@ choose_firmware() {
 # choose_memory: how much there is: enough for the ramdisk, unless the user says. Under --trace it is a file, in which the
 # recorder's ring is found when QEMU has ended, however it ends.
 choose_memory() {
-	local ramdisk=$1 i size
-	size=$((256 + ($(stat -c %s "$ramdisk" 2>/dev/null || echo 0) >> 20)))M
-	for ((i = 0; i + 1 < ${#qemu_options[@]}; i++)); do
-		[[ ${qemu_options[i]} != -m ]] || size=${qemu_options[i + 1]#size=}
-	done
+	local ramdisk=$1 size
+	size=$(last_value -m $((256 + ($(stat -c %s "$ramdisk" 2>/dev/null || echo 0) >> 20)))M)
+	size=${size#size=}
 	[[ ! $size =~ ^[0-9]+$ ]] || size+=M
+	[[ $filter ]] || check_kernel_memory "$size" "$(last_value -initrd "$ramdisk")"
 	qemu_command+=(-m "$size")
 	if [[ $trace ]]; then
 		qemu_command+=(-object "memory-backend-file,id=ram,share=on,size=$size,mem-path=$(quote_commas "$run_dir/ram")"
 			-machine memory-backend=ram)
 		watch_options+=(--trace "$trace")
 	fi
+}
+
+# check_kernel_memory SIZE RAMDISK: without firmware QEMU itself puts the ramdisk at the end of memory, without looking
+# whether the kernel is there already, and copies the command line into a page without looking where that ends: a kernel
+# that starts so could not say anything.
+check_kernel_memory() {
+	local unit need append
+	[[ $1 =~ ^([0-9]+)([kKmMgG])(,.*)?$ ]] || return 0
+	case ${BASH_REMATCH[2]} in [kK]) unit=1 ;; [mM]) unit=1024 ;; *) unit=1048576 ;; esac
+	need=$(((($(stat -Lc %s "$2" 2>/dev/null || echo 0) + 1048575) >> 20) + kernel_memory))
+	((BASH_REMATCH[1] * unit >= need * 1024)) ||
+		die "-m $1 is too little: the kernel and its ramdisk need $need MiB to start, and more to run."
+	((need <= low_memory)) ||
+		die "the ramdisk is too large: without firmware QEMU puts it below $low_memory MiB, however much memory there is."
+	append=$(last_value -append '' | LC_ALL=C wc -c)
+	((append <= append_max)) || die "-append: the command line has $append bytes, and QEMU passes $append_max on."
 }
 
 # choose_machine: fills qemu_command; adds to watch_options what the watcher has to know.

@@ -77,7 +77,7 @@ def machines(t):
               "nec-usb-xhci", "-device", "ich9-usb-ehci1,multifunction=on,addr=1d.7", "-device", "ich9-usb-uhci1,multifunction=on,addr=1d.0"]
     t.guest("shard a /t/ok", options=bridge, verbose=True)
     t.guest("shard a /t/ok", options=["-machine", "pc"])
-    for size in ("5M", "9M"):
+    for size in ("11M", "12M"):
         t.guest("shard a /t/ok", options=["-m", size])
 
 

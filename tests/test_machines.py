@@ -248,3 +248,70 @@ def test_many_functions(t):
     t.equal([name for name in found if found[name]], ["02.0", "03.0"], "bus masters: the two engines that are used")
     line = "PCI: of %d functions %d are not used, and get no DMA: the kernel keeps 32" % (len(found), len(found) - 32)
     t.check(len(found) == 40 and line in result.lines, "the console lacks: " + line)
+
+
+# ---- Memory, ramdisk, command line ----
+
+
+def needed(size):
+    """Returns how many MiB run.sh asks for where the ramdisk has so many bytes."""
+    return -(-size // (1 << 20)) + 9
+
+
+def test_small_memory(t):
+    """Memory that QEMU cannot put the ramdisk into: run.sh says how much is needed, and with that much the kernel starts."""
+    big = os.path.join(t.scratch, "big")
+    for size in 0, 59, 62:
+        with open(big, "wb") as file:
+            file.truncate(size << 20)
+        files = {"/big": big} if size else {}
+        for memory in [1, 8] if not size else [size - 1, size, size + 1, size + 8]:
+            result = t.guest(HELLO, files, options=["-m", "%dM" % memory], expect=4)
+            t.check("-m %dM is too little: the kernel and its ramdisk need " % memory in result.stderr, result.stderr)
+        need = int(re.search(r"need (\d+) MiB", result.stderr).group(1))
+        image = os.path.join(t.scratch, "ramdisk%d.img" % t.boots)
+        t.equal(need, needed(os.path.getsize(image)), "the MiB that run.sh asks for")
+        for memory, unit in (need - 1, "M"), (need * 1024 - 1, "k"):
+            t.guest(HELLO, files, options=["-m", "%d%s" % (memory, unit)], expect=4)
+        for memory in range(need, need + 3):
+            result = t.guest(HELLO, files, options=["-m", memory])
+            t.check(result.status in (0, 2), "status %d with %d MiB" % (result.status, memory))
+            t.equal("PANIC: no " in result.text and "give the machine more memory" in result.text, result.status == 2, "a sentence")
+        t.equal(result.status, 0, "status with %d MiB" % memory)
+
+
+def test_ramdisk_out_of_place(t):
+    """The kernel without run.sh, in memory that is too small: as long as its image is whole, it says so."""
+    t.boot(shards=["shards/hello-c"], expect=0)
+    image = os.path.join(t.root, "build/esp/ramdisk.img")
+    size = -(-os.path.getsize(image) // (1 << 20))
+    for halves in range(2 * (size + 4), 2 * (size + 12)):
+        done = t.sh(["timeout", "60", "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-cpu", "max,la57=off",
+                     "-m", "%dk" % (halves * 512), "-display", "none", "-net", "none", "-no-reboot", "-monitor", "none",
+                     "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial", "stdio", "-kernel", "build/supervisor.elf",
+                     "-initrd", image])
+        told = re.search(r"^PANIC: (the ramdisk of \d+ KiB does not fit into memory above 0x800000|no ).*give the machine more memory",
+                         done.stdout, re.M)
+        t.check(told if done.returncode == 37 else done.returncode in (33, 35), "status %d with %d KiB and no sentence: %s" % (
+            done.returncode, halves * 512, done.stdout))
+
+
+def test_large_ramdisk(t):
+    """A ramdisk for which QEMU has no place below 4 GiB, however much memory there is."""
+    path = os.path.join(t.scratch, "large")
+    with open(path, "wb") as file:
+        file.truncate(2100 << 20)
+    result = t.boot(shards=["shards/hello-c"], options=["-initrd", path, "-m", "8G"], expect=4)
+    t.check("the ramdisk is too large" in result.stderr, result.stderr)
+
+
+def test_long_command_line(t):
+    """A command line that QEMU would cut: run.sh says how long it may be; the longest arrives."""
+    words = "verbose " + "x" * 5000
+    result = t.boot(shards=["shards/hello-c"], options=["-append", words[:4096]], expect=4)
+    t.check("-append: the command line has 4096 bytes, and QEMU passes 4095 on" in result.stderr, result.stderr)
+    result = t.boot(shards=["shards/hello-c"], options=["-append", words[:4095]], expect=0)
+    t.check("Paging: HHDM at" in result.text, "the word verbose has not arrived")
+
+
+test_small_memory.heavy = True
