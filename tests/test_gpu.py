@@ -44,14 +44,14 @@ def source_constant(t, name):
 
 def test_pair(t):
     """Two driver shards: what is not allowed is refused, the copy is verified, and the IOMMU sees no fault."""
-    result = t.guest(*hal_pair(t, "bytes=8192 attack=dma"), verbose=True, expect=0)
+    result = t.guest(*hal_pair(t, "bytes=4095 attack=dma"), verbose=True, expect=0)
     for words in ("from outside the own range: refused", "to outside the target's range: refused",
                   "to a partition without a capability for it: refused"):
         t.check("gpu-hal: DMA " + words in result.text, "the console lacks: " + words)
     t.equal(result.text.count(": GPU_DMA refused: "), 3, "the supervisor's lines about refusals")
     computed = "gpu-hal: product of 40x24 and 24x56 floats by 12 sealed commands: verified"
     t.equal(result.lines.count(computed), 2, "the drivers that say what they have computed")
-    t.check("gpu-hal: 8 KiB from partition 0 to partition 1: verified" in result.lines, "no copy")
+    t.check("gpu-hal: 4095 bytes from partition 0 to partition 1: verified" in result.lines, "no copy")
     t.check("DMA engines: 2, each in a domain of its own" in result.text, "no engines")
     t.check("IOMMU: 0 DMA faults recorded" in result.text, "there were DMA faults")
 
@@ -66,11 +66,11 @@ def test_no_room_for_the_page(t):
 
 def test_pair_unchecked(t):
     """Without the supervisor's checks the IOMMU alone refuses the same attacks; without its part too the first one works."""
-    attacked = hal_pair(t, "bytes=8192 attack=dma")
+    attacked = hal_pair(t, "bytes=4095 attack=dma")
     result = t.guest(*attacked, build=t.variant("ablation-dma_check", ABLATION="ABLATION_dma_check"), verbose=True, expect=0)
     t.equal(result.text.count(": refused, input or output failed"), 3, "the attacks that are refused")
     t.equal(result.text.count("working for shard 0 (source), may not "), 3, "the faults")
-    t.check("gpu-hal: 8 KiB from partition 0 to partition 1: verified" in result.lines, "no copy")
+    t.check("gpu-hal: 4095 bytes from partition 0 to partition 1: verified" in result.lines, "no copy")
     build = t.variant("ablation-dma_check-extent", ABLATION="ABLATION_dma_check", ABLATION_ALSO="ABLATION_dma_extent")
     result = t.guest(*attacked, build=build, expect=1)
     t.check("gpu-hal: DMA from outside the own range: NOT REFUSED" in result.text, "the control holds too")

@@ -282,8 +282,8 @@ def test_small_memory(t):
 
 def test_ramdisk_out_of_place(t):
     """The kernel without run.sh, in memory that is too small: as long as its image is whole, it says so."""
-    t.boot(shards=["shards/hello-c"], expect=0)
-    image = os.path.join(t.root, "build/esp/ramdisk.img")
+    t.guest(HELLO, expect=0)
+    image = os.path.join(t.scratch, "ramdisk1.img")
     size = -(-os.path.getsize(image) // (1 << 20))
     for halves in range(2 * (size + 4), 2 * (size + 12)):
         done = t.sh(["timeout", "60", "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-cpu", "max,la57=off",

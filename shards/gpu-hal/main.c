@@ -1,7 +1,7 @@
 /*
  * gpu-hal: the driver of one GPU partition: checks it, computes on it, and copies to its neighbour by DMA.
  *
- *     role=source peer=1 bytes=8192 attack=dma          role=target peer=0
+ *     role=source peer=1 bytes=4095 attack=dma          role=target peer=0
  *
  * are the args of two such shards, on the partitions 0 and 1, with a channel between them; without a role a shard only
  * checks its partition. The source first tries what it must not do where attack=dma is given, then fills a range with a pattern and lets the DMA
@@ -26,7 +26,7 @@ __asm__(".globl gpu_shard\n.set gpu_shard, 1");
 #define VBE_ID_REGISTER 0x500  /* BAR2 of QEMU's VGA: the index 0 of the Bochs VBE registers */
 #define VBE_ID          0xB0C0 /* the last digit is a version */
 #define WINDOW_SIZE     65536  /* bytes of the unveiled range */
-#define DEFAULT_BYTES   8192   /* the engine takes two tenths of a second for every 4,095 of them */
+#define DEFAULT_BYTES   4095   /* one piece: the engine takes two tenths of a second for every 4,095 of them */
 #define PATTERN_SEED    0xC0C0
 #define NO_PEER         UINT64_MAX
 
