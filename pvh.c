@@ -31,19 +31,6 @@ struct pvh_start_info {
 static struct boot_region regions[PVH_REGIONS];
 static struct bootinfo bootinfo;
 
-/* Ends the run unless the ramdisk lies in RAM, and above what the kernel uses: QEMU puts it below the end of RAM without
- * looking what is there. Where it has hit the kernel's image nobody is left to say so, which run.sh therefore does. */
-static void check_ramdisk(void) {
-	uint64_t end = bootinfo.ramdisk + bootinfo.ramdisk_size;
-	bool inside = false;
-
-	for (uint64_t i = 0; i < bootinfo.region_count; i++)
-		inside |= bootinfo.ramdisk >= regions[i].base && end <= regions[i].base + regions[i].size && end >= bootinfo.ramdisk;
-	if (!inside || bootinfo.ramdisk < PHYS_FRAMES)
-		panic("the ramdisk of %lu KiB does not fit into memory above 0x%x: give the machine more memory (-m)",
-		      bootinfo.ramdisk_size / 1024, PHYS_FRAMES);
-}
-
 /* Adds the whole pages of one region, if it is RAM or holds ACPI tables. Those beyond PVH_REGIONS are left out. */
 static void add_region(const struct pvh_region *region) {
 	uint64_t base = (region->base + PAGE_MASK) & ~PAGE_MASK;
@@ -69,6 +56,5 @@ const struct bootinfo *pvh_bootinfo(const void *start) {
 	};
 	for (uint32_t i = 0; info->version >= 1 && i < info->region_count; i++)
 		add_region(&region[i]);
-	if (bootinfo.ramdisk_size) check_ramdisk();
 	return &bootinfo;
 }

@@ -122,7 +122,7 @@ choose_memory() {
 
 # check_kernel_memory SIZE RAMDISK: without firmware QEMU itself puts the ramdisk at the end of memory, without looking
 # whether the kernel is there already, and copies the command line into a page without looking where that ends: a kernel
-# that starts so could not say anything.
+# that is hit so cannot say anything. One that is not finds no memory left, and says that.
 check_kernel_memory() {
 	local unit need append
 	[[ $1 =~ ^([0-9]+)([kKmMgG])(,.*)?$ ]] || return 0
