@@ -33,17 +33,14 @@ LARGE_2M        equ 0x200000
 
 global _start, pvh_start, isr_table, interrupt_return, shard_start, syscall_entry, context_switch, context_switch_fpu, run_on_stack
 extern supervisor_main, interrupt_dispatch, shard_begin, syscall_dispatch, syscall_bad_return
-extern current, current_stack_top, kernel_since, tss, cpu_has_smap, cpu_has_ibpb, supervisor_thread
+extern current, current_stack_top, kernel_since, tss, cpu_has_smap, cpu_has_ibpb
 
 TSS_RSP0        equ 4                           ; SDM Vol. 3A, "64-Bit TSS Format"
 
 CPUID_HIGHEST   equ 0x80000000                  ; SDM Vol. 2A, CPUID: the highest leaf of this kind, in eax
 CPUID_EXTENDED  equ 0x80000001                  ; features, in edx
-EDX_NX_BIT      equ 20
 EDX_LONG_BIT    equ 29                          ; 64-bit mode
-COM1            equ 0x3F8                       ; as in serial.c: data, and line status with "room for a byte"
-COM1_STATUS     equ COM1 + 5
-STATUS_ROOM     equ 0x20
+COM1            equ 0x3F8
 MSR_PRED_CMD    equ 0x49                        ; SDM Vol. 4: bit 0 is the indirect branch predictor barrier
 PRED_CMD_IBPB   equ 1
 
@@ -112,20 +109,13 @@ bits 64
         or      r12, rsi
         jmp     _start.clock_known
 
-; Ends the run on a processor that no C of ours can run on: QEMU's alone, so the port needs no set-up.
+; Ends the run on a processor that no C of ours can run on. QEMU's UART needs no set-up and takes bytes at any speed.
 bits 32
 no_long_mode:
         mov     esi, .sentence
-.next_byte:
-        mov     edx, COM1_STATUS
-        in      al, dx
-        test    al, STATUS_ROOM
-        jz      .next_byte
+        mov     ecx, .end - .sentence
         mov     edx, COM1
-        lodsb
-        out     dx, al
-        cmp     esi, .end
-        jb      .next_byte
+        rep     outsb
         mov     al, DEBUG_EXIT_PANIC
         out     DEBUG_EXIT_PORT, al
 .halt:
@@ -140,7 +130,7 @@ bits 64
 ; At entry: long mode, the first GiB mapped one to one, rdi = physical address of struct bootinfo.
 ;   1. the boot stack
 ;   2. seven tables: the first GiB of physical memory, three ways (one to one, HHDM, image)
-;   3. no-execute pages on, the tables live; a processor without them gets as far as cpu_init, which says so
+;   3. the tables live
 ;   4. our own GDT, and a far return into the higher half
 _start:
         rdtsc
@@ -175,18 +165,7 @@ _start:
         dec     edx
         jnz     .next_directory
 
-        mov     rbp, rbx                        ; 3. cpuid writes rbx
-        mov     eax, CPUID_EXTENDED
-        cpuid
-        mov     rbx, rbp
-        bt      edx, EDX_NX_BIT
-        jnc     .no_nx
-        mov     ecx, MSR_EFER
-        rdmsr
-        or      eax, EFER_NXE
-        wrmsr
-.no_nx:
-        mov     eax, BOOT_PML4
+        mov     eax, BOOT_PML4                  ; 3. without no-execute pages, which cpu_init asks the processor for
         mov     cr3, rax
 
         lgdt    [boot_gdt_pointer]              ; 4.
@@ -358,7 +337,7 @@ syscall_entry:
 ;   2. the other stack, the other address space (a reload of CR3 flushes what belongs to `from`)
 ;   3. where the next entry from ring 3 shall land
 ;   4. selectors that `from` may have loaded
-;   5. where `to` is a shard, and the processor can: no branch of it goes where others have taught the predictor to go
+;   5. where the processor can: no branch of `to` goes where `from` has taught the predictor to go
 context_switch:
         PUSH    rbx, rbp, r12, r13, r14, r15    ; 1.
         mov     [rdi + SHARD_KERNEL_RSP], rsp
@@ -375,20 +354,16 @@ context_switch:
         PROTECT selectors, mov fs, eax
         PROTECT selectors, mov gs, eax
         cmp     byte [rel cpu_has_ibpb], 0      ; 5.
-        PROTECT ibpb, jne .barrier
-.resume:
+        PROTECT ibpb, jne .forget
+.forgotten:
         POP     r15, r14, r13, r12, rbp, rbx
         ret
-.barrier:
-        lea     rax, [rel supervisor_thread]
-        cmp     rsi, rax
-        je      .resume
 .forget:
         mov     ecx, MSR_PRED_CMD
         mov     eax, PRED_CMD_IBPB
         xor     edx, edx
         wrmsr
-        jmp     .resume
+        jmp     .forgotten
 
 ; void context_switch_fpu(struct shard *from, struct shard *to)
 ; The same for a shard that is inside a system call, whose FPU state is still in the registers.

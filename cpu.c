@@ -18,14 +18,13 @@ enum { CPUID_HIGHEST = 0x80000000, CPUID_EXTENDED = 0x80000001, CPUID_AMD = 0x80
 
 bool cpu_has_smap, cpu_has_ibpb;
 
-/* Ends the run on a processor that lacks what boot.asm, the kernel or compiled shards use without asking (bits of EDX). */
+/* Ends the run on a processor that lacks what the kernel or compiled shards use without asking (bits of EDX). */
 static void check_features(void) {
 	static const struct {
 		uint32_t leaf, bit;
 		const char *name;
-	} needed[] = {{1, 0, "FPU"},    {1, 4, "TSC"},   {1, 5, "MSR"},   {1, 9, "APIC"},
-		      {1, 19, "CLFSH"}, {1, 24, "FXSR"}, {1, 25, "SSE"},  {1, 26, "SSE2"},
-		      {CPUID_EXTENDED, 11, "SYSCALL"},   {CPUID_EXTENDED, 20, "NX"}};
+	} needed[] = {{1, 0, "FPU"}, {1, 4, "TSC"}, {1, 5, "MSR"}, {1, 9, "APIC"}, {1, 19, "CLFSH"}, {1, 24, "FXSR"},
+		      {1, 25, "SSE"}, {1, 26, "SSE2"}, {CPUID_EXTENDED, 11, "SYSCALL"}, {CPUID_EXTENDED, 20, "NX"}};
 
 	for (size_t i = 0; i < ARRAY_LENGTH(needed); i++)
 		if (!(cpuid(needed[i].leaf, 0).edx >> needed[i].bit & 1))

@@ -122,8 +122,7 @@ void devices_init(const struct bootinfo *info) {
 	uint32_t count = pci_scan(&pci_ports, pci_devices, PCI_DEVICES);
 	print_verbose("PCI: %u functions\n", count);
 	if (count > PCI_DEVICES)
-		print("PCI: of %u functions %u are not used, and get no DMA: the kernel keeps %u\n", count,
-		      count - PCI_DEVICES, PCI_DEVICES);
+		print("PCI: of %u functions the kernel keeps %u; the rest is not used and gets no DMA\n", count, PCI_DEVICES);
 	pci_count = count < PCI_DEVICES ? count : PCI_DEVICES;
 	for (uint32_t i = 0; verbose && i < pci_count; i++)
 		print_device(&pci_devices[i]);

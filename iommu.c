@@ -351,13 +351,12 @@ bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *addr
 
 /* ---- Set-up ---- */
 
-/* Returns whether a DMAR table is whole, and its first unit where one can be: in a page, 8.3. */
+/* Returns whether a DMAR table is whole, and its first unit, which is noted, where one can be: in a page, 8.3. */
 bool iommu_usable(const uint8_t *table, uint32_t len) {
-	struct acpi_drhd first;
 	bool remaps;
 
-	return acpi_dmar(table, len, &remaps) && acpi_drhd(table, len, 0, &first) && !(first.base & PAGE_MASK) &&
-	       paging_device_fits(first.base, PAGE_SIZE);
+	return acpi_dmar(table, len, &remaps) && acpi_drhd(table, len, 0, &unit) && !(unit.base & PAGE_MASK) &&
+	       paging_device_fits(unit.base, PAGE_SIZE);
 }
 
 /* Finds the machine's unit and maps its registers. Returns NULL, or in words why it cannot be used. */
@@ -370,7 +369,6 @@ static const char *find_unit(void) {
 	if (!table) return "there is no DMAR table";
 	if (!iommu_usable(table, len)) return "the DMAR table is damaged";
 	acpi_dmar(table, len, &remaps);
-	acpi_drhd(table, len, 0, &unit);
 	if (acpi_drhd(table, len, 1, &second)) return "there are several units, and this kernel drives one";
 	registers = paging_map_device(unit.base, PAGE_SIZE);
 	cap = REG64(REG_CAP);

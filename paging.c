@@ -24,9 +24,7 @@ uint64_t kernel_cr3; /* physical address of the supervisor's own PML4 */
 
 #define HHDM_SIZE 0x8000000000UL /* one entry of the PML4 */
 
-/* The leaf that says how wide a physical address is, in its lowest byte, and how wide one is where there is no such leaf
- * (SDM Vol. 3A 4.1.4). */
-enum { CPUID_HIGHEST = 0x80000000, CPUID_ADDRESSES = 0x80000008, ADDRESS_BITS = 36 };
+#define CPUID_ADDRESSES 0x80000008 /* how wide a physical address is, in the lowest byte of eax (SDM Vol. 3A 4.1.4) */
 
 static uint64_t mmio_next = MMIO_BASE; /* where the next device will be mapped */
 
@@ -147,8 +145,7 @@ void paging_init(const struct bootinfo *info) {
 
 /* Returns whether `size` bytes at `phys`, at least one, have addresses that the processor can send out. */
 static bool addressable(uint64_t phys, uint64_t size) {
-	bool told = cpuid(CPUID_HIGHEST, 0).eax >= CPUID_ADDRESSES;
-	uint64_t limit = 1UL << (told ? cpuid(CPUID_ADDRESSES, 0).eax & 0xFF : ADDRESS_BITS);
+	uint64_t limit = 1UL << (cpuid(CPUID_ADDRESSES, 0).eax & 0xFF);
 
 	return size && phys < limit && size <= limit - phys;
 }
