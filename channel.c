@@ -80,7 +80,6 @@ static void forget_caller(struct end *end) {
 
 /* Closes the ends of a dying shard. Messages it has sent stay to be received; those to it are wiped. */
 void channels_close(struct shard *shard) {
-	channel_call_over(shard);
 	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++) {
 		struct end *end = &ends[e], *other = &ends[e ^ 1];
 		if (end->home != shard->id) continue;

@@ -215,6 +215,7 @@ void handle_sys_exit(uint64_t code) {
 	self->exit_code = self->profile->exit_code = code;
 	self->profile->ending = self->exited ? ENDED_BY_EXIT : ENDED_KILLED;
 	self->profile->wall_ms += wall_ms;
+	channel_call_over(self); /* it may have begun a CALL after it was killed */
 	console_end(self->id);
 	kill_children(self);
 	channels_close(self);

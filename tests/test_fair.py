@@ -160,3 +160,16 @@ def test_inversion(t):
 
 
 test_equals.heavy = test_disturbed.heavy = True
+
+
+def test_stories(t):
+    """Of 2, 3 and 8 equal inference shards the slowest and the fastest differ by less than 5 % in wall time and in time on the CPU."""
+    differences = []
+    for count in (2, 3, 8):
+        lines = ['shard s%d /shards/llama-inference args="steps=60 prompt=Once"' % i for i in range(count)]
+        result = t.boot(manifest="\n".join(lines), options=["-icount", "shift=3,align=off,sleep=off"], expect=0, timeout=600)
+        walls = [row["wall"] for row in result.profile().values()]
+        differences.append((max(walls) - min(walls)) / max(walls))
+        t.log("%d: %s" % (count, walls))
+        t.check(differences[-1] < 0.05, "of %d equals the wall times are %s ms" % (count, walls))
+    t.note("%s %% between the slowest and the fastest" % ", ".join("%.1f" % (100 * d) for d in differences))

@@ -69,6 +69,14 @@ def test_killed_caller(t):
     control(t, scene, r"coconut_channel_call\(1, .*\) is -8 .*, expected 1", "call_over", "kill")
 
 
+def test_late_caller(t):
+    """One is killed while the kernel checks the buffers of its CALL: the end is free as soon as it is in its exit."""
+    scene = cast("late", "owner borrower server", "owner borrower, owner server")
+    result = play(t, scene, status=1, build=provoked(t, "kill"))
+    t.equal(result.endings(), {"owner": 0, "borrower": "killed", "server": 0}, "ends")
+    control(t, scene, r"coconut_channel_call\(1, .*\) is -8 .*, expected 1", "call_over", "kill")
+
+
 def test_restarted_home(t):
     """The home of the end restarts while somebody to whom it was lent is in a CALL there: the next life finds it free."""
     scene = cast("home", "owner borrower server", CALLER, owner="priority=high restart=1", borrower="priority=low")

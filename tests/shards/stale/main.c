@@ -116,6 +116,30 @@ static void caller_owner(int dies) {
 	CHECK_EQ(coconut_channel_call(1, "m", 1, &answer, 1), 1);
 }
 
+/* The borrower is killed while the kernel still checks the buffers of its CALL, which begins only after that. */
+static void late_owner(void) {
+	char answer;
+
+	lend(TALK);
+	pause_for(1);
+	coconut_time(); /* the kernel kills the borrower (PROVOKE_kill) */
+	pause_for(3);
+	CHECK_EQ(coconut_channel_call(1, "m", 1, &answer, 1), 1);
+}
+
+static void late_borrower(void) {
+	CHECK_EQ(coconut_mmap((uint64_t)WINDOW, 1), 0);
+	borrow(1);
+	coconut_channel_call(2, "m", 1, WINDOW, 256);
+}
+
+static void late_server(void) {
+	char message;
+
+	while (coconut_channel_recv(0, &message, 1) == 1)
+		coconut_channel_send(0, &message, 1);
+}
+
 static void caller_borrower(void) {
 	char answer;
 
@@ -376,6 +400,7 @@ int main(const char *args) {
 		{"slot parent", slot_parent}, {"slot first", slot_first}, {"slot second", slot_second},
 		{"caller owner", caller_loses}, {"caller killer", caller_dies}, {"caller borrower", caller_borrower},
 		{"caller server", caller_server},
+		{"late owner", late_owner}, {"late borrower", late_borrower}, {"late server", late_server},
 		{"home owner", home_owner}, {"home borrower", home_borrower}, {"home server", home_server},
 		{"peer owner", peer_owner}, {"peer server", peer_server},
 		{"lost sender", lost_sender}, {"lost receiver", lost_receiver},
