@@ -284,7 +284,7 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
 			 cap ? open_here(to) : (struct extent){0, 0}, handle);
 	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len, handle);
 	if (!error) return 0;
-	if (error == -COCONUT_E_CLOSED && !cap_find(&caps, current->id, handle))
+	if (error == -COCONUT_E_CLOSED && !cap_held(handle))
 		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the transfer");
 	return refuse((int)-error, 1, handle, error == -COCONUT_E_CLOSED ?
 		"the target's owner ended during the transfer" :

@@ -95,6 +95,7 @@ static struct shard *pick(void) {
 		begin_turn(shard);
 		enqueue(shard);
 	}
+	shard->owes = false;
 	need_resched = shard->killed || (ABLATE(turns) && need_resched);
 	ready[priority].head = shard->next;
 	if (!shard->next) ready_mask ^= READY_QUEUE(priority);

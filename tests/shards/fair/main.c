@@ -19,7 +19,8 @@ static void compute(int64_t until) {
 
 static void calls(int64_t until) {
 	while (working(until))
-		;
+		for (int i = 0; i < 100; i++)
+			__asm__ volatile("");
 }
 
 static void map(int64_t until) {
@@ -63,7 +64,7 @@ static void spawn(int64_t until) {
 /* Computes for a third of a tick, then lets others go first: what is left of the tick falls to somebody else. */
 static void nap(int64_t until) {
 	while (working(until)) {
-		for (int i = 0; i < 14000; i++)
+		for (int i = 0; i < 56000; i++)
 			__asm__ volatile("");
 		coconut_yield();
 	}
