@@ -29,7 +29,7 @@
 #include "layout.h"
 #include "manifest.h"
 
-#define COCONUT_VERSION "0.5.0"
+#define COCONUT_VERSION "0.6.0"
 
 #define PAGE_SIZE 4096UL
 #define PAGE_MASK (PAGE_SIZE - 1)
