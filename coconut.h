@@ -173,16 +173,24 @@ COCONUT_CALL(coconut_cap_restrict, (uint64_t handle, uint64_t rights), SYS_CAP_R
 /* Returns type << 48 | resource << 16 | rights of `handle`. */
 COCONUT_CALL(coconut_cap_inspect, (uint64_t handle), SYS_CAP_INSPECT, "D"(handle))
 
+/* Messages and the end of a shard. What a shard has sent stays to be received, in order, when it has ended and when it has
+ * started again. What was sent to it and not received is gone: its next life finds an empty queue. While its end is closed,
+ * SEND and CALL to it fail with E_CLOSED, and RECV does once nothing of what it sent is left; who waits at that moment is
+ * woken with the same error. With the next life the channel is open again by the same handles; nothing marks in the queue
+ * where one life's messages end and the next one's begin. Messages to a shard that has yet to start wait for it. */
+
 /* Queues a message of 1 to COCONUT_MESSAGE_MAX bytes; waits while the queue is full. Returns 0. */
 COCONUT_CALL(coconut_channel_send, (uint64_t handle, const void *buf, size_t len),
 	SYS_CHANNEL_SEND, "D"(handle), "S"(buf), "d"(len))
 
-/* Waits for a message and takes it. Returns its length in bytes. */
+/* Waits for a message and takes it. Returns its length in bytes. E_CLOSED: the other end is or was closed, and nothing that
+ * was sent before is left. */
 COCONUT_CALL(coconut_channel_recv, (uint64_t handle, void *buf, size_t max),
 	SYS_CHANNEL_RECV, "D"(handle), "S"(buf), "d"(max))
 
 /* Sends, then waits at the same end for the answer: a client's request, or a server's reply followed by
- * its wait for the next request. Returns the length of the answer in bytes. */
+ * its wait for the next request. The receiver goes on with what is left of the caller's turn. Returns the length of the
+ * answer in bytes. */
 static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, size_t len, void *reply, size_t max) {
 	return coconut_syscall(SYS_CHANNEL_CALL, handle, (uint64_t)buf, len, (uint64_t)reply, max);
 }
@@ -209,16 +217,21 @@ COCONUT_CALL(coconut_mmap, (uint64_t address, uint64_t pages), SYS_MMAP, "D"(add
 /* Unmaps `pages` pages of the heap or of a file mapping. Returns 0. */
 COCONUT_CALL(coconut_munmap, (uint64_t address, uint64_t pages), SYS_MUNMAP, "D"(address), "S"(pages))
 
-/* Returns milliseconds since boot. Coarse on purpose: a fine clock is a side channel. */
+/* Returns milliseconds since boot. Coarse on purpose: a fine clock is a side channel. It counts on while shards wait; but
+ * where the machine's ACPI timer has 24 bits, and the host stops the machine for longer than 4.687 s, whole turns of that
+ * timer, 4.687 s each, go unseen and are missing. */
 COCONUT_CALL(coconut_time, (void), SYS_TIME)
 
 /* Promises to make from now on only the calls of the PLEDGE_ bits in `mask`. Promises cannot be taken back. */
 COCONUT_CALL(coconut_gpu_pledge, (uint64_t mask), SYS_GPU_PLEDGE, "D"(mask))
 
-/* Restricts this shard's GPU DMA to `size` bytes of its partition from `offset`. Once. */
+/* Opens `size` bytes of this shard's partition, from `offset`, to the DMA of others; until then none of it is open to them,
+ * and from then on nothing else. This shard itself may copy from all of its partition until then, and from the range alone
+ * afterwards. Once. Returns 0. */
 COCONUT_CALL(coconut_gpu_unveil, (uint64_t offset, uint64_t size), SYS_GPU_UNVEIL, "D"(offset), "S"(size))
 
-/* Copies from this shard's VRAM at `source` to the partition that capability `target` names. */
+/* Copies from this shard's VRAM at `source` to the partition that capability `target` names. Returns 0 when all is there.
+ * E_CLOSED: nobody owns that partition, or its owner has ended; E_VEILED: it is not open there, or the source is not. */
 COCONUT_CALL(coconut_gpu_dma, (uint64_t target, uint64_t source, uint64_t destination_and_length),
 	SYS_GPU_DMA, "D"(target), "S"(source), "d"(destination_and_length))
 
@@ -226,7 +239,9 @@ COCONUT_CALL(coconut_gpu_dma, (uint64_t target, uint64_t source, uint64_t destin
  * and which ends when the caller does. Needs a SHARD capability with the right CREATE. `args_len` counts no NUL
  * and may be 0. Returns the handle of a SHARD capability for the new shard. E_RIGHTS: no such capability; E_FULL: no
  * slot for the shard, or none for its capability; E_QUOTA, E_NOMEM: the caller's quota, or the machine, has not the
- * frames; E_NOENT, E_NOTFILE, E_IO: there is no such file, it is no regular one, or damaged; E_NOEXEC: no program. */
+ * frames; E_NOENT, E_NOTFILE, E_IO: there is no such file, it is no regular one, or damaged; E_NOEXEC: no program.
+ * The new shard has no channel and no capability, and as it has no channel, nobody can grant it one: what it is to know
+ * stands in its args and in files, and its answer is its exit code. */
 static inline int64_t coconut_spawn(const char *path, size_t path_len, const char *args, size_t args_len) {
 	return coconut_syscall(SYS_SPAWN, (uint64_t)path, path_len, (uint64_t)args, args_len, 0);
 }
@@ -235,8 +250,8 @@ static inline int64_t coconut_spawn(const char *path, size_t path_len, const cha
  * EXIT, 0xFFFFFFFF for -1, or -1 when it was killed (no error of this call has that number). */
 COCONUT_CALL(coconut_wait, (uint64_t handle), SYS_WAIT, "D"(handle))
 
-/* Makes another shard end with the code COCONUT_KILLED; WAIT tells when it has. Returns 0, also when it has ended
- * already. */
+/* Makes another shard end as killed, with all that it has spawned: it executes no instruction any more. It ends at a
+ * priority at least as high as the caller's; WAIT tells when it has. Returns 0, also when it has ended already. */
 COCONUT_CALL(coconut_kill, (uint64_t handle), SYS_KILL, "D"(handle))
 
 /* Lets other shards of the same priority run first. Returns 0. */

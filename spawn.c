@@ -2,8 +2,8 @@
  * spawn.c: shards that start shards: SPAWN, WAIT and KILL.
  *
  * A shard that holds a SHARD capability with the right CREATE (the manifest's spawn=yes gives it one that names
- * itself) may start programs of the ramdisk. What it starts shares its quota and its priority, has no capability
- * but what others grant it, and dies with it: the shards of a run form trees whose roots stand in the manifest.
+ * itself) may start programs of the ramdisk. What it starts shares its quota and its priority, has no channel and so no
+ * way to get a capability, and dies with it: the shards of a run form trees whose roots stand in the manifest.
  *
  * Invariants: the capability that SPAWN returned exists as long as the new shard's slot is in use, unless its
  * holder gave it up; nobody can wait any more then, and the slot is freed as soon as the shard ends.
