@@ -190,7 +190,7 @@ COCONUT_CALL(coconut_channel_recv, (uint64_t handle, void *buf, size_t max),
 
 /* Sends, then waits at the same end for the answer: a client's request, or a server's reply followed by
  * its wait for the next request. The receiver goes on with what is left of the caller's turn. Returns the length of the
- * answer in bytes. */
+ * answer in bytes. An error does not say that nothing was sent: E_TOOSMALL, E_CLOSED and E_BADHANDLE may come after that. */
 static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, size_t len, void *reply, size_t max) {
 	return coconut_syscall(SYS_CHANNEL_CALL, handle, (uint64_t)buf, len, (uint64_t)reply, max);
 }
@@ -198,7 +198,8 @@ static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, siz
 /* Opens the regular file at an absolute path of `len` bytes (no NUL needed). Returns a descriptor. */
 COCONUT_CALL(coconut_fs_open, (const char *path, size_t len), SYS_FS_OPEN, "D"(path), "S"(len))
 
-/* Reads up to `max` bytes and advances. Returns the number of bytes, 0 at the end of the file. */
+/* Reads up to `max` bytes and advances. Returns the number of bytes, 0 at the end of the file. After E_IO some bytes of the
+ * buffer may have been written. */
 COCONUT_CALL(coconut_fs_read, (uint64_t fd, void *buf, size_t max), SYS_FS_READ, "D"(fd), "S"(buf), "d"(max))
 
 /* Returns the size of the open file in bytes. */
@@ -231,15 +232,17 @@ COCONUT_CALL(coconut_gpu_pledge, (uint64_t mask), SYS_GPU_PLEDGE, "D"(mask))
 COCONUT_CALL(coconut_gpu_unveil, (uint64_t offset, uint64_t size), SYS_GPU_UNVEIL, "D"(offset), "S"(size))
 
 /* Copies from this shard's VRAM at `source` to the partition that capability `target` names. Returns 0 when all is there.
- * E_CLOSED: nobody owns that partition, or its owner has ended; E_VEILED: it is not open there, or the source is not. */
+ * E_CLOSED: nobody owns that partition, or its owner has ended; E_VEILED: it is not open there, or the source is not. After
+ * E_CLOSED, E_BADHANDLE and E_IO part of it may have been copied. */
 COCONUT_CALL(coconut_gpu_dma, (uint64_t target, uint64_t source, uint64_t destination_and_length),
 	SYS_GPU_DMA, "D"(target), "S"(source), "d"(destination_and_length))
 
 /* Starts the program at `path` as a shard of the caller's priority, whose frames count against the caller's quota
  * and which ends when the caller does. Needs a SHARD capability with the right CREATE. `args_len` counts no NUL
  * and may be 0. Returns the handle of a SHARD capability for the new shard. E_RIGHTS: no such capability; E_FULL: no
- * slot for the shard, or none for its capability; E_QUOTA, E_NOMEM: the caller's quota, or the machine, has not the
- * frames; E_NOENT, E_NOTFILE, E_IO: there is no such file, it is no regular one, or damaged; E_NOEXEC: no program.
+ * slot for the shard, or none for its capability; E_QUOTA: the caller has as many children as its line of the manifest
+ * allows, or not the frames for one more; E_NOMEM: the machine has not; E_NOENT, E_NOTFILE, E_IO: there is no such
+ * file, it is no regular one, or damaged; E_NOEXEC: it is no program.
  * The new shard has no channel and no capability, and as it has no channel, nobody can grant it one: what it is to know
  * stands in its args and in files, and its answer is its exit code. */
 static inline int64_t coconut_spawn(const char *path, size_t path_len, const char *args, size_t args_len) {
