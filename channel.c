@@ -4,10 +4,10 @@
  * A channel has two ends, numbered 2c and 2c + 1, so that the other end of e is e ^ 1. Each end has an inbox, a
  * home (the shard that the manifest put there) and two lists of waiters: shards that wait to receive from the
  * inbox and shards that wait for room in it. A message is copied into the inbox by its sender and out of it by
- * its receiver, each in its own address space.
+ * its receiver, each in its own address space; or at once, by the fast path of CALL, through the kernel's view of the page.
  *
  * Invariants: whoever waits is woken by a message, by room, by the end of the other side, by the loss of the
- * capability it waits through, or as part of a deadlock. A woken shard looks again: being woken promises
+ * capability it waits through, by a CALL at its end (E_BUSY), or by a KILL. A woken shard looks again: being woken promises
  * nothing. While a CALL waits at an end, nobody else receives there.
  *
  * Read next: fs.c.

@@ -87,7 +87,7 @@
 #define CAP_RIGHT_SEND   1
 #define CAP_RIGHT_RECV   2
 #define CAP_RIGHT_GRANT  4
-#define CAP_RIGHT_CREATE 8  /* on a SHARD capability that names oneself: SPAWN */
+#define CAP_RIGHT_CREATE 8  /* on the SHARD capability that spawn= of the manifest gives, or a granted copy: SPAWN */
 #define CAP_RIGHT_WAIT   16 /* on the SHARD capability that SPAWN returned */
 #define CAP_RIGHT_KILL   32 /* likewise */
 

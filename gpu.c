@@ -6,7 +6,7 @@
  * registers that all partitions share read-only, both uncached and at random addresses, and a configuration page that
  * says where. Copies from one partition to another are DMA by an engine behind the IOMMU (edu.c).
  *
- * Invariants: no two partitions overlap. Video memory is zero whenever its partition has no owner. A transfer ends
+ * Invariants: no two partitions overlap. Video memory is zero whenever its partition gets an owner. A transfer ends
  * before the partition at either end changes hands.
  *
  * Read next: edu.c, the engines; shards/gpu-hal/main.c, a driver that uses its partition.
@@ -31,7 +31,7 @@ enum { CPUID_1_ECX_RDRAND = 1 << 30, RDRAND_TRIES = 10 };
 enum { BAR_FLOOR = 0x800000, BAR_CEILING = 0x3F000000 };
 
 struct partition {
-	struct shard *owner;   /* NULL: nobody, and the memory is zero */
+	struct shard *owner;   /* NULL: nobody, and the memory is zero, or being cleared */
 	uint32_t owners;       /* how many it has had: tells one life of a shard from the next */
 	uint64_t offset, size; /* bytes of video memory */
 	bool veiled;           /* UNVEIL has been called: nothing opens any more */

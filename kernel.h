@@ -6,7 +6,8 @@
  *
  * Invariants of the whole kernel:
  *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point()
- *     and at the end of a wait (sched_wait). Between two such points nothing else runs, so there are no locks.
+ *     and at the end of a wait (sched_wait). Unless a handler gives the CPU away, nothing else runs between two such
+ *     points, so there are no locks.
  *   - No page is writable and executable. User memory is touched between stac and clac only: see cpu.h, channel.c.
  *   - A free frame that has been used before contains zeros: whoever frees it clears it.
  *   - Every function that can fail returns 0 or a negative COCONUT_E_ number. It has then changed nothing, unless it says so.

@@ -9,9 +9,9 @@
  * is work for it (a shard has ended, the periodic search for deadlocks) and when nothing else can run; then it
  * halts the CPU until the next interrupt.
  *
- * Invariants: exactly one of current->state == SHARD_RUNNING or current == &supervisor_thread holds. A blocked
- * shard is on exactly one list of waiters. Nothing is switched behind the back of kernel code: only a handler
- * that calls sched_wait, sched_yield or preempt_point, and the return to ring 3, may lose the CPU.
+ * Invariants: `current` is in no queue and the only shard whose state is RUNNING, or the supervisor's thread. A blocked
+ * shard is on exactly one list of waiters. Nothing is switched behind the back of kernel code: only a handler that calls
+ * sched_wait, sched_yield or preempt_point, the fast path of CALL, an exit, and the return to ring 3, lose the CPU.
  *
  * Read next: profile.c, then shard.c.
  */
@@ -267,7 +267,7 @@ void sched_raise(struct shard *shard, uint8_t priority) {
 	if (shard->state == SHARD_READY) enqueue(shard);
 }
 
-/* Leaves the CPU for good: the supervisor's thread finds the shard ended and frees its slot. */
+/* Leaves the CPU for good: a WAIT, or the supervisor's thread, finds the shard ended and frees its slot. */
 void sched_exit(void) {
 	struct shard *self = current;
 

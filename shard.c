@@ -4,8 +4,8 @@
  * A shard is built from its line of the manifest: an address space, its code from the ramdisk, one page of
  * stack with the args string on top, a configuration page if it is a pipeline stage, its ends of channels.
  * It dies in its own context, on its own kernel stack: first everything that others can see (channel ends,
- * capabilities, files), then its memory, in pieces that let interrupts in. Its slot is freed last, by the
- * supervisor's thread.
+ * capabilities, files), then its memory, in pieces that let interrupts in. Its slot is freed last, by another
+ * thread: its parent's in WAIT, or the supervisor's.
  *
  * Invariants: slot i belongs to line i of the manifest, the slots behind them to spawned shards. What a shard owns
  * is counted in frames; at its end the count is zero. The slot of a shard is not free before those of the shards
