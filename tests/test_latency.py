@@ -53,13 +53,14 @@ class Trace:
         self.thread.start()
 
     def events(self):
-        """Returns {address: what happens there}: ("stretch",), ("cause", name), ("switch",), ("death",), ("dead",)."""
+        """Returns {address: what happens there}: ("begin",), ("stretch",), ("cause", name), ("switch",), ("dead",)."""
         found = {address: ("cause", name) for address, name in self.functions.items() if CAUSE.match(name)}
         found.update({address: ("stretch",) for address, name in self.functions.items()
                       if name in ("syscall_entry", "isr_common")})
         found.update({address: ("switch",) for address, name in self.functions.items() if name.startswith("context_switch")})
         found.update({address: ("dead",) for address, name in self.functions.items() if name == "sched_exit"})
         found.update({address: ("stretch",) for address in self.windows})
+        found.update({address: ("begin",) for address, name in self.functions.items() if name == "sched_loop"})
         return found
 
     def read(self):
@@ -77,8 +78,9 @@ class Trace:
                 if event[0] in ("stretch", "switch") and running and count - began > self.longest.get(cause, 0):
                     self.longest[cause] = count - began
                 if event[0] == "stretch":
-                    running = running or self.functions.get(int(line[at:at + 16], 16)) in ("syscall_entry", "isr_common")
                     began, cause = count, busy_with
+                elif event[0] == "begin":  # the boot is over: until then nobody waits
+                    running, began = True, count
                 elif event[0] == "switch":
                     cause = busy_with = "switch"
                 elif event[0] == "dead":
