@@ -10,7 +10,7 @@ import json
 import os
 
 SHIFT = 1  # of -icount: 2 ns an instruction, so that a tick has about 500,000, and what a turn overruns by is little of it
-COARSE = 6  # where the trace is long: 64 ns an instruction
+MIDDLE, COARSE = 3, 6  # where the trace would be too long: 8 and 64 ns an instruction
 TICK = 1.0  # ms
 BUSY = ("compute", "calls", "map", "read", "memory", "say")  # kinds that never give the CPU up by themselves
 
@@ -115,18 +115,17 @@ def longest_wait(turns, name, start, end):
     return max(second[0] - first[1] for first, second in zip(mine, mine[1:]))
 
 
-PAIR = [line("ask", "ask", 300), line("answer", "answer", 300), "channel ask answer"]
+PAIR = [line("ask", "ask", 120), line("answer", "answer", 120), "channel ask answer"]
 
 
 def test_pair(t):
     """Two that CALL each other hand the CPU over past an equal, share a turn, and the tick ends it as any other."""
-    turns, _ = trace(t, [line("equal", "compute", 300)] + PAIR, shift=COARSE)
-    found = shares(turns, 50, 250)
-    pair = found["ask"] + found["answer"]
-    t.check(abs(found["equal"] - pair) <= TICK, "the equal has %.1f ms, the pair %.1f" % (found["equal"], pair))
-    wait = longest_wait(turns, "equal", 50, 250)
+    turns, _ = trace(t, [line("equal", "compute", 120)] + PAIR, shift=MIDDLE)
+    found = shares(turns, 20, 110)
+    check_equal(t, {"equal": found["equal"], "pair": found["ask"] + found["answer"]}, ["equal", "pair"], "an equal and a pair")
+    wait = longest_wait(turns, "equal", 20, 110)
     t.check(wait <= TICK * 1.1, "the equal waits for %.2f ms, more than a tick" % wait)
-    switches = [name for name, begin, _ in turns if 50 < begin < 250]
+    switches = [name for name, begin, _ in turns if 20 < begin < 110]
     t.check(switches.count("equal") < switches.count("ask") / 10, "the pair does not go past the equal")
 
 
@@ -143,9 +142,9 @@ def test_pairs(t):
 
 def test_more_urgent(t):
     """A more urgent shard that is ready runs before the receiver of a CALL, and as soon as it is woken."""
-    lines = [line("urgent", "nap", 200, "priority=high")] + PAIR
+    lines = [line("urgent", "nap", 110, "priority=high")] + PAIR
     turns, _ = trace(t, lines, shift=COARSE)
-    found = shares(turns, 20, 180)
+    found = shares(turns, 20, 100)
     t.check(found.get("ask", 0) + found.get("answer", 0) == 0, "the pair ran beside a more urgent shard that was ready")
 
 
