@@ -305,6 +305,20 @@ static void refused_b(void) {
 	check_zero(0, CONFIG->vram_size);
 }
 
+/* ---- flood: a copies again and again to where the IOMMU does not let it (the checks before are left out) ---- */
+
+static void flood_a(void) {
+	for (int i = 0; i < 20; i++)
+		REFUSED(IO, dma(0, 0, 64));
+}
+
+static void flood_b(void) {
+	char byte;
+
+	REFUSED(CLOSED, coconut_channel_recv(0, &byte, 1));
+	check_zero(0, PAGE);
+}
+
 /* ---- silent: the first engine never answers (PROVOKE_dma_silence); the copy fails, the next one has another engine ---- */
 
 static void silent_a(void) {
@@ -397,7 +411,7 @@ int main(const char *args) {
 		{"sizes a", sizes_a},   {"sizes b", sizes_b},	{"crowd a", crowd_a}, {"crowd b", sizes_b},
 		{"dies a", dies_a},     {"dies b", dies_b},	{"killed a", killed_a}, {"killed b", killed_b},
 		{"refused a", refused_a}, {"refused b", refused_b}, {"shot a", shot_a}, {"shot b", dies_b},
-		{"prey", prey}, {"hunter", hunter}, {"bystander", bystander}, {"target", target},
+		{"flood a", flood_a}, {"flood b", flood_b}, {"prey", prey}, {"hunter", hunter}, {"bystander", bystander}, {"target", target},
 		{"change a", change_a}, {"change b", change_b},
 		{"early a", early_a}, {"early b", early_b},
 		{"lent a", lent_a}, {"lent b", lent_b},
