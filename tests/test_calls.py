@@ -75,7 +75,7 @@ def test_spawn(t):
     """SPAWN has an error and a reason for each way to fail: the file, the quota, the machine, the tables."""
     content = {"/empty": b"", "/large": b"\x90" * (1 << 20), "/elf": t.shard("spawner")[:-len(".bin")] + ".elf", "/damaged": BIG,
                "/t/ok": t.shard("ok")}
-    result = t.guest('shard s /t/spawner args="refused" spawn=yes frames=100', files=content, verbose=True, expect=0,
+    result = t.guest('shard s /t/spawner args="refused" spawn=yes frames=150', files=content, verbose=True, expect=0,
                      edits=["sif /damaged block[1] 0x7FFFFFFF"])
     for words in ("there is no such file (E_NOENT)", "it is not a regular file (E_NOTFILE)", "the path is not absolute",
                   "the program is empty (E_NOEXEC)", "it is an ELF file: give the flat binary that objcopy -O binary makes of it (E_NOEXEC)",

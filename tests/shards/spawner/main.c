@@ -9,7 +9,7 @@
 
 #define SELF "/t/spawner"
 #define AT COCONUT_LARGE_BASE
-#define FRAMES 100 /* the manifest's */
+#define FRAMES 150 /* the manifest's */
 
 static int64_t spawn(const char *path) { return coconut_spawn(path, strlen(path), "sleep", 5); }
 
