@@ -5,9 +5,9 @@
  * table, and cannot name any other's. A granted copy is a child of what it was granted from, so that revoking
  * takes back every copy, however far it has travelled.
  *
- * Invariants: the rights of a child never exceed those its parent had when it was granted; a shard holds at
- * most half of its slots on the grace of others, and never the last one, which is for its own calls; indices in parent, child and sibling point at used slots; what is
- * below a revoked entry is revoked.
+ * Invariants: the rights of a child never exceed those its parent had when it was granted; others fill at most half of a
+ * shard's slots, and never the last one, which is for its own calls; indices in parent, child and sibling point at used
+ * slots; what is below a revoked entry is revoked.
  *
  * Read next: channel.c.
  */

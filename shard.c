@@ -242,15 +242,22 @@ static bool descends(const struct shard *shard, const struct shard *ancestor) {
 	return shard;
 }
 
+/* Raises a shard, and what it has spawned and is on its way out. */
+static void raise_family(const struct shard *shard, uint8_t priority) {
+	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
+		struct shard *member = &shards[id];
+		bool going = member == shard || member->killed || member->dying;
+		if (member->state >= SHARD_READY && going && descends(member, shard)) sched_raise(member, priority);
+	}
+}
+
 /* Ends another shard with all that it has spawned: it runs handle_sys_exit itself as soon as it is scheduled, at
  * a priority at least as high as `priority`, so that nobody can keep it from dying who could not keep its killer
  * from running. One that is dying already is raised too, and so are those that it has killed, on whose ends the end of
  * its slot depends. */
 void shard_kill(struct shard *shard, uint8_t priority) {
 	if (shard->state < SHARD_READY) return;
-	for (uint32_t id = 0; id < MAX_SHARDS && !(ABLATE(raise) && shard->dying); id++)
-		if (shards[id].dying || shards[id].killed || &shards[id] == shard)
-			if (shards[id].state >= SHARD_READY && descends(&shards[id], shard)) sched_raise(&shards[id], priority);
+	if (!shard->dying || !ABLATE(raise)) raise_family(shard, priority);
 	if (shard->state == SHARD_ENDED || shard->dying) return;
 	shard->killed = true;
 	channel_call_over(shard);

@@ -140,14 +140,6 @@ def test_pairs(t):
     check_equal(t, sums, list(sums), "pairs")
 
 
-def test_more_urgent(t):
-    """A more urgent shard that is ready runs before the receiver of a CALL, and as soon as it is woken."""
-    lines = [line("urgent", "nap", 110, "priority=high")] + PAIR
-    turns, _ = trace(t, lines, shift=COARSE)
-    found = shares(turns, 20, 100)
-    t.check(found.get("ask", 0) + found.get("answer", 0) == 0, "the pair ran beside a more urgent shard that was ready")
-
-
 def test_inversion(t):
     """What docs/security.md says of priorities along CALL: an urgent client waits for a server of low priority as long as one of
     middle priority computes; nobody lends the server its priority."""

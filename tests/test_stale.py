@@ -131,6 +131,13 @@ def test_revoking(t):
     control(t, scene, r"coconut_channel_recv\(3, &message, 1\) is 1 .*, expected -4", "fast_held", "preempt")
 
 
+def test_rank(t):
+    """CALL hands the CPU to a receiver only where nobody more urgent than that one is ready."""
+    scene = cast("rank", "client server middle", "client server, client middle", client="priority=high", server="priority=low")
+    said = [line for line in play(t, scene).lines if line.startswith("the ")]
+    t.equal(said, ["the one in the middle", "the server"], "the order in which they run")
+
+
 def test_unmapped(t):
     """A buffer that the last CALL offered is unmapped: the next one does not write there."""
     scene = cast("unmapped", "client server", "client server")

@@ -375,6 +375,31 @@ static void nudge(void) {
 	}
 }
 
+/* ---- rank: an urgent client wakes one of middle priority, then CALLs a server of low priority, which waits already ---- */
+
+static void rank_client(void) { /* 0: server, 1: middle */
+	char request = 'm', answer;
+
+	CHECK_EQ(coconut_channel_call(0, &request, 1, &answer, 1), 1);
+	CHECK_EQ(coconut_channel_send(1, &request, 1), 0); /* from the stack, where the fast path takes messages from next */
+	CHECK_EQ(coconut_channel_call(0, &request, 1, &answer, 1), 1);
+}
+
+static void rank_server(void) {
+	char message;
+
+	get(0);
+	message = 'a';
+	CHECK_EQ(coconut_channel_call(0, &message, 1, &message, 1), 1);
+	coconut_puts("the server\n");
+	put(0);
+}
+
+static void rank_middle(void) {
+	get(0);
+	coconut_puts("the one in the middle\n");
+}
+
 /* ---- beat: two others begin at the same time (handles 0 and 1), a third dies soon after (2), again and again ---- */
 
 static void beat(void) {
@@ -413,6 +438,7 @@ int main(const char *args) {
 		{"unmapped client", unmapped_client}, {"unmapped server", unmapped_server},
 		{"create owner", create_owner}, {"create borrower", create_borrower},
 		{"nudge", nudge}, {"beat", beat},
+		{"rank client", rank_client}, {"rank server", rank_server}, {"rank middle", rank_middle},
 	};
 
 	for (size_t i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++)
