@@ -209,7 +209,7 @@ void gpu_release(struct shard *shard) {
 	if (!part) return;
 	part->owner = NULL; /* no copy to it begins from now on; the next owner comes when this shard's slot is free */
 	edu_revoke(vram_phys + part->offset, part->size);
-	if (!ABLATE(zeroing)) clear_vram(part->offset, part->size);
+	if (!ABLATE(vram_zeroing)) clear_vram(part->offset, part->size);
 }
 
 /* ---- The calls ---- */

@@ -71,7 +71,7 @@ enum { /* those that concern C alone */
 	ABLATION_dma_overflow, ABLATION_interrupt_source, ABLATION_dma_early, ABLATION_dma_revoke,
 	ABLATION_recheck, ABLATION_serial, ABLATION_call_over, ABLATION_kill_first, ABLATION_circle,
 	ABLATION_owners, ABLATION_dma_orphan, ABLATION_forget, ABLATION_raise, ABLATION_turns, ABLATION_fast_held,
-	ABLATION_utf8,
+	ABLATION_utf8, ABLATION_vram_zeroing,
 	ABLATION_ipc_fast, /* no protection: CALL takes its slow path only */
 };
 

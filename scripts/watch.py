@@ -117,7 +117,7 @@ def follow(console, pipe, deadline, debugger):
         now = time.monotonic()
         if deadline and now >= deadline:
             raise TimedOut
-        if console.waiting and not spoken and now - started >= PATIENCE:
+        if console.waiting and not (spoken or debugger) and now - started >= PATIENCE:
             say("waiting for the firmware; it takes about 4 seconds on an idle machine ...")
             spoken = True
         if select.select([pipe], [], [], 0.5)[0]:

@@ -29,7 +29,7 @@ def with_console(command, console):
 
 def script(commands, console):
     """Returns gdb's commands with a mark in front of each and behind the last."""
-    mark = "python import os; print('@@%%d %%d@@' %% (%d, os.path.getsize('%s')))\n"
+    mark = "python import os; gdb.write('@@%%d %%d@@\\n' %% (%d, os.path.getsize('%s')))\n"
     return "".join(mark % (i, console) + command.rstrip("\n") + "\n" for i, command in enumerate(commands)) + \
         mark % (len(commands), console)
 

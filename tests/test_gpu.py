@@ -290,7 +290,7 @@ def test_residue(t):
     result = t.guest(manifest, expect=1)
     t.equal(re.findall(r"residue: (\d+) bytes", result.text), ["0"] * 3, "what the lives found")
     t.equal(result.endings(), {"s": "killed", "beside": 0}, "ends")
-    result = t.guest(manifest, expect=1, build=t.variant("ablation-zeroing", ABLATION="ABLATION_zeroing"))
+    result = t.guest(manifest, expect=1, build=t.variant("ablation-vram_zeroing", ABLATION="ABLATION_vram_zeroing"))
     t.equal(re.findall(r"residue: (\d+) bytes", result.text), ["0", str(VRAM // 2)], "what the lives found without zeroing")
 
 
