@@ -176,7 +176,6 @@ struct shard {
 	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
 	uint32_t betters;    /* bits of the ready mask: who is more urgent, the supervisor's thread included */
 	int64_t turn_left;   /* of its turn, in units of the time stamp; below 0: overdrawn */
-	bool owes;           /* it has overdrawn so much that it is passed over once */
 	struct shard *next;  /* behind it in its ready queue or in a list of waiters; else NULL */
 	struct shard **wait_list;
 	int64_t wait_result; /* what it was woken with */
@@ -309,6 +308,9 @@ void apic_init(void);
 uint8_t apic_id(void);
 int apic_handle(void (*handler)(void *), void *argument);
 void apic_interrupt(uint64_t vector);
+void apic_timer_init(void (*handler)(void *));
+void apic_timer_start(uint32_t count);
+uint32_t apic_timer_now(void);
 struct pci_device;
 int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument);
 void timer_init(void);

@@ -2,9 +2,10 @@
  * sched.c: who runs.
  *
  * Four priorities, turns within each. The ready shards wait in one queue a priority, the running one in
- * none. A turn is as long as a tick. The tick that leaves less than half of it ends it, and what is left of it, or overdrawn,
- * is carried over to the next; who would have less than half of one is passed over once. So equals get equal time, wherever
- * between two ticks each of them begins and ends. Who waits or yields gives up what is left; CALL hands it to the receiver.
+ * none. A turn is as long as a tick is apart from the next, wherever between two ticks it begins: a tick ends it when little
+ * is left of it, and otherwise has the timer of the APIC interrupt at its end. The little that is left, or overdrawn, is carried
+ * over to the next turn. So equals get equal time, and none of them waits longer than a tick for another one's turn.
+ * Who waits or yields gives up what is left; CALL hands it to the receiver.
  * Beside the shards there is one kernel thread, the supervisor's own: it runs before any shard when there
  * is work for it (a shard has ended, the periodic search for deadlocks) and when nothing else can run; then it
  * halts the CPU until the next interrupt.
@@ -24,6 +25,7 @@ _Static_assert(offsetof(struct shard, fpu) == SHARD_FPU, "boot.asm saves the FPU
 
 #define DEADLOCK_SEARCH_TICKS 256 /* how often, while other shards keep the CPU busy */
 #define TICKS_AVERAGED 8          /* for the length of a turn */
+#define TURN_PARTS 16             /* what is less than such a part of a turn is not worth an interrupt */
 
 /* Bits of the ready mask: the supervisor's thread has work; the queue of a priority is not empty. */
 #define READY_SUPERVISOR 1u
@@ -38,6 +40,7 @@ uint32_t kernel_since, ready_mask;
 static struct queue { struct shard *head, *tail; } ready[PRIORITIES];
 static int64_t turn_length; /* from one tick to the next, on average, in units of the time stamp */
 static uint64_t last_tick, charged_until; /* time stamps: of the last tick; whose time up to then has been charged */
+static uint64_t sampled, sampled_counts = UINT32_MAX; /* a time, and how far the APIC's timer counts in it */
 static uint32_t ticks;
 static bool search_due; /* for deadlocks */
 
@@ -88,14 +91,6 @@ static struct shard *pick(void) {
 	/* The lowest bit is the supervisor's thread's, or that of a queue behind the last one. */
 	if (priority >= PRIORITIES) return &supervisor_thread;
 	struct shard *shard = ready[priority].head;
-	for (; shard->owes && shard->next; shard = ready[priority].head) {
-		ready[priority].head = shard->next;
-		shard->next = NULL;
-		shard->owes = false;
-		begin_turn(shard);
-		enqueue(shard);
-	}
-	shard->owes = false;
 	need_resched = shard->killed || (ABLATE(turns) && need_resched);
 	ready[priority].head = shard->next;
 	if (!shard->next) ready_mask ^= READY_QUEUE(priority);
@@ -116,8 +111,8 @@ static inline bool more_urgent(void) { return ready_mask & current->betters; }
 /* True when somebody more urgent or an equal does: the bits of these are `betters` and the next one. */
 static inline bool others_first(void) { return ready_mask & (2 * current->betters + 1); }
 
-/* True when the turn of the current shard is to end at this tick. */
-static inline bool turn_over(void) { return current->turn_left <= turn_length / 2; }
+/* True when the turn of the current shard is to end now. */
+static inline bool turn_over(void) { return current->turn_left <= turn_length / TURN_PARTS; }
 
 /* Puts the current shard back into its queue if its turn is over and others wait, or if somebody more urgent does. Returns
  * who is next to run, or NULL: the current shard goes on. */
@@ -131,12 +126,10 @@ LEAN static struct shard *relieve(void) {
 	if (over) begin_turn(self);
 	if (over ? !others_first() : !more_urgent()) return NULL;
 	self->state = SHARD_READY;
-	if (over) {
-		self->owes = turn_over();
+	if (over)
 		enqueue(self);
-	} else {
+	else
 		enqueue_first(self);
-	}
 	return pick();
 }
 
@@ -161,7 +154,7 @@ void sched_yield(void) {
 	begin_turn(self);
 	self->state = SHARD_READY;
 	next = queue->head;
-	if (!more_urgent() && !next->owes) { /* the usual case of enqueue and pick */
+	if (!more_urgent()) { /* the usual case of enqueue and pick */
 		queue->tail->next = self;
 		queue->tail = self;
 		queue->head = next->next;
@@ -290,19 +283,43 @@ void preempt_point(void) {
 		leave_call(next);
 }
 
-/* Called at every tick: ends the turn of the current shard, and wakes the supervisor's thread for the periodic search. The
- * length of a turn follows that of the ticks slowly, so that a late one, or a pause of the whole machine, does little. */
-LEAN void sched_tick(void) {
-	uint64_t now = rdtsc();
+/* Called when the APIC's timer has counted down. */
+static void turn_ends(void *unused) {
+	(void)unused;
+	charge(rdtsc());
+	if (turn_over()) need_resched = true;
+}
+
+/* Measures a turn, and the APIC's timer, between the first two ticks. Later the length of a turn follows that of the ticks
+ * slowly, so that a late one, or a pause of the whole machine, does little. */
+static inline void measure_turn(uint64_t now) {
 	int64_t longer = (int64_t)(now - last_tick) - turn_length;
 
 	last_tick = now;
-	if (ticks < 2)
-		turn_length = ticks ? longer : 0; /* from the first tick to the second */
-	else
+	if (ticks > 1) {
 		turn_length += (longer < turn_length ? longer : turn_length) / TICKS_AVERAGED;
+	} else if (ticks) {
+		turn_length = longer;
+		sampled = (uint64_t)longer;
+		sampled_counts -= apic_timer_now();
+	} else {
+		apic_timer_init(turn_ends);
+		apic_timer_start(UINT32_MAX);
+		turn_length = 0;
+	}
+}
+
+/* Called at every tick: ends the turn of the current shard, or arranges for its end if an equal waits and it comes before the
+ * next tick; wakes the supervisor's thread for the periodic search. */
+LEAN void sched_tick(void) {
+	uint64_t now = rdtsc();
+
+	measure_turn(now);
 	charge(now);
-	if (turn_over()) need_resched = true;
+	if (turn_over())
+		need_resched = true;
+	else if (current->turn_left < turn_length && others_first() && !ABLATE(turns))
+		apic_timer_start((uint32_t)((uint64_t)current->turn_left * sampled_counts / sampled));
 	if (++ticks % DEADLOCK_SEARCH_TICKS) return;
 	search_due = true;
 	sched_supervise();

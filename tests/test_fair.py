@@ -12,7 +12,6 @@ import os
 SHIFT = 1  # of -icount: 2 ns an instruction, so that a tick has about 500,000, and what a turn overruns by is little of it
 MIDDLE, COARSE = 3, 6  # where the trace would be too long: 8 and 64 ns an instruction
 TICK = 1.0  # ms
-BUSY = ("compute", "calls", "map", "read", "memory", "say")  # kinds that never give the CPU up by themselves
 
 
 def trace(t, lines, build=None, shift=SHIFT):
@@ -42,6 +41,8 @@ def shares(turns, start, end):
 
 
 def line(name, kind, until, more=""):
+    """Returns the line of a shard in a manifest; kinds that start children may."""
+    more += " spawn=yes" if kind in ("spawn", "parent") else ""
     return 'shard %s /t/fair args="%s %d" frames=2000 %s' % (name, kind, until, more)
 
 
@@ -57,14 +58,15 @@ def check_equal(t, found, names, what):
 
 def mixes():
     """Yields the kinds of N equals that run together: each kind beside each other."""
-    yield [("compute", "map"), ("calls", "read"), ("memory", "say"), ("map", "map"), ("compute", "compute"), ("read", "map")], 2
-    yield [("compute", "calls", "map"), ("read", "memory", "say"), ("map", "map", "compute")], 3
-    yield [("compute", "calls", "map", "read", "memory"), ("say", "map", "map", "compute", "read")], 5
-    yield [("compute", "calls", "map", "read", "memory", "say", "compute", "map")], 8
+    yield [("compute", "map"), ("calls", "read"), ("memory", "say"), ("map", "map"), ("compute", "compute"), ("parent", "map")], 2
+    yield [("compute", "calls", "map"), ("read", "memory", "say"), ("map", "parent", "compute")], 3
+    yield [("compute", "calls", "map", "read", "memory"), ("say", "map", "parent", "compute", "read")], 5
+    yield [("compute", "calls", "map", "read", "memory", "say", "parent", "map")], 8
 
 
 def test_equals(t):
-    """2, 3, 5 and 8 equals that compute, make short and long calls, or print: each has its share over 200 ticks within one."""
+    """2, 3, 5 and 8 equals that compute, make short and long calls, print, or start children that exit: each has its share
+    over 200 ticks within one."""
     worst = 0
     for groups, count in mixes():
         for kinds in groups:
@@ -79,7 +81,7 @@ def test_disturbed(t):
     for others in (["spawn"], ["nap"], ["spawn", "nap", "nap"]):
         names = ["s%d" % i for i in range(3)]
         lines = [line(name, kind, 300) for name, kind in zip(names, ("compute", "map", "calls"))]
-        lines += [line("other%d" % i, kind, 300, "spawn=yes" if kind == "spawn" else "") for i, kind in enumerate(others)]
+        lines += [line("other%d" % i, kind, 300) for i, kind in enumerate(others)]
         turns, _ = trace(t, lines)
         check_equal(t, shares(turns, 50, 250), names, "beside " + " ".join(others))
 
@@ -127,6 +129,31 @@ def test_pair(t):
     t.check(wait <= TICK * 1.1, "the equal waits for %.2f ms, more than a tick" % wait)
     switches = [name for name, begin, _ in turns if 20 < begin < 110]
     t.check(switches.count("equal") < switches.count("ask") / 10, "the pair does not go past the equal")
+
+
+def longest_run(turns, names, start, end):
+    """Returns the longest time in ms for which only the named shards have run without a pause."""
+    longest = began = 0
+    for name, begin, stop in turns:
+        began = began or begin if name in names else 0
+        if began and start <= began <= end:
+            longest = max(longest, stop - began)
+    return longest
+
+
+def test_turns(t):
+    """Nobody waits longer than a tick for another one's turn, wherever between two ticks that begins: beside one that yields in
+    the middle of its turns a pair, and an equal, run for a tick at a time. Without the timer for the rest of a turn they do not."""
+    lines = [line("equal", "compute", 250), line("nap", "nap", 250)] + [text.replace("120", "250") for text in PAIR]
+    for build in None, t.variant("trace-turns", TRACE=4096, ABLATION="ABLATION_turns"):
+        turns, _ = trace(t, lines, build=build, shift=MIDDLE)
+        runs = [longest_run(turns, names, 20, 240) for names in (["ask", "answer"], ["equal"])]
+        t.log("%s: the pair runs for at most %.2f ms at a time, the equal for %.2f" % (build, *runs))
+        if build:
+            t.check(max(runs) > TICK * 1.2, "the control: a turn takes at most %.2f ms" % max(runs))
+        else:
+            t.check(max(runs) <= TICK * 1.1, "a turn takes %.2f ms" % max(runs))
+            t.note("at most %.2f ms at a time" % max(runs))
 
 
 def test_pairs(t):

@@ -61,6 +61,16 @@ static void spawn(int64_t until) {
 	}
 }
 
+/* Starts one child after the other, which exit at once, and computes until each has ended: its own WAIT never waits. */
+static void parent(int64_t until) {
+	while (working(until)) {
+		int64_t child = coconut_spawn("/t/fair", 7, "child", 5);
+		CHECK(child >= 0);
+		compute(coconut_time() + 12);
+		CHECK_EQ(coconut_wait((uint64_t)child), 0);
+	}
+}
+
 /* Computes for a third of a tick, then lets others go first: what is left of the tick falls to somebody else. */
 static void nap(int64_t until) {
 	while (working(until)) {
@@ -95,8 +105,8 @@ int main(const char *args) {
 	static const struct {
 		const char *name;
 		void (*work)(int64_t until);
-	} kinds[] = {{"compute", compute}, {"calls", calls}, {"map", map},	 {"read", read}, {"memory", memory}, {"say", say},
-		     {"spawn", spawn},	   {"nap", nap},     {"once", map_once}, {"ask", ask},   {"answer", answer}};
+	} kinds[] = {{"compute", compute}, {"calls", calls}, {"map", map}, {"read", read}, {"memory", memory}, {"say", say},
+		     {"spawn", spawn}, {"parent", parent}, {"nap", nap}, {"once", map_once}, {"ask", ask}, {"answer", answer}};
 	struct text word, value;
 	uint64_t end = 0;
 
