@@ -9,8 +9,10 @@ Read next: test_coverage.py, coverage_unreached.txt.
 """
 
 import collections
+import functools
 import os
 import re
+import threading
 
 import harness
 
@@ -88,20 +90,68 @@ class Image:
         return found
 
 
+@functools.lru_cache(maxsize=None)
+def image_of(build):
+    """Returns the Image of a build, which must be finished."""
+    return Image(os.path.join(harness.ROOT, build, "supervisor.elf"))
+
+
 def translated(log):
     """Returns the addresses of all instructions in a log of QEMU."""
     with open(log, "rb") as file:
         return {int(address, 16) for address in re.findall(rb"^0x([0-9a-f]+):  ", file.read(), re.M)}
 
 
-class CoveredTest(harness.Test):
-    """A test that runs other tests for the sake of what they reach: every boot of theirs adds to `reached`."""
+class Recorder:
+    """Notes what the boots of tests reach: of which tests, run.py says by `names`."""
 
-    def __init__(self, t, name, build, image):
-        super().__init__(os.path.join(t.name, name), t.full)
+    def __init__(self, build="build"):
         self.build = build
-        self.image = image
         self.reached = set()
+        self.names = set()  # of tests whose boots are noted
+        self.left = set()  # those of them that have not ended
+        self.changed = threading.Condition()
+
+    def expect(self, names):
+        """Says which tests will run with this recorder."""
+        self.names, self.left = set(names), set(names)
+
+    def ended(self, name):
+        """Says that a test has ended."""
+        with self.changed:
+            self.left.discard(name)
+            self.changed.notify_all()
+
+    def wait(self):
+        """Waits until all of them have ended."""
+        with self.changed:
+            while self.left and not harness.stopping():
+                self.changed.wait(0.5)
+
+    def watch(self, test, build):
+        """Returns options for a boot of a test, and what is to be called at its end. A boot of a variant counts where its
+        functions are those of the build."""
+        log = os.path.join(test.scratch, "in_asm%d" % test.boots)
+        image = image_of(build or self.build)
+
+        def end():
+            if os.path.exists(log):
+                found = translated(log)
+                os.remove(log)
+                if image is not image_of(self.build):
+                    found = image_of(self.build).translate(found, image)
+                with self.changed:
+                    self.reached |= found
+
+        return image.options(log), end
+
+
+class CoveredTest(harness.Test):
+    """A test that is run by another one, for the sake of what its boots reach."""
+
+    def __init__(self, t, name, recorder):
+        super().__init__(os.path.join(t.name, name), t.full)
+        self.recorder = recorder
         self.rows_left = []
         self.problems = []
 
@@ -111,21 +161,5 @@ class CoveredTest(harness.Test):
             self.problems.append("%s: %s" % (name, problem))
             self.log("failed: %s: %s" % (name, problem))
 
-    def start(self, *arguments, build=None, options=(), **others):
-        """Starts a boot as harness.Test does. One of a variant counts where its functions are those of the image."""
-        image = Image(os.path.join(self.root, build, "supervisor.elf")) if build else self.image
-        log = os.path.join(self.scratch, "in_asm%d" % (self.boots + 1))
-        boot = super().start(*arguments, build=build or self.build, options=list(options) + image.options(log), **others)
-        wait = boot.wait
 
-        def wait_and_count():
-            try:
-                return wait()
-            finally:
-                if os.path.exists(log):
-                    found = translated(log)
-                    self.reached |= self.image.translate(found, image) if build else found
-                    os.remove(log)
-
-        boot.wait = wait_and_count
-        return boot
+shared = Recorder()  # of the whole run of test.sh

@@ -8,7 +8,7 @@ A test file looks like this:
         t.check("hello from ring 3" in result.text, "the greeting is missing")
 
 Its names are `group.hello` on the command line of test.sh. A check that fails ends the test. Attributes of the function:
-`heavy = True` starts it among the first, `full_only = True` leaves it out unless --full is given.
+`heavy = True` starts it among the first, `last = True` as the last one, `full_only = True` leaves it out unless --full is given.
 
 Every process that a test starts lives in a process group of its own, which stop_everything() ends.
 Read next: any tests/test_*.py.
@@ -206,14 +206,15 @@ class Result:
 
 
 class Boot:
-    """A run of run.sh that goes on. wait() returns its Result."""
+    """A run of run.sh that goes on. wait() returns its Result, and calls `at_end` first."""
 
-    def __init__(self, test, process, timeout, expect, number):
+    def __init__(self, test, process, timeout, expect, number, at_end=None):
         self.test = test
         self.process = process
         self.timeout = timeout
         self.expect = expect
         self.number = number
+        self.at_end = at_end
         self.read = b""
         self.result = None
 
@@ -225,7 +226,11 @@ class Boot:
 
     def wait(self):
         if self.result is None:
-            out, err = finish(self.process, self.timeout + SPARE_TIME)
+            try:
+                out, err = finish(self.process, self.timeout + SPARE_TIME)
+            finally:
+                if self.at_end:
+                    self.at_end()
             out = self.read + out
             path = os.path.join(self.test.scratch, "serial%d.log" % self.number)
             with open(path, "wb") as log:
@@ -313,6 +318,8 @@ class Monitor:
 
 class Test:
     """What a test function gets: see the head of this file."""
+
+    recorder = None  # a coverage.Recorder that notes what its boots reach
 
     def __init__(self, name, full):
         self.name = name
@@ -411,10 +418,11 @@ class Test:
         command += ["--manifest", str(manifest)] if manifest is not None else []
         for guest, host in (add or {}).items():
             command += ["--add", "%s:%s" % (host, guest)]
-        command += [str(option) for option in options]
+        noting, at_end = self.recorder.watch(self, build) if self.recorder else ([], None)
+        command += [str(option) for option in list(options) + noting]
         self.log("$ " + describe(command))
         process = start(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        return Boot(self, process, timeout, expect, self.boots)
+        return Boot(self, process, timeout, expect, self.boots, at_end)
 
     def boot(self, *arguments, **options):
         """Runs run.sh to its end and returns its Result. The parameters are those of start()."""

@@ -20,18 +20,21 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import harness  # noqa: E402 (the path must be set first)
+import coverage  # noqa: E402 (the path must be set first)
+import harness  # noqa: E402
 
 
 class Job:
     """Something that one worker runs: a Python test, or a host program with all of its tests."""
 
-    def __init__(self, names, run, description, heavy=False, full_only=False):
+    def __init__(self, title, names, run, description, order=1, full_only=False, wants=()):
+        self.title = title
         self.names = names  # of the tests that it reports
         self.run = run  # run(job, runner) reports each of them by runner.report
         self.description = description
-        self.heavy = heavy
+        self.order = order  # lower ones start first
         self.full_only = full_only
+        self.wants = wants  # titles of jobs: it looks at what their boots reach in the supervisor
 
 
 def python_jobs():
@@ -70,8 +73,9 @@ def python_job(name, function):
         else:
             runner.run_function(name, function)
 
-    return Job(rows or [name], run, (function.__doc__ or "").strip().split("\n")[0],
-               getattr(function, "heavy", False), getattr(function, "full_only", False))
+    order = 0 if getattr(function, "heavy", False) else 2 if getattr(function, "last", False) else 1
+    return Job(name, rows or [name], run, (function.__doc__ or "").strip().split("\n")[0], order,
+               getattr(function, "full_only", False), getattr(function, "wants", ()))
 
 
 class RowTest(harness.Test):
@@ -95,7 +99,8 @@ def host_jobs():
     jobs = []
     for path in sorted(glob.glob(os.path.join(harness.ROOT, "tests", "host", "*.c"))):
         program = harness.HostProgram(path)
-        jobs.append(Job(["%s.%s" % (program.name, test) for test in program.tests], program.run, program.purpose))
+        names = ["%s.%s" % (program.name, test) for test in program.tests]
+        jobs.append(Job(program.name, names, program.run, program.purpose))
     return jobs
 
 
@@ -108,7 +113,9 @@ class Runner:
     """Runs jobs on several threads and counts what they report."""
 
     def __init__(self, jobs, words, full):
-        self.jobs = sorted(jobs, key=lambda job: not job.heavy)
+        self.jobs = sorted(jobs, key=lambda job: job.order)
+        titles = {job.title for job in jobs}
+        coverage.shared.expect({title for job in jobs for title in job.wants} & titles)
         self.words = words
         self.full = full
         self.lock = threading.Lock()
@@ -129,9 +136,15 @@ class Runner:
             self.counts[verdict] += 1
             print(line, flush=True)
 
+    def noted(self, test):
+        """Has the boots of a test noted, if another one wants that. Returns the test."""
+        if test.name in coverage.shared.names:
+            test.recorder = coverage.shared
+        return test
+
     def run_function(self, name, function):
         """Runs one Python test and reports it."""
-        test = harness.Test(name, self.full)
+        test = self.noted(harness.Test(name, self.full))
         started = time.monotonic()
         try:
             function(test)
@@ -149,7 +162,7 @@ class Runner:
 
     def run_rows(self, name, function, rows):
         """Runs a Python test that reports its rows itself. Those that it does not reach have failed."""
-        test = RowTest(name, self.full, self, rows)
+        test = self.noted(RowTest(name, self.full, self, rows))
         reason = None
         try:
             function(test)
@@ -177,6 +190,8 @@ class Runner:
                 job.run(job, self)
             except harness.Stopped:
                 return
+            finally:
+                coverage.shared.ended(job.title)
 
     def run(self):
         """Runs all jobs. Returns the exit status."""

@@ -1,9 +1,9 @@
 """How much of the supervisor's code the boots of the tests run through, in basic blocks.
 
-The boots are those of other tests, which are called here with QEMU's log of translated code switched on, and some of inputs
+The boots are those of other tests, which run with QEMU's log of translated code switched on, and some of inputs
 that are here for the sake of a path that is rarely taken. What none of them reaches has its reason in
-coverage_unreached.txt; a function that is not listed there must be reached in all of its blocks. A borrowed test that
-fails here fails this one.
+coverage_unreached.txt; a function that is not listed there must be reached in all of its blocks. The tests whose boots
+count are left out of no run of this one: those that nobody has asked for are run by it.
 
 Read next: coverage.py.
 """
@@ -30,7 +30,7 @@ BORROWED = ["dma.target_dies", "dma.source_dies", "dma.stray", "dma.four_levels"
             "attacks.exhaustion", "attacks.state", "attacks.deadlock", "ipc.channels", "calls.memory", "calls.files",
             "calls.file_mappings", "calls.damaged_files", "calls.pledges", "calls.nomem", "life.restart", "life.after",
             "life.many_shards", "life.deadlock_of_two", "life.deadlock_of_three", "life.deadlock_through_after",
-            "life.peer_cannot_start", "old.pipeline", "old.names", "faults.exceptions", "console.pieces", "console.utf8",
+            "life.peer_cannot_start", "old.pipeline", "old.names", "faults.exceptions", "console.pieces", "console.open_line", "console.utf8",
             "system.missing_program", "system.bad_ramdisk", "system.bad_manifest", "gpu.residue", "gpu.ends",
             "ipc.capabilities", "system.triple_fault"]
 BORROWED_FULL = ["attacks.kernel", "attacks.residue", "attacks.exceptions", "attacks.cycles",
@@ -50,8 +50,8 @@ MISTAKES = [
 PIPELINES = ["layers=0-1,2-3 ", "layer=0-1,2-3", "layers=0-1,3-3", "layers=1-0,1-3", "layers=0-,1-3", "layers=0-99999,1-3"]
 
 
-def mistakes(t):
-    """A mistake in the manifest, of every kind."""
+def test_mistakes(t):
+    """A mistake in the manifest, of every kind, ends in words and a status of 1 or 0."""
     pair = "shard a /t/ok\nshard b /t/ok\n"
     cases = MISTAKES + [pair + "pipeline a b " + layers for layers in PIPELINES]
     cases += [pair + "shard c /t/ok\nchannel a b\npipeline a b layers=0-1,2-3\npipeline b c layers=0-1,2-3",
@@ -62,25 +62,26 @@ def mistakes(t):
         t.check(status in (0, 1), "status %d after the manifest %s" % (status, case[:100]))
 
 
-def words(t):
-    """Every word of the manifest, in a form that is right, and a command line that begins with blanks."""
-    t.guest('# a comment\r\n\tshard a /t/ok frames=99 restart=2 spawn=yes priority=low args="a \\"b\\" \\\\ # c" # d\n'
-            'gpu a\nshard b /t/ok after=a restart=12\ngpu b\nshard c /t/ok\nshard d /t/ok\n\nchannel a c\nchannel b a\n'
-            'pipeline a b layers=0-12,13-65535\nchannel d c\npipeline c d layers=7-7,8-8\n', options=["-append", "  a quiet verbose"])
+def test_words(t):
+    """Every word of the manifest, in a form that is right, and a command line that begins with blanks, make a run that ends."""
+    t.guest(
+        '# a comment\r\n\tshard a /t/ok frames=99 restart=2 spawn=yes priority=low args="a \\"b\\" \\\\ # c" # d\n'
+        'gpu a\nshard b /t/ok after=a restart=12\ngpu b\nshard c /t/ok\nshard d /t/ok\n\nchannel a c\nchannel b a\n'
+        'pipeline a b layers=0-12,13-65535\nchannel d c\npipeline c d layers=7-7,8-8\n', options=["-append", "  a quiet verbose"], expect=0)
 
 
-def machines(t):
+def test_machines(t):
     """Machines and processors with more and with less than ours, and with as little memory as will do."""
-    t.guest("shard a /t/ok", options=["-cpu", "qemu64"], verbose=True)
+    t.guest("shard a /t/ok", options=["-cpu", "qemu64"], verbose=True, expect=0)
     t.guest('shard a /t/spin args="20"', options=["-no-acpi"], verbose=True)
     bridge = ["-device", "pci-bridge,id=b,chassis_nr=1,addr=9", "-device", "pci-testdev,bus=b,addr=1", "-device",
               "nec-usb-xhci", "-device", "ich9-usb-ehci1,multifunction=on,addr=1d.7", "-device", "ich9-usb-uhci1,multifunction=on,addr=1d.0"]
-    t.guest("shard a /t/ok", options=bridge, verbose=True)
-    t.guest("shard a /t/ok", options=["-machine", "pc"])
-    t.guest("shard a /t/ok", options=["-m", "11M"])
+    t.guest("shard a /t/ok", options=bridge, verbose=True, expect=0)
+    t.guest("shard a /t/ok", options=["-machine", "pc"], expect=0)
+    t.guest("shard a /t/ok", options=["-m", "11M"], expect=0)
 
 
-def kin(t):
+def test_kin(t):
     """Shards that are killed by others than their parents, a program with a hole, and files that are damaged."""
     hole = os.path.join(t.scratch, "hole")
     with open(t.shard("ok"), "rb") as program, open(hole, "wb") as file:
@@ -91,7 +92,13 @@ def kin(t):
     lines = ['shard keeper /t/kin args="keeper" spawn=yes priority=low', 'shard hunter /t/kin args="hunter" priority=high',
              'shard file /t/kin args="file"', "shard hole /hole", "shard directory /t", "shard damaged /damaged", "channel keeper hunter"]
     t.guest("\n".join(lines), files={"/hole": hole, "/damaged": b"d" * 9000}, edits=["sif /damaged block[1] 0x7FFFFFFF"],
-            verbose=True)
+            verbose=True, expect=1)
+
+
+def test_urgent(t):
+    """A message to a shard that is more urgent takes the CPU from its sender, who is alone in its queue, in the middle of a turn."""
+    result = t.guest('shard low /t/lock args="s0" priority=low\nshard high /t/lock args="r0" priority=high\nchannel low high\n', expect=0)
+    t.equal(list(result.endings()), ["high", "low"], "who ended first")
 
 
 def inject(t, messages):
@@ -117,56 +124,53 @@ def inject(t, messages):
             monitor.hmp("quit")
         except (harness.Failure, OSError):
             pass  # it was quick
-        boot.wait()
+        t.check("PANIC" not in boot.wait().text, "the supervisor panicked")
 
 
-def stray(t):
+def test_stray(t):
     """Interrupts that nobody has asked for, of every vector and a non-maskable one. The supervisor does not acknowledge
     them, so that each keeps out those of its sixteen that come later."""
     for number in range(16):
         inject(t, [0x20 + number, 0x30 + number] if number else [NMI, 0x30, 0xFF])
 
 
-def provoked(t):
+def test_provoked(t):
     """Mistakes of the kernel: functions that are the same in these builds count."""
     attacks = importlib.import_module("test_attacks")
     for mistake in ("stack", "data_execute", "smap", "bad_return"):
         attacks.provoked_boot(t, mistake)
 
 
-OWN = [mistakes, words, machines, kin, stray, provoked]
+OWN = ["coverage." + name for name in ("mistakes", "words", "machines", "kin", "urgent", "stray", "provoked")]
 
 
-def borrowed(name):
-    """Returns the function of another test, by its name on the command line of test.sh."""
+def function_of(name):
+    """Returns the function of a test, by its name on the command line of test.sh."""
     group, function = name.split(".")
     return getattr(importlib.import_module("test_" + group), "test_" + function)
 
 
-def run_all(t, build, image, scenes):
-    """Runs the functions, two at a time. Returns all that they reach, and what failed."""
-    reached, lock, failures = set(), threading.Lock(), []
+def run_here(t, names):
+    """Runs tests that are no part of this run of test.sh, two at a time. Returns what failed in them."""
+    left, failures, lock = list(names), [], threading.Lock()
 
     def work():
         while True:
             with lock:
-                if not scenes or harness.stopping():
+                if not left or harness.stopping():
                     return
-                name, function = scenes.pop(0)
-            scene = coverage.CoveredTest(t, name, build, image)
+                name = left.pop(0)
+            scene = coverage.CoveredTest(t, name, coverage.shared)
             started = time.monotonic()
             try:
-                function(scene)
+                function_of(name)(scene)
             except harness.Stopped:
                 return
             except Exception as problem:
                 scene.problems.append("%s: %s" % (name, problem))
             with lock:
                 failures.extend(scene.problems)
-                new = {block for block in image.blocks if block in scene.reached - reached}
-                reached.update(scene.reached)
-                t.log("%s: %d boots, %.1f s, %d blocks that none before has reached"
-                      % (name, scene.boots, time.monotonic() - started, len(new)))
+                t.log("%s: %d boots, %.1f s" % (name, scene.boots, time.monotonic() - started))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -175,7 +179,7 @@ def run_all(t, build, image, scenes):
         thread.join()
     if harness.stopping():
         raise harness.Stopped
-    return reached, failures
+    return failures
 
 
 def reasons(t):
@@ -197,11 +201,11 @@ def reasons(t):
 
 def test_blocks(t):
     """At least 90 % of the supervisor's basic blocks are reached, and the others have a reason."""
-    build = t.variant("coverage")
-    image = coverage.Image(os.path.join(t.root, build, "supervisor.elf"))
-    scenes = [(name, borrowed(name)) for name in BORROWED + (BORROWED_FULL if t.full else [])]
-    reached, failures = run_all(t, build, image, [(scene.__name__, scene) for scene in OWN] + scenes)
-    missing = image.unreached(reached)
+    image = coverage.image_of("build")
+    wanted = OWN + BORROWED + (BORROWED_FULL if t.full else [])
+    failures = run_here(t, [name for name in wanted if name not in coverage.shared.names])
+    coverage.shared.wait()
+    missing = image.unreached(coverage.shared.reached)
     count = len(image.blocks) - sum(map(len, missing.values()))
     percent = 100 * count / len(image.blocks)
     known = reasons(t)
@@ -220,4 +224,5 @@ def test_blocks(t):
     t.check(not failures, "%d borrowed tests failed, the first is %s" % (len(failures), failures[:1]))
 
 
-test_blocks.heavy = True
+test_blocks.last = True
+test_blocks.wants = OWN + BORROWED + BORROWED_FULL
