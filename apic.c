@@ -47,7 +47,7 @@ static void apic_write(uint32_t offset, uint32_t value) { *(volatile uint32_t *)
 void apic_init(void) {
 	uint64_t base = (rdmsr(MSR_APIC_BASE) & ~APIC_BASE_X2APIC) | APIC_BASE_ENABLE;
 
-	/* From x2APIC mode, in which some firmware leaves it, the way leads through the APIC switched off (10.12.5). */
+	/* From x2APIC mode, in which some firmware leaves it, the way leads through the APIC switched off (11.12.5). */
 	if (rdmsr(MSR_APIC_BASE) & APIC_BASE_X2APIC) wrmsr(MSR_APIC_BASE, base & ~APIC_BASE_ENABLE);
 	wrmsr(MSR_APIC_BASE, base);
 	registers = paging_map_device(base & PTE_ADDRESS, APIC_SIZE);

@@ -2,7 +2,7 @@
  * cpu.c: the switches of the processor that protect the kernel from shards.
  *
  * Sets CR0, CR4 and EFER once, at boot, from what CPUID offers: setting a bit of CR4 that the processor does
- * not have is an exception before there is anybody to handle it. What the kernel cannot do without it asks for first.
+ * not have is a #GP, which would end the run. What the kernel cannot do without it asks for first, to name what is missing.
  *
  * Read next: mm.c. SDM Vol. 3A 2.5 describes the control registers.
  */
@@ -13,8 +13,11 @@ enum { CPUID_FEATURES = 7, FEATURES_EBX_SMEP = 1 << 7, FEATURES_EBX_SMAP = 1 << 
 enum { FEATURES_EDX_IBPB = 1 << 26 };
 
 /* Leaves that only some processors have: the highest of their kind; features; AMD's word for IBPB, a bit of EBX (APM
- * Vol. 3, E.4.6). */
+ * Vol. 3, E.4.7). */
 enum { CPUID_HIGHEST = 0x80000000, CPUID_EXTENDED = 0x80000001, CPUID_AMD = 0x80000008, AMD_EBX_IBPB = 1 << 12 };
+
+/* The selector that `sysenter` loads; 0: it is a #GP (SDM Vol. 3A 5.8.7). */
+enum { MSR_SYSENTER_CS = 0x174 };
 
 bool cpu_has_smap, cpu_has_ibpb;
 
@@ -58,6 +61,7 @@ void cpu_init(void) {
 	write_cr0(ABLATE(wp) ? cr0 & ~(uint64_t)CR0_WP : cr0 | CR0_WP);
 	write_cr4(ABLATE(tsd) ? cr4 : cr4 | CR4_TSD);
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE | EFER_SCE);
+	wrmsr(MSR_SYSENTER_CS, 0);
 	cpu_has_smap = cr4 & CR4_SMAP;
 	cpu_has_ibpb = optional_leaf(0, CPUID_FEATURES).edx & FEATURES_EDX_IBPB ||
 		       optional_leaf(CPUID_HIGHEST, CPUID_AMD).ebx & AMD_EBX_IBPB;

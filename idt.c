@@ -38,6 +38,8 @@ struct __attribute__((packed)) table_register {
 _Static_assert(offsetof(struct trap_frame, cs) == TRAP_FRAME_CS, "boot.asm tests cs in the frame");
 _Static_assert(sizeof(struct trap_frame) == TRAP_FRAME_SIZE, "boot.asm builds the frame");
 _Static_assert(offsetof(struct task_state, rsp) == 4, "boot.asm writes rsp0");
+_Static_assert(offsetof(struct syscall_frame, rdx) == SYSCALL_FRAME_RDX, "boot.asm reads rdx in the frame");
+_Static_assert(offsetof(struct syscall_frame, rip) + 4 == SYSCALL_FRAME_RIP_HIGH, "boot.asm compares rip in the frame");
 _Static_assert(sizeof(struct gate) == 16, "the processor reads gates");
 
 struct task_state tss;
