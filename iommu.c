@@ -5,10 +5,10 @@
  * root table (by bus) and a context table (by device and function), finds the tables of the device's domain there,
  * and translates the address like a page walk of the processor: what the domain does not map is refused and recorded.
  *
- * Invariants: no device is a bus master before its domain is in place; a device without a domain has no context entry
- * and reaches nothing. All tables lie in frames of the supervisor, which no shard can reach. Whatever is taken out of a
- * table is invalidated, and DMA that was under way has ended, before the function that does so returns: the
- * invalidation is the revocation. A domain keeps its tables.
+ * Invariants: from the scan of the devices on none is a bus master before its domain is in place; a device without a domain
+ * has no context entry and reaches nothing. All tables lie in frames of the supervisor, which no shard can reach. Whatever
+ * is taken out of a table is invalidated, and DMA that was under way has ended (a unit that cannot wait for that is not
+ * used), before the function that does so returns: the invalidation is the revocation. A domain keeps its tables.
  *
  * Sections are those of the VT-d specification, revision 3.1, whose short names of registers and fields stand beside
  * ours in the comments.
@@ -166,7 +166,7 @@ static void invalidate(uint64_t low, uint64_t high) {
 
 /* Has the unit forget translations of a domain, with DMA that used them at an end. */
 static void invalidate_translations(uint64_t kind, uint32_t domain, uint64_t iova) {
-	invalidate(kind | ((cap & CAP_DRAIN) == CAP_DRAIN ? DROP_DRAIN : 0) | (domain + 1UL) << 16, iova);
+	invalidate(kind | DROP_DRAIN | (domain + 1UL) << 16, iova);
 }
 
 /* Returns the number that a device sends along. */
@@ -374,9 +374,9 @@ static const char *find_unit(void) {
 	cap = REG64(REG_CAP);
 	ecap = REG64(REG_ECAP) & ~(remaps ? 0UL : ECAP_INTERRUPTS);
 	levels = cap & CAP_4_LEVELS ? 4 : cap & CAP_3_LEVELS ? 3 : 0;
-	if (!levels || !(ecap & ECAP_QUEUE) || !(cap & CAP_PAGE_SELECTIVE) || cap & CAP_WRITE_BUFFERS ||
+	if (!levels || !(ecap & ECAP_QUEUE) || !(cap & CAP_PAGE_SELECTIVE) || cap & CAP_WRITE_BUFFERS || ~cap & CAP_DRAIN ||
 	    CAP_FAULT_OFFSET(cap) + 16 * CAP_FAULT_RECORDS(cap) > PAGE_SIZE)
-		return "it has no queue, no page-selective invalidation, unusual tables or registers, or write buffers";
+		return "it has no queue, no page-selective invalidation, no draining, unusual tables or registers, or write buffers";
 	return NULL;
 }
 

@@ -153,6 +153,17 @@ def test_dmar_that_lies(t):
         t.check("IOMMU: none that can be used: it has no queue" in result.text, "the console does not say why it is not used")
 
 
+def test_unusable_units(t):
+    """Several IOMMUs, or one that cannot wait for DMA under way: the console says why it is not used, and the run goes on."""
+    q35 = ["-machine", "q35,kernel-irqchip=split", "-device"]
+    for options, words in ((PC + dmar(t, 0xFED90000, 0xFED91000), "there are several units, and this kernel drives one"),
+                           (q35 + ["intel-iommu,intremap=on,dma-drain=off"], "it has no queue, no page-selective invalidation, "
+                            "no draining, unusual tables or registers, or write buffers")):
+        result = t.guest(HELLO, options=options, expect=0)
+        t.check("IOMMU: none that can be used: %s; devices get no DMA" % words in result.lines, "the console lacks: " + words)
+        t.check("DMA engines: none; copies between GPU partitions are made by the processor" in result.lines, "an engine is used")
+
+
 def forged(t, function, place, value, times=1):
     """Boots with something changed in gdb at the n-th call of a function. Returns what the console says."""
     commands = ["tbreak *%s" % function, "continue"] * times + ["set var %s = %s" % (place, value), "continue"]
