@@ -12,7 +12,8 @@
  * place in the fault record. What is in the buffer goes to the target of the piece that it
  * came from, or nowhere. Shards never see an engine's registers.
  *
- * Read next: lib.c, which is the rest. docs/specs/edu.rst in QEMU's sources describes the device.
+ * Read next: lib.c, which is the rest. docs/specs/edu.txt in the sources of QEMU 7.2 (edu.rst in newer ones) describes the
+ * device.
  */
 #include "kernel.h"
 #include "pci.h"
@@ -265,7 +266,7 @@ static bool add_engine(const struct pci_device *device) {
 	       !iommu_map(engine->domain, EDU_TARGET_IOVA, 0, PIECE_PAGES, false, false);
 }
 
-/* Takes all edu devices into service, where there is an IOMMU. */
+/* Takes the edu devices that the IOMMU watches into service, the first ENGINES of them. */
 void edu_init(void) {
 	for (uint32_t i = 0; device_at(i) && engine_count < ENGINES; i++)
 		engine_count += add_engine(device_at(i));

@@ -1,8 +1,9 @@
 /*
  * kernel.h: the index of the supervisor.
  *
- * Constants and structures first, then every function that one file offers to the others, grouped under the
- * file that defines it. The groups stand in reading order: read the files from top to bottom, boot.asm first.
+ * Constants and structures first, then the functions that one file offers to the others, grouped under the file that
+ * defines it; those of boot.asm stand with the file that they work for, those of the parsers in headers of their own. The
+ * groups stand in reading order: read the files from top to bottom, boot.asm first.
  *
  * Invariants of the whole kernel:
  *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point()
@@ -10,7 +11,8 @@
  *     points, so there are no locks.
  *   - No page is writable and executable. User memory is touched between stac and clac only: see cpu.h, channel.c.
  *   - A free frame that has been used before contains zeros: whoever frees it clears it.
- *   - Every function that can fail returns 0 or a negative COCONUT_E_ number. It has then changed nothing, unless it says so.
+ *   - A function that returns an error does so as a negative COCONUT_E_ number; where it returns something else, its
+ *     contract says what. It has then changed nothing, unless it says so.
  *
  * Read next: main.c.
  */

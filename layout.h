@@ -10,7 +10,7 @@
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
-/* Physical memory, sorted by address. The loader asks the firmware for exactly these ranges. */
+/* Physical memory, sorted by address. The loader asks the firmware for the image, the boot stack and the boot tables. */
 #define PHYS_IMAGE          0x200000   /* supervisor ELF, up to the boot stack */
 #define PHYS_IMAGE_LIMIT    0x300000
 #define PHYS_BOOT_STACK     0x300000   /* one page, used until paging_init is done */
@@ -100,7 +100,7 @@ enum {
 /* What the guest writes to isa-debug-exit; QEMU then ends with value * 2 + 1, which run.sh translates. */
 #define DEBUG_EXIT_PORT     0xF4
 #define DEBUG_EXIT_OK       0x10       /* every shard exited with 0 */
-#define DEBUG_EXIT_FAILED   0x11       /* a shard exited non-zero, was killed, or shards were deadlocked */
+#define DEBUG_EXIT_FAILED   0x11       /* a shard exited non-zero, was killed or could not start, or there was none */
 #define DEBUG_EXIT_PANIC    0x12       /* the supervisor panicked */
 #define DEBUG_EXIT_LOADER   0x13       /* the loader gave up */
 

@@ -9,7 +9,8 @@
  */
 #include "kernel.h"
 
-/* The first word of a start-info; how many regions are kept; the memory types of interest (ACPI 6.4, table 15-374). */
+/* The first word of a start-info; how many regions are kept; the memory types of interest (ACPI 6.5, 15,
+ * "Address Range Types"). */
 enum { PVH_MAGIC = 0x336EC578, PVH_REGIONS = 64, PVH_RAM = 1, PVH_ACPI = 3 };
 
 struct pvh_module {

@@ -33,7 +33,7 @@ What the inference shards run:
   --seed N              of the random numbers
 How it boots:
   --verbose             every step of initialisation, device tables, every refusal
-  --quiet               the supervisor prints nothing but panics and the profile (benchmarks)
+  --quiet               the supervisor prints nothing but panics, the profile and how the run ended (benchmarks)
   --timeout SECONDS     default 600; none with -s, -S and --gdb
   --console FILE        what the guest says goes to FILE, another terminal for example, and not to stdout
   --gdb[=WHERE]         start gdb attached, stopped in supervisor_main; WHERE: boot (the first instruction of the
@@ -45,7 +45,7 @@ How it boots:
 Everything else goes to QEMU unchanged, after our own choices: -m 2G, -s -S, -machine pc, -d int ...
 ACCEL=kvm uses KVM where a probe guest runs under it; otherwise QEMU translates (TCG).
 
-exit status: 0 every shard exited 0 · 1 a shard exited non-zero or was killed · 2 panic, or the loader gave up
+exit status: 0 every shard exited 0 · 1 one exited non-zero, was killed or could not start · 2 panic, or the loader gave up
   3 triple fault, reset or any other end · 124 time-out · 4 the run could not be started · 129, 130, 143 interrupted
 END
 }

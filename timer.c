@@ -22,7 +22,7 @@ enum { PIC_MASK_ALL = 0xFF, PIC_MASK_ALL_BUT_TIMER = 0xFE };
 enum { PIT_CHANNEL0 = 0x40, PIT_COMMAND = 0x43, PIT_RATE_GENERATOR = 0x34, PIT_ONE_SHOT = 0x30 };
 enum { PIT_HZ = 1193182, TICK_HZ = 1000, PIT_DIVISOR = PIT_HZ / TICK_HZ };
 
-enum { PM_TIMER_HZ = 3579545, PM_TIMER_NARROW = 0xFFFFFF }; /* ACPI 6.4, 4.8.2.1 and 4.8.3.3 */
+enum { PM_TIMER_HZ = 3579545, PM_TIMER_NARROW = 0xFFFFFF }; /* ACPI 6.5, 4.8.2.1 and 4.8.3.3 */
 
 /* How often a timer is looked at before it counts as dead. A look is an access to a port, of some hundred nanoseconds or
  * more, so these are seconds for an interrupt that is due in two microseconds, and some hundred counts. */
