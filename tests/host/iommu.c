@@ -83,7 +83,7 @@ static int map(uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool wri
 	return setjmp(unanswered) ? -COCONUT_E_NOMEM : iommu_map(0, iova, phys, pages, read, write);
 }
 
-/* Translates as the hardware does (3.6). Returns the last entry, 0 when the walk ends before. */
+/* Translates as the hardware does (3.7). Returns the last entry, 0 when the walk ends before. */
 static uint64_t walk(uint64_t iova) {
 	uint64_t entry = domains[0].root | 3;
 
