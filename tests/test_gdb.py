@@ -394,7 +394,8 @@ def test_words(t):
     t.equal(words.rights(0x80, "CAP_RIGHT_"), "0x80", "a right without a name")
     t.equal(words.capability_type(4), "GPU_DMA", "a type")
     t.equal(words.call_name(23), "CHANNEL_CALL", "a call")
-    t.equal(words.selector_error(0x102), "gate of vector 32 in the IDT", "a selector error")
+    t.equal(words.selector_error(0x402), "gate of vector 128 in the IDT, or under QEMU 7.2 of 64", "the error code of int 0x40 there")
+    t.equal(words.selector_error(0x1A), "gate of vector 3 in the IDT", "the error code of int3 on a processor")
     t.equal(words.table(["a", "bb"], [[1, "x"], [10, "y"]]), [" a  bb", " 1  x", "10  y"], "a table")
     t.equal([words.size(n) for n in (4096, 3 << 20, 1 << 30, 5000)], ["4 KiB", "3 MiB", "1 GiB", "5000 bytes"], "sizes")
 

@@ -205,6 +205,16 @@ def test_unknown_cards(t):
     t.check("GPU:" not in result.text, "a card is looked at that nobody has asked for")
 
 
+def test_forgetful_card(t):
+    """A known card whose memory does not keep what is written to it, here since nobody answers there, is named and not used."""
+    commands = ["tbreak *gpu_init", "continue", "set var pci_devices[1].bars[0].base = 0xc0000000", "continue"]
+    options = "--kernel --manifest " + t.file("card.conf", DISPLAY)
+    said = test_gdb.Session(t, "--gdb", commands, options, expect=1).console
+    t.check("GPU: the video card 00:01.0 (1234:1111) is not used: its memory does not keep what is written to it" in said,
+            "the console does not say why the card is not used")
+    t.check("GPU: no VGA device with video memory" in said, "the card is used")
+
+
 def card_memory(t, manifest, expect=None):
     """Returns what the monitor finds in BAR0 of a qxl card while a shard runs, some words from here and there."""
     with t.guest_monitor() as monitor:

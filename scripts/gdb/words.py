@@ -63,7 +63,8 @@ def selector_error(error):
     if not error:
         return "no selector"
     if error & 2:
-        return "gate of vector %d in the IDT" % (error >> 3)
+        # QEMU 7.2 puts 16 times the vector there in 64-bit mode, a processor 8 times.
+        return "gate of vector %d in the IDT" % (error >> 3) + (", or under QEMU 7.2 of %d" % (error >> 4) if not error & 8 else "")
     return "selector 0x%x in the %s" % (error & 0xFFF8, "LDT" if error & 4 else "GDT")
 
 
