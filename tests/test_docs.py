@@ -19,6 +19,7 @@ in a document without such a comment is a failure: it would not be tried.
 Read next: sessions.py, then docs/debugging.md, the page with the most blocks.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -31,6 +32,8 @@ import sessions
 
 DOCUMENTS = ["README.md", "docs/debugging.md", "docs/gpu.md", "docs/from-rust.md"]  # those with commands
 COMMENT = re.compile(r"<!-- *(.*?) *-->", re.S)
+# Behind a word that is a group of tests too: kinds of files, and the fields of struct profile.
+FIELDS_AND_FILES = ["c", "h", "py", "md", "rs", "name", "used", "syscalls", "cycles", "switches", "wall_ms", "exit_code", "ending"]
 CITATION = re.compile(r"`([\w./-]+):/(.+?)/`")
 NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|\d+")
 
@@ -251,6 +254,25 @@ def test_citations(t):
             t.equal(matches, 1, where + ": matching lines")
             count += 1
     t.check(count > 30, "no citations were found")
+
+
+def test_names_of_tests(t):
+    """Every test that a document names, `group.name` or behind `./test.sh`, is one that there is, or begins so."""
+    listed = t.sh(["./test.sh", "--list"], expect=0).stdout
+    there = set(re.findall(r"^[\w.]+", listed, re.M))
+    for path in glob.glob(os.path.join(t.root, "tests", "test_*.py")):  # a function that reports several tests is named too
+        group = os.path.basename(path)[len("test_"):-len(".py")]
+        there |= {"%s.%s" % (group, name) for name in re.findall(r"^def test_(\w+)", read(path), re.M)}
+    groups = "|".join(sorted({name.split(".")[0] for name in there}))
+    count = 0
+    for document in documents():
+        for code in re.findall(r"`([^`\n]+)`", COMMENT.sub("", read(document))):
+            command = re.match(r"\./test\.sh ([a-z][\w. ]*)$", code)
+            name = re.match(r"(?:%s)\.(?!(?:%s)$)\w+$" % (groups, "|".join(FIELDS_AND_FILES)), code)
+            for word in command.group(1).split() if command else [code] if name else []:
+                t.check(any(test.startswith(word) for test in there), "%s names the test %s" % (document, word))
+                count += 1
+    t.check(count > 50, "only %d names were found" % count)
 
 
 # ---- README.md against the system ----
