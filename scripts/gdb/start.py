@@ -3,8 +3,8 @@
 run.sh --gdb writes a script that imports this file and calls begin(). Another front end says `source scripts/gdb/start.py`
 after it has loaded build/supervisor.elf, and `python watch()` once it is attached; .vscode/launch.json does.
 
-The rooms: layout.py, words.py, pages.py and paragraphs.py know nothing of gdb and are tested by themselves; kernel.py reaches the machine;
-symbols.py, shards.py, memory.py, traps.py, devices.py and tours.py are the commands. Read next: layout.py.
+The rooms: layout.py, words.py, pages.py and paragraphs.py know nothing of gdb and are tested by themselves; settings.py sets what
+all rely on; kernel.py reaches the machine; symbols.py, shards.py, memory.py, traps.py, devices.py and tours.py are the commands. Read next: layout.py.
 """
 
 import os
@@ -15,7 +15,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import gdb  # noqa: E402 (the path must be set first)
 
+import settings  # noqa: E402,F401 (makes them so)
 import kernel  # noqa: E402
+import words  # noqa: E402
 import symbols  # noqa: E402
 import shards  # noqa: E402,F401 (the rooms register their commands)
 import memory  # noqa: E402,F401
@@ -42,8 +44,11 @@ def show_source():
     symtab, number = line.symtab, line.line
     if function and symtab and function.symtab.filename != symtab.filename:
         symtab, number = function.symtab, function.line + 2
-    if symtab and number:
-        gdb.execute("list %s:%d,%d" % (symtab.filename, max(1, number - WIDTH // 2), number + WIDTH // 2))
+    if symtab and number and os.path.exists(symtab.fullname()):
+        with open(symtab.fullname(), encoding="utf-8", errors="replace") as file:
+            lines = list(enumerate(file.read().split("\n"), 1))
+        for at, text in lines[max(0, number - 1 - WIDTH // 2):number + WIDTH // 2]:
+            print("%d\t%s" % (at, text))
 
 
 def begin(socket, where, run=None, build=None):
@@ -51,6 +56,8 @@ def begin(socket, where, run=None, build=None):
     through a tour (`tour:NAME`)."""
     symbols.Settings.run = run
     symbols.Settings.build = build or symbols.Settings.build
+    if run:
+        gdb.execute("file " + words.quoted(os.path.join(run, "supervisor.elf")))
     gdb.execute("target remote " + socket, to_string=True)
     watch()
     if where.startswith("tour:") and where != "tour:boot":

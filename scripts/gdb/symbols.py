@@ -11,6 +11,7 @@ import gdb
 
 import kernel
 import pages
+import words
 
 USER_HALF = 1 << 47
 COMPARED = 4096  # bytes of a shard's code, at most
@@ -66,7 +67,7 @@ def load(elf):
     if Loaded.elf == elf:
         return
     unload()
-    gdb.execute('add-symbol-file "%s"' % elf, to_string=True)
+    gdb.execute("add-symbol-file " + words.quoted(elf), to_string=True)
     Loaded.elf = elf
 
 
@@ -118,7 +119,7 @@ def load_loader(base):
     elf = os.path.join(Settings.build, "efi_loader.so")
     if Loaded.loader == base or not os.path.exists(elf):
         return
-    gdb.execute('add-symbol-file "%s" -o 0x%x' % (elf, base), to_string=True)
+    gdb.execute("add-symbol-file %s -o 0x%x" % (words.quoted(elf), base), to_string=True)
     Loaded.loader = base
 
 
@@ -156,7 +157,7 @@ def manifest_lines():
         return []
     with open(path, encoding="utf-8") as file:
         lines = [line.split("#")[0].split() for line in file]
-    return [(words[1], words[2]) for words in lines if len(words) > 2 and words[0] == "shard"]
+    return [(line[1], line[2]) for line in lines if len(line) > 2 and line[0] == "shard"]
 
 
 def is_named(number, name):
@@ -187,36 +188,36 @@ def break_in_shard(name, location):
 
 
 @kernel.command("ring3", "ring3 NAME [LOCATION]")
-def ring3(words):
+def ring3(arguments):
     """Stops when shard NAME (as in the manifest, or its program) comes to LOCATION in ring 3, `main` if not given.
 
 It need not have started yet. Example: ring3 hello-c main.c:12"""
-    if len(words) not in (1, 2):
+    if len(arguments) not in (1, 2):
         kernel.fail("usage: ring3 NAME [LOCATION]")
-    point = break_in_shard(words[0], words[1] if len(words) == 2 else "main")
-    return ["Breakpoint %d in shard %s at %s" % (point.number, words[0], point.location)]
+    point = break_in_shard(arguments[0], arguments[1] if len(arguments) == 2 else "main")
+    return ["Breakpoint %d in shard %s at %s" % (point.number, arguments[0], point.location)]
 
 
 @kernel.command("shard", "shard NAME")
-def shard(words):
+def shard(arguments):
     """Loads the symbols of shard NAME now (as in the manifest, or its program), in place of another shard's.
 
 At a stop in ring 3 the symbols of the shard that runs are loaded anyway."""
-    if len(words) != 1:
+    if len(arguments) != 1:
         kernel.fail("usage: shard NAME")
-    load(elf_of(words[0]))
+    load(elf_of(arguments[0]))
     Loaded.pinned = True
-    return ["Symbols of %s: %s" % (words[0], Loaded.elf)]
+    return ["Symbols of %s: %s" % (arguments[0], Loaded.elf)]
 
 
 @kernel.command("loader", "loader [ADDRESS]")
-def loader(words):
+def loader(arguments):
     """Says where the firmware put the UEFI loader; with ADDRESS, loads its symbols for there.
 
 Under run.sh --gdb this happens by itself when the supervisor is entered. The loader's first line on the console says where
 it lies."""
-    if words:
-        load_loader(int(words[0], 0))
+    if arguments:
+        load_loader(int(arguments[0], 0))
     if not Loaded.loader:
         return ["The loader's address is not known: the supervisor has not been entered from firmware since gdb is attached."]
     return ["The loader lies at 0x%x" % Loaded.loader]

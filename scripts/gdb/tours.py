@@ -17,9 +17,13 @@ import gdb
 import kernel
 import layout
 import paragraphs
+import settings
 import symbols
 import traps
 import words
+
+
+SETTINGS = ("disassembly-flavor att",)  # instructions are read as the book shows them
 
 
 class Stop:
@@ -231,7 +235,7 @@ class Guide:
 
 def lead(name, show_source):
     """Leads through a tour, from a machine that waits before its first instruction."""
-    gdb.execute("set pagination off")  # Enter is for the tour
+    settings.apply(SETTINGS)
     try:
         Guide(name, show_source).walk()
     except (Lost, ValueError, gdb.error) as problem:

@@ -3,6 +3,8 @@
 Read next: pages.py.
 """
 
+import re
+
 import layout
 
 PAGE_FAULT = 14
@@ -73,6 +75,11 @@ def registers(values):
     known = [name for name in GENERAL if name in values]
     cells = ["%-3s %016x" % (name, values[name]) for name in known]
     return ["  ".join(cells[i:i + 4]) for i in range(0, len(cells), 4)]
+
+
+def quoted(path):
+    """Returns a path as one word of gdb's language, whatever is in it."""
+    return re.sub(r"([\\\"'\s])", r"\\\1", path)
 
 
 def size(count):
