@@ -5,6 +5,17 @@
 # The benchmark build differs from the product in one bit: ring 3 may read the time stamp counter (CR4.TSD is off).
 # Read next: scripts/bench.py, tests/bench/bench/main.c.
 set -euo pipefail
+case ${1:-} in
+'' | --steps) ;;
+-h | --help)
+	echo "usage: ./bench.sh [--steps]: prints what operations cost in guest instructions, or how one spreads over the kernel"
+	exit 0
+	;;
+*)
+	echo "bench.sh: unknown option $1; --help lists what there is." >&2
+	exit 1
+	;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")"
 ./build.sh
 ./build.sh --out build/variants/bench --define ABLATION=ABLATION_tsd

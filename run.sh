@@ -11,6 +11,11 @@ trap 'exit 129' HUP # from the first line on: without a trap, bash forgets a sig
 trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit $die_status' ERR
+# A descriptor that the caller has closed would be given to the next file that is opened.
+stdout_closed=
+{ : 9<&0; } 2>/dev/null || exec </dev/null
+{ : 9>&1; } 2>/dev/null || { exec >/dev/null && stdout_closed=1; }
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
 caller_dir=$PWD
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 source scripts/common.sh
@@ -28,9 +33,9 @@ What boots (default: the manifest etc/coconut.conf):
   --add FILE:/PATH      put FILE into the ramdisk as /PATH (repeatable)
 What the inference shards run:
   --model FILE          a llama2.c checkpoint            --tokenizer FILE   its tokenizer
-  --prompt TEXT         how the text begins              --steps N          its length in tokens
-  --temperature T       0 is greedy                      --topp P           1 is off
-  --seed N              of the random numbers
+  --prompt TEXT         how the text begins              --steps N          its length in tokens; 0: the whole context
+  --temperature T       0 is greedy                      --topp P           from 0 to 1; 1 is off
+  --seed N              of the random numbers, above 0
 How it boots:
   --verbose             every step of initialisation, device tables, every refusal
   --quiet               the supervisor prints nothing but panics, the profile and how the run ended (benchmarks)
@@ -42,7 +47,8 @@ How it boots:
   --tour NAME           walk through boot, syscall, fault, ipc or dma in gdb, with the book's explanation at each stop
   --trace FILE          record what happens (switches, calls, interrupts, faults, messages, DMA) for Perfetto or chrome://tracing
   --build DIR           boot the variant that `build.sh --out DIR` made
-Everything else goes to QEMU unchanged, after our own choices: -m 2G, -s -S, -machine pc, -d int ...
+An option's value may also stand behind a `=`. Everything else goes to QEMU unchanged, after our own choices: -m 2G, -s -S,
+-machine pc, -d int ...
 ACCEL=kvm uses KVM where a probe guest runs under it; otherwise QEMU translates (TCG).
 
 exit status: 0 every shard exited 0 · 1 one exited non-zero, was killed or could not start · 2 panic, or the loader gave up
@@ -55,9 +61,9 @@ build_dir=build build_given=0
 run_timeout=
 filter=--firmware
 tours=scripts/gdb/tour # their manifests, and the shard that most of them watch
-words='' tour='' debugger='' manifest='' trace='' console=''
-shard_dirs=() additions=() model_options=() qemu_options=()
-declare -A replaced_files=()
+words='' tour='' debugger='' manifest='' trace='' console='' stray=''
+shard_dirs=() model_options=() qemu_options=()
+declare -A replaced_files=() added=()
 
 # host_path PATH: prints a path that the user gave, as seen from this folder.
 host_path() {
@@ -72,6 +78,27 @@ host_file() {
 	printf '%s' "$path"
 }
 
+# host_output OPTION PATH: prints the path of a file that can be written, and makes none.
+host_output() {
+	local path there
+	path=$(host_path "$2") there=$path
+	[[ -e $path ]] || there=$(dirname "$path")/.
+	[[ ! -d $path && -w $there ]] || die "$1 $2: this cannot be written to."
+	printf '%s' "$path"
+}
+
+# add_file FILE:/PATH: takes the value of --add.
+add_file() {
+	local host guest
+	[[ $1 == *:/* ]] || die "--add $1: write it as FILE:/PATH."
+	host=$(host_file --add "${1%:/*}")
+	[[ ${1##*:/} && /${1##*:/}/ != */../* ]] || die "--add $1: /${1##*:/} is no path of a file."
+	guest=$(realpath -ms "/${1##*:/}")
+	[[ ! ${added[$guest]:-} ]] || die "--add $1: an earlier --add has put a file there."
+	[[ $guest != /etc/coconut.conf ]] || die "--add $1: this is the manifest, which --manifest sets."
+	added[$guest]=$host
+}
+
 # parse_option ARGUMENT...: takes one own option from the front and sets `taken` to the number of words in it, 0 when
 # the option is not ours.
 parse_option() {
@@ -84,26 +111,27 @@ parse_option() {
 		(($# > 1)) || die "$1 needs a value; --help lists the options."
 		model_options+=("$1=$2")
 		;;
-	--shard) shard_dirs+=("$(host_path "$2")") ;;
+	--shard)
+		[[ -d $(host_path "$2") ]] || die "--shard $2: there is no folder of this name."
+		shard_dirs+=("$(host_path "$2")")
+		;;
 	--manifest) manifest=$(host_file "$1" "$2") ;;
-	--add) additions+=("$2") ;;
+	--add) add_file "$2" ;;
 	--model) replaced_files[model.bin]=$(host_file "$1" "$2") ;;
 	--tokenizer) replaced_files[tokenizer.bin]=$(host_file "$1" "$2") ;;
 	--timeout)
-		[[ $2 =~ ^[0-9]+$ ]] && (($2 > 0)) || die "--timeout needs a number of seconds."
+		[[ $2 =~ ^0*[1-9][0-9]{0,8}$ ]] || die "--timeout needs a number of seconds, a whole one above 0."
 		run_timeout=$2
 		;;
 	--tour)
+		[[ ! $debugger ]] || die "--gdb and --tour both start gdb; give one."
 		tour=$2 debugger=tour:$2
 		[[ -f $tours/$2.conf ]] || die "--tour $2: there are tours of $(basename -s .conf $tours/*.conf | paste -sd' ')."
 		[[ $2 == boot ]] || filter=''
 		require_gdb
 		;;
-	--trace) trace=$(host_path "$2") ;;
-	--console)
-		console=$(host_path "$2")
-		{ : >>"$console"; } 2>/dev/null || die "--console $2: this cannot be written to."
-		;;
+	--trace) trace=$(host_output "$1" "$2") ;;
+	--console) console=$(host_output "$1" "$2") ;;
 	--build)
 		build_dir=$(host_path "$2")
 		build_dir=${build_dir#"$PWD/"} build_given=1
@@ -111,12 +139,13 @@ parse_option() {
 		;;
 	--verbose | --quiet) taken=1 words+=${words:+ }${1#--} ;;
 	--gdb | --gdb=?*)
+		[[ ! $tour ]] || die "--gdb and --tour both start gdb; give one."
 		taken=1 debugger=${1#--gdb} debugger=${debugger#=}
 		debugger=${debugger:-main}
 		require_gdb
 		;;
 	--kernel) taken=1 filter='' ;;
-	--help)
+	--help | -help | -h | -\? | help)
 		usage
 		exit 0
 		;;
@@ -126,14 +155,38 @@ parse_option() {
 
 # parse_options ARGUMENT...: sorts the command line into our options and QEMU's.
 parse_options() {
+	local with_value='--(shard|manifest|add|model|tokenizer|prompt|steps|temperature|topp|seed|timeout|console|build|trace|tour)'
+	local before='' # an option of QEMU, behind which a word may be its value
 	while (($#)); do
-		parse_option "$@"
-		((taken)) || qemu_options+=("$1")
-		shift $((taken ? taken : 1))
+		[[ ! $1 =~ ^($with_value)=(.*)$ ]] || set -- "${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" "${@:2}"
+		if [[ $before && $1 != -* ]]; then taken=0; else parse_option "$@"; fi
+		if ((taken)); then
+			before=''
+			shift "$taken"
+			continue
+		fi
+		[[ $1 || $before ]] || die "an argument is empty; --help lists the options."
+		[[ $1 == -* || $before ]] || stray=${stray:-$1}
+		qemu_options+=("$1")
+		if [[ $1 == -* ]]; then before=$1; else before=''; fi
+		shift
 	done
 	[[ ! $manifest ]] || ((${#shard_dirs[@]} == 0)) || die "--manifest and --shard both say what boots; give one."
-	[[ ! $manifest ]] || ((${#model_options[@]} == 0)) ||
+	[[ ! $manifest ]] || ((${#model_options[@]} == 0)) || grep -q '^[^#]*@ARGS@' "$manifest" ||
 		die "${model_options[0]%%=*} has no effect with --manifest; write it into the args of the manifest."
+	[[ ! $tour || (! $manifest && ${#shard_dirs[@]} == 0) ]] || die "--tour chooses what boots: leave --manifest and --shard out."
+	[[ ! $tour || ${#model_options[@]} == 0 ]] || die "${model_options[0]%%=*} has no effect with --tour."
+	[[ ! $stdout_closed || ($console && ! $debugger) ]] || die "stdout is closed; --console FILE sends what the guest says elsewhere."
+	[[ ${ACCEL:-tcg} == tcg || $ACCEL == kvm ]] || die "ACCEL=$ACCEL: only tcg and kvm are known."
+	((${#model_options[@]} + ${#replaced_files[@]} == 0)) || check_model_options
+	check_qemu_options
+}
+
+# check_model_options: says what is wrong with the numbers, the prompt and the model, before anything is built.
+check_model_options() {
+	command -v python3 >/dev/null || return 0 # build.sh says so
+	python3 scripts/manifest.py --check --tokenizer "${replaced_files[tokenizer.bin]:-model/tokenizer.bin}" \
+		--model "${replaced_files[model.bin]:-model/stories.bin}" ${model_options[@]+"${model_options[@]}"} || exit "$die_status"
 }
 
 # make_run_folder: creates run_dir and locks it for as long as this run lives; removes old folders that nobody uses.
@@ -149,6 +202,9 @@ make_run_folder() {
 	mv -T "$run_dir/last.log" build/last.log
 	for old in $(ls build/runs | sort -r | tail -n +21); do
 		flock -n "build/runs/$old/.lock" rm -rf "build/runs/$old" 2>/dev/null || true
+	done
+	for old in build/runs/*/{esp,stage}; do # of a run that was killed: as large as its ramdisk
+		[[ ! -e $old ]] || flock -n "${old%/*}/.lock" rm -rf "$old" 2>/dev/null || true
 	done
 }
 
@@ -166,47 +222,46 @@ unique_name() {
 
 # stage_shards STAGE: builds the shards of --shard into the staged ramdisk; manifest_options lists them.
 stage_shards() {
-	local dir
+	local dir option
 	for dir in "${shard_dirs[@]}"; do
 		unique_name "$dir"
 		scripts/build-shard.sh "$dir" "$run_dir/shards" "$name" || die "the shard in $dir does not build; see above."
+		[[ ! ${added[/shards/$name]:-} ]] || die "--add has put a file at /shards/$name, where the shard in $dir belongs."
 		cp "$run_dir/shards/$name.bin" "$1/shards/$name"
 		manifest_options+=("--shard=$name")
+	done
+	for option in ${model_options[@]+"${model_options[@]}"}; do
+		option=${option%%=*}
+		LC_ALL=C grep -qaF -- "${option#--}" "${manifest_options[@]/#--shard=/$1/shards/}" ||
+			die "$option: no shard of --shard knows this word; they get it in their args."
 	done
 }
 
 # stage_additions STAGE: puts the files of --model, --tokenizer and --add into the staged ramdisk.
 stage_additions() {
-	local file addition host guest
+	local file host guest
 	for file in "${!replaced_files[@]}"; do
 		cp "${replaced_files[$file]}" "$1/$file"
 	done
-	for addition in ${additions[@]+"${additions[@]}"}; do
-		[[ $addition == *:/* ]] || die "--add $addition: write it as FILE:/PATH."
-		host=$(host_file --add "${addition%:/*}")
-		guest=${addition##*:/}
-		[[ $guest && /$guest/ != */../* ]] || die "--add $addition: /$guest is no path of a file."
-		mkdir -p "$(dirname "$1/$guest")" && cp -T "$host" "$1/$guest" || die "--add $addition: no room for /$guest."
-		[[ ! -e ${host%.bin}.elf ]] || printf '%s\t%s\n' "/$guest" "${host%.bin}.elf" >>"$run_dir/elves" # for gdb
+	for guest in "${!added[@]}"; do
+		host=${added[$guest]}
+		mkdir -p "$(dirname "$1$guest")" && cp -T "$host" "$1$guest" || die "--add $host:$guest: no room for $guest."
+		[[ ! -e ${host%.bin}.elf ]] || printf '%s\t%s\n' "$guest" "${host%.bin}.elf" >>"$run_dir/elves" # for gdb
 	done
 }
 
 # make_run_ramdisk IMAGE: makes the ramdisk of this run where options ask for another than the build's.
 make_run_ramdisk() {
 	local stage=$run_dir/stage manifest_options=()
-	if ((!${#shard_dirs[@]} && !${#additions[@]} && !${#model_options[@]} && !${#replaced_files[@]})) && [[ ! $manifest ]]; then
+	if ((!${#shard_dirs[@]} && !${#added[@]} && !${#model_options[@]} && !${#replaced_files[@]})) && [[ ! $manifest ]]; then
 		cp "$stage/etc/coconut.conf" "$run_dir/manifest"
 		return
 	fi
 	stage_additions "$stage"
 	((${#shard_dirs[@]} == 0)) || stage_shards "$stage"
-	if [[ $manifest ]]; then
-		cp "$manifest" "$run_dir/manifest"
-	else
-		python3 scripts/manifest.py --template etc/coconut.conf --model "$stage/model.bin" \
-			${manifest_options[@]+"${manifest_options[@]}"} ${model_options[@]+"${model_options[@]}"} >"$run_dir/manifest" ||
-			exit "$die_status"
-	fi
+	python3 scripts/manifest.py --template "${manifest:-etc/coconut.conf}" --model "$stage/model.bin" \
+		${manifest_options[@]+"${manifest_options[@]}"} ${model_options[@]+"${model_options[@]}"} >"$run_dir/manifest" ||
+		exit "$die_status"
 	cp "$run_dir/manifest" "$stage/etc/coconut.conf"
 	make_ramdisk "$stage" "$1" || die "could not make the ramdisk; see above."
 }
@@ -221,10 +276,9 @@ make_boot_volume() {
 
 # prepare_tour: a tour has a manifest and a shard of its own.
 prepare_tour() {
-	[[ ! $manifest ]] && ((!${#shard_dirs[@]})) || die "--tour chooses what boots: leave --manifest and --shard out."
 	scripts/build-shard.sh "$tours/shard" "$run_dir/shards" tour || die "the shard of the tours does not build; see above."
 	manifest=$tours/$tour.conf
-	additions+=("$PWD/$run_dir/shards/tour.bin:/shards/tour")
+	added[/shards/tour]=$PWD/$run_dir/shards/tour.bin
 }
 
 # check_debugger: a shard that --gdb names must be in the manifest, by its name or as a program.
@@ -243,6 +297,7 @@ if [[ $trace && $build_dir == build ]]; then
 elif ((!build_given)); then
 	./build.sh || die "the build failed; see above."
 fi
+[[ ! $trace ]] || grep -qa trace_ring "$build_dir/supervisor.elf" || die "--trace: $build_dir was not built with --define TRACE=PAGES."
 make_run_folder
 [[ ! $tour ]] || prepare_tour
 make_boot_volume

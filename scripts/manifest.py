@@ -1,31 +1,47 @@
 #!/usr/bin/env python3
 """manifest.py: writes the boot manifest of one run to stdout.
 
-Fills in the placeholders of etc/coconut.conf, or lists the shards named with --shard instead. What the inference
-shards get as args is `key=value` words with the prompt last (shards/lib/args.c). Arguments may hold any bytes, so
-everything is handled as bytes. Read next: manifest.h, run.sh.
+Fills in the placeholders of etc/coconut.conf, or of a user's manifest, or lists the shards named with --shard instead. What the
+inference shards get as args is `key=value` words with the prompt last (shards/lib/args.c). Arguments may hold any bytes, so
+everything is handled as bytes.
+
+With --check it writes nothing, and says what the shards would find wrong with the options of the model, before anything is
+built. Read next: manifest.h, run.sh.
 """
 
 import argparse
 import os
+import re
 import struct
 import sys
 
 ARGS_MAX = 1023  # COCONUT_ARGS_MAX without the final NUL
 LAYERS_MAX = 65536  # MANIFEST_LAYER_MAX + 1
+U64_MAX = (1 << 64) - 1
+MAGIC = b"24ka"  # of llama2.c's checkpoints from version 1 on: 0x616b3432
+FIRST_BYTE_TOKEN = 3  # of 256 that stand for single bytes, as in shards/lib/tokenizer.c
+WHOLE, FRACTION = rb"[0-9]+", rb"(?=(?:\.?[0-9]){1,15}\.?$)[0-9]*\.?[0-9]*"
 DEFAULTS = {"steps": "256", "temperature": "0.8", "topp": "0.9", "seed": "42", "prompt": "Once upon a time"}
 
 
+def say(text):
+    sys.stderr.reconfigure(errors="backslashreplace")  # a terminal may not be able to show what was typed
+    print("run.sh: " + text, file=sys.stderr)
+
+
 def fail(text):
-    sys.exit("run.sh: " + text)
+    say(text)
+    sys.exit(1)
 
 
 def parse_command_line():
     """Returns the options; those of the model are None where they are not given."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Writes the boot manifest of one run.")
     parser.add_argument("--template", help="fill in this manifest")
     parser.add_argument("--shard", action="append", default=[], help="list this shard, /shards/NAME (repeatable)")
     parser.add_argument("--model", help="the checkpoint that the run uses")
+    parser.add_argument("--check", action="store_true", help="only look at the options of the model")
+    parser.add_argument("--tokenizer", help="what --check compares the prompt with")
     for name in DEFAULTS:
         parser.add_argument("--" + name)
     return parser.parse_args()
@@ -37,8 +53,6 @@ def inference_args(options):
     for name, default in DEFAULTS.items():
         value = getattr(options, name)
         value = os.fsencode(default if value is None else value)
-        if name != "prompt" and (not value or any(byte <= 32 for byte in value)):
-            fail(f"--{name} needs a number.")
         words.append(name.encode() + b"=" + value)
     args = b" ".join(words)
     if b"\n" in args:
@@ -46,6 +60,80 @@ def inference_args(options):
     if len(args) > ARGS_MAX:
         fail(f"the prompt is {len(args) - ARGS_MAX} bytes too long: a shard's args hold {ARGS_MAX} bytes in all.")
     return args
+
+
+def check_numbers(options):
+    """Gives up at the first number that the shards would refuse (shards/lib/llama_options.c)."""
+    rules = (("steps", WHOLE, lambda n: n <= U64_MAX, "a whole one; 0 is the whole context"),
+             ("temperature", FRACTION, lambda n: True, "such as 0.8; 0 is greedy"),
+             ("topp", FRACTION, lambda n: n <= 1, "from 0 to 1"),
+             ("seed", WHOLE, lambda n: 0 < n <= U64_MAX, "a whole one above 0"))
+    for name, form, allowed, words in rules:
+        given = getattr(options, name)
+        value = os.fsencode(given or "")
+        kind = int if form is WHOLE else float
+        if given is not None and not (re.fullmatch(form, value) and allowed(kind(value))):
+            fail(f"--{name} needs a number, {words}; this is none: {shown(value)}")
+
+
+def shown(text):
+    """Returns bytes as a part of one line."""
+    return "".join(c if c.isprintable() else "?" for c in text.decode(errors="replace"))
+
+
+def read_vocabulary(path):
+    """Returns the tokens of a tokenizer, None: the shards will say what is wrong with it."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        tokens, at = [], 4
+        while at < len(data):
+            length, = struct.unpack_from("<i", data, at + 4)
+            if length < 1:
+                return None
+            tokens.append(data[at + 8:at + 8 + length])
+            at += 8 + length
+        return tokens if at == len(data) else None
+    except (OSError, struct.error):
+        return None
+
+
+def check_prompt(prompt, tokens):
+    """Names the characters of a prompt that have no token. Where single bytes have tokens the model gets those, and the console
+    shows none of them."""
+    known = set(tokens)
+    missing = []
+    for character in re.findall(rb"[^\x80-\xbf][\x80-\xbf]{0,3}|[\x80-\xbf]{1,4}", prompt, re.S):
+        printed = re.fullmatch(rb"[\t-\r -~]", character) and FIRST_BYTE_TOKEN + character[0] < len(tokens)
+        if character not in known and not printed and character not in missing:
+            missing.append(character)
+    if not missing:
+        return
+    names = ", ".join(shown(character) for character in missing)
+    if any(FIRST_BYTE_TOKEN + byte >= len(tokens) for character in missing for byte in character):
+        fail(f"--prompt: the tokenizer has no token for these characters: {names}")
+    say(f"the tokenizer has no token for these characters of the prompt: {names}; the model gets their bytes, which are not printed.")
+
+
+def check_model(path):
+    """Gives up where a checkpoint is of a version that the shards do not run."""
+    try:
+        with open(path, "rb") as file:
+            magic, version = struct.unpack("<4sI", file.read(8))
+    except (OSError, struct.error):
+        return
+    if magic == MAGIC:
+        fail(f"--model: {path} is a checkpoint of llama2.c's version {version}; export it as version 0 (export.py --version 0).")
+
+
+def check(options):
+    """Looks at the options of the model."""
+    check_numbers(options)
+    inference_args(options)
+    check_model(options.model)
+    tokens = read_vocabulary(options.tokenizer)
+    if tokens and options.prompt is not None:
+        check_prompt(os.fsencode(options.prompt), tokens)
 
 
 def quote(args):
@@ -67,11 +155,11 @@ def split_layers(model):
 
 
 def fill_template(template, args, layers):
-    """Returns the template with its placeholders replaced. Without layers to split, the two stages are left out."""
+    """Returns the template with its placeholders replaced. Without layers to split, lines about stages are made comments."""
     lines = []
     for line in template.splitlines(keepends=True):
         if layers is None and (b"stage0" in line or b"stage1" in line):
-            continue
+            line = b"# " + line
         if not line.startswith(b"#"):
             line = line.replace(b"@LAYERS@", layers or b"").replace(b"@ARGS@", quote(args))
         lines.append(line)
@@ -87,14 +175,19 @@ def list_shards(options):
 
 def main():
     options = parse_command_line()
+    if options.check:
+        check(options)
+        return
     if options.shard:
         manifest = list_shards(options)
     else:
-        layers = split_layers(options.model)
+        with open(options.template, "rb") as file:
+            template = file.read()
+        shared = re.search(rb"^[^#\n]*@LAYERS@", template, re.M)
+        layers = split_layers(options.model) if shared else b""
         if layers is None:
-            print("run.sh: the model has no two layers to share out, so only one shard runs it.", file=sys.stderr)
-        with open(options.template, "rb") as template:
-            manifest = fill_template(template.read(), inference_args(options), layers)
+            say("the model has no two layers to share out, so only one shard runs it.")
+        manifest = fill_template(template, inference_args(options), layers)
     sys.stdout.buffer.write(manifest)
 
 

@@ -41,6 +41,27 @@ last_value() {
 	printf '%s' "$value"
 }
 
+# These options of QEMU have a list of what they take.
+listing='-@(machine|M|cpu|accel|device|d|netdev|nic|chardev|display|vga|object|trace|audio|L)'
+
+# check_qemu_options: gives up where QEMU does not know an option that it would get, and lets it answer questions. QEMU looks at the
+# names of all before it follows the first, -version, and ends. Where it is not installed yet, build.sh comes first.
+check_qemu_options() {
+	local said name
+	((${#qemu_options[@]})) && command -v qemu-system-x86_64 >/dev/null || return 0
+	! option_given -version && ! value_given "$listing" '@(help|\?|*,help)' || exec qemu-system-x86_64 "${qemu_options[@]}"
+	[[ ! $stray || -e $stray ]] || die "$stray is not an option of run.sh, and no file that QEMU could take as a disk$(hint "$stray")"
+	said=$(qemu-system-x86_64 -version "${qemu_options[@]}" 2>&1 >/dev/null) && return
+	said=${said#*: } name=${said%%: *}
+	[[ $said != *"requires an argument" ]] || die "$name is an option of QEMU, which said: $said"
+	die "$name is not an option of run.sh$(hint "$name"); QEMU said: $said"
+}
+
+# hint WORD: prints which of our options may be meant.
+hint() {
+	usage | python3 scripts/nearest.py "$1"
+}
+
 # quote_commas TEXT: prints a path as it must stand inside an option with several parts.
 quote_commas() {
 	printf '%s' "${1//,/,,}"
@@ -73,7 +94,6 @@ choose_accelerator() {
 			say "KVM does not run a guest on this machine; using TCG."
 		fi
 		;;
-	*) die "ACCEL=$ACCEL: only tcg and kvm are known." ;;
 	esac
 	qemu_command+=(-accel "$accelerator")
 }
@@ -104,8 +124,8 @@ choose_firmware() {
 	fi
 }
 
-# choose_memory: how much there is: enough for the ramdisk, unless the user says. Under --trace it is a file, in which the
-# recorder's ring is found when QEMU has ended, however it ends.
+# choose_memory: how much there is: enough for the ramdisk, unless the user says. Under --trace the watcher makes it a
+# file, in which the recorder's ring is found when QEMU has ended, however it ends.
 choose_memory() {
 	local ramdisk=$1 size
 	size=$(last_value -m $((256 + ($(stat -c %s "$ramdisk" 2>/dev/null || echo 0) >> 20)))M)
@@ -113,11 +133,7 @@ choose_memory() {
 	[[ ! $size =~ ^[0-9]+$ ]] || size+=M
 	[[ $filter ]] || check_kernel_memory "$size" "$(last_value -initrd "$ramdisk")"
 	qemu_command+=(-m "$size")
-	if [[ $trace ]]; then
-		qemu_command+=(-object "memory-backend-file,id=ram,share=on,size=$size,mem-path=$(quote_commas "$run_dir/ram")"
-			-machine memory-backend=ram)
-		watch_options+=(--trace "$trace")
-	fi
+	[[ ! $trace ]] || watch_options+=(--trace "$trace" --memory "$size")
 }
 
 # check_kernel_memory SIZE RAMDISK: without firmware QEMU itself puts the ramdisk at the end of memory, without looking

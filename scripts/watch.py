@@ -8,7 +8,11 @@ UEFI firmware draws menus and clears screens on the serial port.
 With --console FILE stdout gets nothing of it: QEMU itself writes all that the guest says to FILE, the firmware's pictures too.
 So whenever gdb has stopped the machine, FILE holds everything that was said until then, and nothing of what comes later.
 
-Exit status, as run.sh documents it: 0 1 2 3 124, and 128 + number for a signal. Read next: layout.h (DEBUG_EXIT_...).
+What QEMU itself says on stderr is passed on too; only its first words wait until it is clear that it has started, because one
+line says why it has not. Nothing outlives this script, whatever ends it: QEMU and gdb end with it, and the memory of a traced
+machine is a file without a name.
+
+Exit status, as run.sh documents it: 0 1 2 3 4 124, and 128 + number for a signal. Read next: layout.h (DEBUG_EXIT_...).
 """
 
 import argparse
@@ -25,17 +29,20 @@ import time
 
 PATIENCE = 5  # seconds without a word from the guest until we say what we wait for
 GRACE = 10  # seconds that QEMU gets to end after its console has closed
+STARTING = 2  # seconds after which a QEMU that still runs has started
 LAST_LINE = b"Halting."
 LOADER_MARK = b"[BOOT]"
 NO_LOADER = "The firmware never started the loader: does the machine have at least 64 MiB (-m 64M), and a 64-bit processor?"
 TIMED_OUT = 124
 OTHER_END = 3
 NOT_STARTED = 4
+QEMU_REFUSES = 1  # QEMU's status when it cannot follow its options
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def say(text):
-    print("run.sh: " + text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # where nothing can be said the exit status still can
+        print("run.sh: " + text, file=sys.stderr, flush=True)
 
 
 class Interrupted(Exception):
@@ -47,6 +54,10 @@ class Interrupted(Exception):
 
 class TimedOut(Exception):
     """The guest has used up its time."""
+
+
+class Unwritable(Exception):
+    """What the guest says cannot be written any more; says where and why."""
 
 
 def interrupt(number, _frame):
@@ -63,15 +74,17 @@ class Console:
         self.waiting = has_firmware  # for the loader's first line
         self.pending = b""  # end of the firmware's output, which may be the beginning of LOADER_MARK
         self.tail = b""
+        self.spoken = False  # the machine has said something, be it its firmware
 
     def feed(self, data):
+        self.spoken = True
         if self.waiting:
             data = self.skip_firmware(data)
         if data:
-            self.log.write(data)
+            write_all(self.log.fileno(), data, self.log.name)
             self.tail = (self.tail + data)[-4096:]
             if self.shown:
-                write_all(sys.stdout.fileno(), data)
+                write_all(sys.stdout.fileno(), data, "stdout")
 
     def skip_firmware(self, data):
         """Returns the part of data from LOADER_MARK on."""
@@ -80,7 +93,7 @@ class Console:
         self.waiting = start < 0
         if self.waiting:
             start = max(0, len(data) - len(LOADER_MARK) + 1)
-        self.firmware_log.write(data[:start])
+        write_all(self.firmware_log.fileno(), data[:start], self.firmware_log.name)
         self.pending = data[start:] if self.waiting else b""
         return b"" if self.waiting else data[start:]
 
@@ -89,13 +102,54 @@ class Console:
         return lines[-1] == LAST_LINE
 
 
-def write_all(fd, data):
-    """Writes all of data, also to a descriptor that another program has made non-blocking."""
+def write_all(fd, data, name):
+    """Writes all of data, also to a descriptor that another program has made non-blocking. Raises BrokenPipeError when the reader
+    has gone away, Unwritable when there is no room."""
     while data:
         try:
             data = data[os.write(fd, data):]
         except BlockingIOError:
             select.select([], [fd], [])
+        except BrokenPipeError:
+            raise
+        except OSError as problem:
+            raise Unwritable(f"{name} cannot be written: {problem.strerror}") from None
+
+
+class Remarks:
+    """What QEMU says on stderr: passed on, once it has started."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self.kept = b""
+        self.passed = False
+        self.ended = False
+
+    def read(self, running):
+        """Takes what there is; `running`: QEMU has started."""
+        data = os.read(self.fd, 65536)
+        self.ended = not data
+        self.kept += data
+        if running or self.passed:
+            self.pass_on()
+
+    def pass_on(self):
+        self.passed = True
+        with contextlib.suppress(OSError, Unwritable):  # the run is worth more than a remark
+            write_all(sys.stderr.fileno(), self.kept, "stderr")
+        self.kept = b""
+
+    def drain(self, seconds):
+        """Takes what QEMU says until it has ended."""
+        deadline = time.monotonic() + seconds
+        while not self.ended and select.select([self.fd], [], [], max(0, deadline - time.monotonic()))[0]:
+            self.read(False)
+
+    def reason(self):
+        """Returns why QEMU has not started, in its words, None: it has given no reason."""
+        lines = [line.strip() for line in self.kept.decode(errors="replace").split("\n")]
+        lines = [line for line in lines if line and ": warning: " not in line and "do you want to install" not in line]
+        return lines[0].split(": ", 1)[-1] if lines else None
 
 
 def read_debug_exit_codes():
@@ -109,7 +163,7 @@ def read_debug_exit_codes():
     return codes
 
 
-def follow(console, pipe, deadline, debugger):
+def follow(console, pipe, remarks, deadline, debugger):
     """Passes the console on until QEMU closes it, or until the debugger ends."""
     started = time.monotonic()
     spoken = False
@@ -120,26 +174,50 @@ def follow(console, pipe, deadline, debugger):
         if console.waiting and not (spoken or debugger) and now - started >= PATIENCE:
             say("waiting for the firmware; it takes about 4 seconds on an idle machine ...")
             spoken = True
-        if select.select([pipe], [], [], 0.5)[0]:
+        if now - started >= STARTING and remarks.kept:
+            remarks.pass_on()
+        ready = select.select([pipe] if remarks.ended else [pipe, remarks.fd], [], [], 0.5)[0]
+        if remarks.fd in ready:
+            remarks.read(console.spoken or now - started >= STARTING)
+        if pipe in ready:
             data = os.read(pipe, 65536)
             if not data:
                 return
             console.feed(data)
+            if not remarks.passed:
+                remarks.pass_on()
         if debugger and debugger.poll() is not None:
             return
 
 
-def die_with_parent():
-    """Makes the kernel end this process when the script is killed, so that no QEMU is left behind."""
+def die_with(parent):
+    """Makes the kernel end this process when the script is killed, so that nothing is left behind."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before that
+        os._exit(1)
 
 
-def start_qemu(command, socket, copy):
-    """Starts QEMU with a pipe as its first serial port. Returns the process and the pipe's reading end. `copy` may name a file
-    to which QEMU writes the same.
+def memory_options(size, fd):
+    """Returns QEMU's options for a machine whose memory is an open file."""
+    return ["-object", f"memory-backend-file,id=ram,share=on,size={size},mem-path=/dev/fd/{fd}", "-machine", "memory-backend=ram"]
+
+
+def nameless_file(folder):
+    """Returns a new file in a folder, open to read and write, that is gone with the last process that has it open."""
+    path = os.path.join(folder, "ram")
+    file = open(path, "w+b")
+    os.unlink(path)
+    return file
+
+
+def start_qemu(command, socket, copy, inherited):
+    """Starts QEMU with a pipe as its first serial port, and one as its stderr. Returns the process and the pipes' reading ends.
+    `copy` may name a file to which QEMU writes what the guest says; `inherited`: files that it gets.
 
     Under gdb it gets a session of its own, so that Ctrl-C reaches gdb only."""
+    parent = os.getpid()
     reader, writer = os.pipe()
+    remarks, stderr = os.pipe()
     port = ["-serial", f"file:/dev/fd/{writer}"]
     if copy:
         device = f"file,id=coconut-console,path=/dev/fd/{writer},logfile=" + copy.replace(",", ",,")
@@ -147,39 +225,48 @@ def start_qemu(command, socket, copy):
     command = [command[0]] + port + command[1:]
     if socket:
         command += ["-S", "-gdb", f"unix:{socket},server=on,wait=off"]
-    qemu = subprocess.Popen(command, pass_fds=[writer], preexec_fn=die_with_parent, start_new_session=bool(socket),
-                            stdin=subprocess.DEVNULL if socket else None)
+    qemu = subprocess.Popen(command, pass_fds=[writer] + inherited, preexec_fn=lambda: die_with(parent), stderr=stderr,
+                            start_new_session=bool(socket), stdin=subprocess.DEVNULL if socket else None)
     os.close(writer)
-    return qemu, reader
+    os.close(stderr)
+    return qemu, reader, Remarks(remarks)
 
 
-def start_gdb(folder, build, where, socket):
-    """Writes the gdb script of this run and starts gdb with it. Returns the process."""
+def start_gdb(folder, build, where, socket, qemu):
+    """Writes the gdb script of this run and starts gdb with it. Returns the process, None: there is no QEMU to attach to."""
+    parent = os.getpid()
+
+    def prepare():
+        die_with(parent)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     script = os.path.join(folder, "gdb.txt")
     with open(script, "w", encoding="utf-8") as out:
         out.write(GDB_SCRIPT.format(run=os.path.abspath(folder), build=os.path.abspath(build), where=where, socket=socket,
                                     rooms=os.path.abspath("scripts/gdb")))
-    for _ in range(100):
-        if os.path.exists(socket):
-            break
+    while not os.path.exists(socket):
+        if qemu.poll() is not None:
+            return None
         time.sleep(0.1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return subprocess.Popen(["gdb", "-q", "-x", script], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    # The commands of scripts/gdb take their help from what PYTHONOPTIMIZE=2 leaves out.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONOPTIMIZE"}
+    return subprocess.Popen(["gdb", "-q", "-x", script], preexec_fn=prepare, env=environment)
 
 
-# The rest of the session is scripts/gdb/start.py. The supervisor's symbols come from the run's own copy.
+# All of the session is scripts/gdb/start.py.
 GDB_SCRIPT = """\
-set confirm off
-set width 0
-set architecture i386:x86-64
-file "{run}/supervisor.elf"
 python import sys; sys.path.insert(0, {rooms!r}); import start
 python start.begin({socket!r}, {where!r}, {run!r}, {build!r})
 """
 
 
-def judge(status, console, codes, log, under_gdb):
+def judge(status, console, remarks, codes, log, under_gdb):
     """Returns the exit status of the run from QEMU's status, and says what happened where that is not plain."""
+    if status == QEMU_REFUSES and not console.spoken and not remarks.passed and remarks.reason():
+        say("QEMU did not start: " + remarks.reason())
+        return NOT_STARTED
+    remarks.pass_on()
     if status == codes["OK"] and console.halted():
         return 0
     if status == codes["FAILED"]:
@@ -207,13 +294,10 @@ def judge(status, console, codes, log, under_gdb):
     return OTHER_END
 
 
-def write_trace(folder, out):
-    """Turns what the machine's memory holds into the trace file. Returns whether that worked."""
-    ram = os.path.join(folder, "ram")
-    done = subprocess.run([sys.executable, "scripts/trace/read.py", ram, os.path.join(folder, "supervisor.elf"), out])
-    with contextlib.suppress(OSError):
-        os.unlink(ram)
-    return done.returncode == 0
+def write_trace(ram, folder, out):
+    """Turns what the machine's memory holds into the trace file; read.py says what came of it."""
+    command = [sys.executable, "scripts/trace/read.py", f"/dev/fd/{ram.fileno()}", os.path.join(folder, "supervisor.elf"), out]
+    subprocess.run(command, pass_fds=[ram.fileno()], check=False)
 
 
 def stop(process):
@@ -229,16 +313,20 @@ def run(options, command):
     console = Console(options.run, options.firmware, not options.console)
     private = tempfile.mkdtemp(prefix="coconut-") if options.gdb else None
     socket = os.path.join(private, "gdb") if private else None
-    qemu = gdb = None
+    ram = nameless_file(options.run) if options.trace else None
+    if ram:
+        command = command[:1] + memory_options(options.memory, ram.fileno()) + command[1:]
+    qemu = gdb = remarks = None
     try:
-        qemu, pipe = start_qemu(command, socket, options.console)
+        qemu, pipe, remarks = start_qemu(command, socket, options.console, [ram.fileno()] if ram else [])
         if options.gdb:
-            gdb = start_gdb(options.run, options.build, options.gdb, socket)
-        follow(console, pipe, options.timeout and time.monotonic() + options.timeout, gdb)
+            gdb = start_gdb(options.run, options.build, options.gdb, socket, qemu)
+        follow(console, pipe, remarks, options.timeout and time.monotonic() + options.timeout, gdb)
         if gdb:
             gdb.wait()
             stop(qemu)
-        status = judge(qemu.wait(GRACE), console, read_debug_exit_codes(), log, options.gdb)
+        remarks.drain(GRACE)
+        status = judge(qemu.wait(GRACE), console, remarks, read_debug_exit_codes(), log, options.gdb)
         if gdb and gdb.returncode > 0:  # a tour that has lost its way
             status = OTHER_END
     except (TimedOut, subprocess.TimeoutExpired):
@@ -246,6 +334,9 @@ def run(options, command):
         if console.waiting:
             say(NO_LOADER)
         status = TIMED_OUT
+    except Unwritable as problem:
+        say(f"{problem}. The run was ended.")
+        status = OTHER_END
     except (Interrupted, BrokenPipeError) as stopped:
         status = 128 + getattr(stopped, "number", signal.SIGPIPE)
     finally:
@@ -254,14 +345,15 @@ def run(options, command):
         stop(gdb)
         stop(qemu)
         if private:
-            shutil.rmtree(private)
-    if options.trace and not write_trace(options.run, options.trace):
-        status = NOT_STARTED
+            shutil.rmtree(private, ignore_errors=True)
+        shutil.rmtree(os.path.join(options.run, "esp"), ignore_errors=True)  # as large as the ramdisk, and of no use any more
+    if ram and status != NOT_STARTED:
+        write_trace(ram, options.run, options.trace)
     return status
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Runs QEMU for run.sh.")
     parser.add_argument("--run", required=True, help="the folder of this run")
     parser.add_argument("--build", required=True, help="the folder of the build, for symbols")
     parser.add_argument("--firmware", action="store_true", help="drop what comes before the loader's first line")
@@ -269,11 +361,16 @@ def main():
     parser.add_argument("--gdb", metavar="WHERE", help="start gdb, attached, and run to WHERE: main, boot, or a shard")
     parser.add_argument("--console", metavar="FILE", help="where what the guest says goes instead of stdout")
     parser.add_argument("--trace", metavar="FILE", help="write what the recorder in the guest has left in its memory")
+    parser.add_argument("--memory", metavar="SIZE", help="of the machine, which --trace needs to know")
     parser.add_argument("command", nargs="+", help="QEMU and its options, after --")
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
-    sys.exit(run(options, options.command))
+    try:
+        return run(options, options.command)
+    except OSError as problem:
+        say(f"the run could not be started: {problem.strerror}: {problem.filename}")
+        return NOT_STARTED
 
 
-main()
+sys.exit(main())

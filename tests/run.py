@@ -214,6 +214,7 @@ def parse_command_line():
     parser.add_argument("names", metavar="NAME", nargs="*", help="run only tests whose names begin so (a group, say)")
     parser.add_argument("--full", action="store_true", help="with the full counts: takes much longer")
     parser.add_argument("--list", action="store_true", help="print the names of the tests and what they show")
+    parser.error = lambda text: parser.exit(2, "test.sh: %s; --help lists the options.\n" % text)
     return parser.parse_args()
 
 

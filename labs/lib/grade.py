@@ -133,6 +133,7 @@ def parse_command_line():
     parser.add_argument("--hash", nargs=2, metavar=("KEY", "ANSWER"), help="for teachers: how a grader holds this answer")
     parser.add_argument("--from", dest="caller", default=os.getcwd(), help=argparse.SUPPRESS)
     parser.add_argument("--prepared", action="store_true", help=argparse.SUPPRESS)
+    parser.error = lambda text: fail(text + "; --help lists the options.")
     return parser.parse_args()
 
 

@@ -304,16 +304,21 @@ def document(ring):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Turns what the recorder has left in a machine's memory into a trace.")
     for name in ("ram", "elf", "out"):
         parser.add_argument(name)
     options = parser.parse_args()
     try:
         ring = Ring(options.ram, options.elf)
+    except struct.error:
+        sys.exit("trace: there is none: the machine had no memory yet when it ended")
     except (Problem, OSError) as problem:
-        sys.exit("trace: %s" % problem)
-    with open(options.out, "w", encoding="utf-8") as file:
-        json.dump(document(ring), file)
+        sys.exit("trace: there is none: %s" % problem)
+    try:
+        with open(options.out, "w", encoding="utf-8") as file:
+            json.dump(document(ring), file)
+    except OSError as problem:
+        sys.exit("trace: %s cannot be written: %s" % (options.out, problem.strerror))
     said = "trace: %d events in %s" % (len(ring.events), options.out)
     if ring.lost:
         said += "; the ring is full: the %d oldest were overwritten (build.sh --define TRACE=PAGES makes a larger one)" % ring.lost

@@ -10,6 +10,8 @@ Read next: read.py, which writes the trace.
 import argparse
 import html
 import json
+import math
+import sys
 
 WIDTH, LEFT, RIGHT, TOP = 1200, 190, 20, 64
 LANE, GAP, INSET = 26, 6, 4
@@ -164,16 +166,23 @@ class Timeline:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Draws a trace of run.sh --trace as an SVG.")
     parser.add_argument("trace")
     parser.add_argument("out")
     parser.add_argument("--from", dest="first", type=float, metavar="MS", help="where the picture begins")
     parser.add_argument("--to", dest="last", type=float, metavar="MS", help="where it ends")
     options = parser.parse_args()
-    with open(options.trace, encoding="utf-8") as file:
-        trace = json.load(file)
-    with open(options.out, "w", encoding="utf-8") as file:
-        file.write(Timeline(trace, options.first, options.last).draw())
+    if not all(map(math.isfinite, filter(None, (options.first, options.last)))):
+        parser.error("--from and --to need numbers of milliseconds")
+    try:
+        with open(options.trace, encoding="utf-8") as file:
+            picture = Timeline(json.load(file), options.first, options.last).draw()
+        with open(options.out, "w", encoding="utf-8") as file:
+            file.write(picture)
+    except OSError as problem:
+        sys.exit("timeline.py: %s: %s" % (problem.filename or options.out, problem.strerror))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sys.exit("timeline.py: %s is no trace that run.sh --trace has written" % options.trace)
 
 
 if __name__ == "__main__":
