@@ -315,6 +315,7 @@ def bad_jobs(t):
         tokenizer = file.read()
     contents = {"/cut": data[:-4], "/page": data[:4096], "/long": data + bytes(4), "/empty": b"", "/short": data[:20],
                 "/text": b"This is no checkpoint, it is a text.\n" * 300, "/zero": bytes(8192),
+                "/first": struct.pack("<2i", 0x616b3432, 1) + bytes(8192), "/second": struct.pack("<2i", 0x616b3432, 2) + bytes(8192),
                 "/absurd": header(64, 172, 5, 4, 4, 1024, 2147483647) + bytes(8192),
                 "/huge": header(65536, 65536, 1024, 4, 4, 16777216, 1048576) + bytes(8192),
                 "/heads": header(64, 172, 5, 5, 5, 1024, 256) + bytes(8192),
@@ -325,6 +326,7 @@ def bad_jobs(t):
             "long": ("model=/long", "longer than its header says"),
             "empty": ("model=/empty", "shorter than a checkpoint's header"),
             "short": ("model=/short", "shorter than a checkpoint's header"), "text": ("model=/text", "is not between"),
+            "first": ("model=/first", "of version 1 of llama2.c's format"), "second": ("model=/second", "version 2 of llama2.c's"),
             "absurd": ("model=/absurd", "seq_len is not between"), "huge": ("model=/huge", "the file is truncated"),
             "zero": ("model=/zero", "dim is not between"), "heads": ("model=/heads", "dim is no multiple of n_heads"),
             "minimum": ("model=/minimum", "vocab_size is not between"), "none": ("model=/none", "/none: no such file"),

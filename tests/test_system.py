@@ -340,6 +340,11 @@ def test_bad_ramdisk(t):
              "table": good[:4096 + 8] + b"\xf0\xff\xff\xff" + good[4096 + 12:],
              "features": good[:1024 + 96] + b"\xff\xff\0\0" + good[1024 + 100:],
              "blocks": good[:1024 + 24] + b"\x28\0\0\0" + good[1024 + 28:]}
+    for feature in ("meta_bg", "flex_bg"):
+        path = os.path.join(t.scratch, feature)
+        t.sh([harness.find_tool("mke2fs"), "-q", "-t", "ext2", "-O", feature + ",^resize_inode", path, "4M"], expect=0)
+        result = t.boot(options=["-initrd", path], expect=1)
+        t.check("make it with mke2fs -t ext2 -O ^%s\n" % feature in result.text, "the feature is not named: " + result.text)
     for name, content in cases.items():
         image = t.file(name + ".img", content)
         result = t.boot(options=["-initrd", image], expect=1)

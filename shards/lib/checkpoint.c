@@ -17,6 +17,16 @@
 #define VOCAB_MAX  16777216
 #define SEQ_MAX    1048576
 
+/* What llama2.c's files begin with from version 1 on, "ak42"; the version follows. Version 0 has no such number. */
+#define LATER_MAGIC 0x616b3432
+
+/* Returns what is wrong with a file of a later version. */
+static const char *later_version(int version) {
+	if (version == 1) return "the file is of version 1 of llama2.c's format: export it as version 0 (export.py --version 0)";
+	if (version == 2) return "the file is of version 2 of llama2.c's format: export it as version 0 (export.py --version 0)";
+	return "the file is of a later version of llama2.c's format: export it as version 0 (export.py --version 0)";
+}
+
 /* Takes the header out of the file. A negative vocabulary means that the classifier is not the embedding.
  * Returns NULL, or what is wrong. */
 static const char *read_header(struct checkpoint *model, const void *bytes, int *separate_classifier) {
@@ -32,6 +42,7 @@ static const char *read_header(struct checkpoint *model, const void *bytes, int 
 	model->vocab_size = header[5] < -VOCAB_MAX ? 0 : *separate_classifier ? -header[5] : header[5];
 	model->seq_len = header[6];
 
+	if (header[0] == LATER_MAGIC) return later_version(header[1]);
 	if (model->dim < 1 || model->dim > DIM_MAX) return "dim is not between 1 and 65536";
 	if (model->hidden_dim < 1 || model->hidden_dim > DIM_MAX) return "hidden_dim is not between 1 and 65536";
 	if (model->n_layers < 1 || model->n_layers > LAYERS_MAX) return "n_layers is not between 1 and 1024";
