@@ -9,6 +9,9 @@ every complete run. The last summary that is complete counts: of several runs th
 before, since nothing of a shard comes after the supervisor's last word. What others write then (a trace, `time`) does no
 harm; a line that says that the run went on, or failed, does. Without a summary this script says why, with status 1.
 
+A shard can print a whole line of any content. So what is said of lifecycles is unverified, and a log that ends with a summary may
+be that of a run which hung afterwards: only the exit status of run.sh can be forged by nobody.
+
 Read next: profile.c (profile_print writes what is read here), main.c (supervisor_finish), docs/debugging.md.
 """
 
@@ -155,7 +158,7 @@ def print_shares(title, rows, values):
 def print_events(events):
     """Prints what happened to the shards."""
     width = max((len(name) for name, _ in events), default=0)
-    print("\nLifecycle")
+    print("\nLifecycle, unverified: shards can print such lines too")
     for name, text in events:
         print(f"  {name:<{width}}  {text}")
     if not events:
@@ -178,6 +181,7 @@ def read_input():
         prog="coconut-prof.py", description="Turns the profile that ends a run of coconutOS into a report.",
         epilog="./run.sh 2>&1 | python3 scripts/coconut-prof.py, or python3 scripts/coconut-prof.py build/last.log")
     parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the output of a run; stdin when not given")
+    parser.error = lambda text: parser.exit(2, f"coconut-prof.py: {text}; -h says more\n")
     path = parser.parse_args().file
     if path == "-":
         if sys.stdin is None or sys.stdin.isatty():

@@ -171,6 +171,7 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--from", dest="first", type=float, metavar="MS", help="where the picture begins")
     parser.add_argument("--to", dest="last", type=float, metavar="MS", help="where it ends")
+    parser.error = lambda text: parser.exit(2, "timeline.py: %s; -h says more\n" % text)
     options = parser.parse_args()
     if not all(map(math.isfinite, filter(None, (options.first, options.last)))):
         parser.error("--from and --to need numbers of milliseconds")
