@@ -258,7 +258,7 @@ def main():
         sys.exit(report(samples, Facts(read_lines(sys.argv[2]), sys.argv[3])))
     if len(sys.argv) == 4:
         sys.exit(report(read_samples(sys.argv[3]), Facts(read_lines(sys.argv[1]), sys.argv[2])))
-    sys.exit(__doc__.strip().split("\n\n")[-1])
+    sys.exit((__doc__ or "usage: see the head of model/check.py").strip().split("\n\n")[-1])
 
 
 if __name__ == "__main__":

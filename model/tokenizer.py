@@ -199,7 +199,7 @@ def main():
     elif len(sys.argv) == 5 and sys.argv[1] == "encode":
         encode_corpus(*sys.argv[2:])
     else:
-        sys.exit(__doc__.strip().split("\n\n")[-1])
+        sys.exit((__doc__ or "usage: see the head of model/tokenizer.py").strip().split("\n\n")[-1])
 
 
 if __name__ == "__main__":
