@@ -4,6 +4,7 @@
 # Every run has a folder of its own under build/runs/ with its boot volume, its manifest and its logs. The last step
 # hands over to scripts/watch.py, which starts QEMU, passes the console on and judges how the run ended.
 # Read next: scripts/qemu.sh (the machine), scripts/manifest.py (what boots), scripts/watch.py.
+[ "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # of whoever types `sh run.sh`
 set -Eeuo pipefail
 self=run.sh
 die_status=4
@@ -124,7 +125,7 @@ parse_option() {
 		run_timeout=$2
 		;;
 	--tour)
-		[[ ! $debugger ]] || die "--gdb and --tour both start gdb; give one."
+		[[ ! $debugger ]] || die "--gdb and --tour start gdb, which they can do once; give one."
 		tour=$2 debugger=tour:$2
 		[[ -f $tours/$2.conf ]] || die "--tour $2: there are tours of $(basename -s .conf $tours/*.conf | paste -sd' ')."
 		[[ $2 == boot ]] || filter=''
@@ -139,7 +140,7 @@ parse_option() {
 		;;
 	--verbose | --quiet) taken=1 words+=${words:+ }${1#--} ;;
 	--gdb | --gdb=?*)
-		[[ ! $tour ]] || die "--gdb and --tour both start gdb; give one."
+		[[ ! $tour ]] || die "--gdb and --tour start gdb, which they can do once; give one."
 		taken=1 debugger=${1#--gdb} debugger=${debugger#=}
 		debugger=${debugger:-main}
 		require_gdb
@@ -156,7 +157,7 @@ parse_option() {
 # parse_options ARGUMENT...: sorts the command line into our options and QEMU's.
 parse_options() {
 	local with_value='--(shard|manifest|add|model|tokenizer|prompt|steps|temperature|topp|seed|timeout|console|build|trace|tour)'
-	local before='' # an option of QEMU, behind which a word may be its value
+	local file before='' # an option of QEMU, behind which a word may be its value
 	while (($#)); do
 		[[ ! $1 =~ ^($with_value)=(.*)$ ]] || set -- "${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" "${@:2}"
 		if [[ $before && $1 != -* ]]; then taken=0; else parse_option "$@"; fi
@@ -175,6 +176,10 @@ parse_options() {
 	[[ ! $manifest ]] || ((${#model_options[@]} == 0)) || grep -q '^[^#]*@ARGS@' "$manifest" ||
 		die "${model_options[0]%%=*} has no effect with --manifest; write it into the args of the manifest."
 	[[ ! $tour || (! $manifest && ${#shard_dirs[@]} == 0) ]] || die "--tour chooses what boots: leave --manifest and --shard out."
+	[[ ! $tour || ! ${added[/shards/tour]:-} ]] || die "--add: /shards/tour is the shard of the tours."
+	for file in "${!replaced_files[@]}"; do
+		[[ ! ${added[/$file]:-} ]] || die "--add and --${file%.bin} both put a file at /$file; give one."
+	done
 	[[ ! $tour || ${#model_options[@]} == 0 ]] || die "${model_options[0]%%=*} has no effect with --tour."
 	[[ ! $stdout_closed || ($console && ! $debugger) ]] || die "stdout is closed; --console FILE sends what the guest says elsewhere."
 	[[ ${ACCEL:-tcg} == tcg || $ACCEL == kvm ]] || die "ACCEL=$ACCEL: only tcg and kvm are known."
@@ -263,7 +268,7 @@ make_run_ramdisk() {
 		${manifest_options[@]+"${manifest_options[@]}"} ${model_options[@]+"${model_options[@]}"} >"$run_dir/manifest" ||
 		exit "$die_status"
 	cp "$run_dir/manifest" "$stage/etc/coconut.conf"
-	make_ramdisk "$stage" "$1" || die "could not make the ramdisk; see above."
+	make_ramdisk "$stage" "$1" # not before ||, where set -e would not hold in it
 }
 
 # make_boot_volume: fills the run's folder from the build, which no other build may change meanwhile.

@@ -188,7 +188,12 @@ def main():
         if layers is None:
             say("the model has no two layers to share out, so only one shard runs it.")
         manifest = fill_template(template, inference_args(options), layers)
-    sys.stdout.buffer.write(manifest)
+    try:
+        sys.stdout.buffer.write(manifest)
+        sys.stdout.flush()
+    except OSError as problem:
+        say("the manifest cannot be written: " + problem.strerror)
+        os._exit(1)  # what stdout still holds cannot be written either
 
 
 main()

@@ -256,8 +256,8 @@ def start_gdb(folder, build, where, socket, qemu):
 
 # All of the session is scripts/gdb/start.py.
 GDB_SCRIPT = """\
-python import sys; sys.path.insert(0, {rooms!r}); import start
-python start.begin({socket!r}, {where!r}, {run!r}, {build!r})
+python import sys; sys.path.insert(0, {rooms!a}); import start
+python start.begin({socket!a}, {where!a}, {run!a}, {build!a})
 """
 
 

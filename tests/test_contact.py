@@ -18,7 +18,7 @@ import sessions
 import test_system
 
 HELLO = "hello-c: hello from ring 3"
-QUOTES = "we said \"it's\" here"  # a folder's name
+QUOTES = "we said \"it's\" für uns"  # a folder's name
 
 # What is typed, the exit status, and the one line on stderr; `...` stands for any end. Nothing of it starts a build.
 LINES = [
@@ -85,8 +85,13 @@ LINES = [
     ("./run.sh --build etc", 4, "etc holds no build; make one with: ./build.sh --out DIR"),
     ("./run.sh --tour nowhere", 4, "--tour nowhere: there are tours of boot dma fault ipc syscall."),
     ("./run.sh --tour", 4, "--tour needs a value; --help lists the options."),
-    ("./run.sh --tour boot --gdb", 4, "--gdb and --tour both start gdb; give one."),
-    ("./run.sh --gdb=boot --tour dma", 4, "--gdb and --tour both start gdb; give one."),
+    ("./run.sh --tour boot --gdb", 4, "--gdb and --tour start gdb, which they can do once; give one."),
+    ("./run.sh --gdb=boot --tour dma", 4, "--gdb and --tour start gdb, which they can do once; give one."),
+    ("./run.sh --tour boot --tour dma", 4, "--gdb and --tour start gdb, which they can do once; give one."),
+    ("./run.sh --tour ipc --add run.sh:/shards/tour", 4, "--add: /shards/tour is the shard of the tours."),
+    ("./run.sh --model run.sh --add run.sh:/model.bin", 4, "--add and --model both put a file at /model.bin; give one."),
+    ("./run.sh -daemonize", 4, "-daemonize: QEMU would outlive run.sh, which says how the run ended."),
+    ("sh ./run.sh --promt x", 4, "--promt is not an option of run.sh: did you mean --prompt?; QEMU said: --promt: invalid option"),
     ("./run.sh --tour boot --shard shards/hello-c", 4, "--tour chooses what boots: leave --manifest and --shard out."),
     ("./run.sh --tour boot --steps 5", 4, "--steps has no effect with --tour."),
     ("ACCEL=warp ./run.sh", 4, "ACCEL=warp: only tcg and kvm are known."),
@@ -242,6 +247,10 @@ def test_full_disk(t):
     watch[3] = "/nosuch"
     done = t.sh(watch + command, expect=4)
     t.equal(done.stderr, "run.sh: the run could not be started: No such file or directory: /nosuch/serial.log\n", "stderr")
+    done = t.sh("scripts/manifest.py --template etc/coconut.conf --model model/stories.bin >/dev/full", expect=1)
+    t.equal(done.stderr, "run.sh: the manifest cannot be written: No space left on device\n", "stderr")
+    done = t.sh("ulimit -f 4000; ./run.sh --build build --shard shards/hello-c --add run.sh:/x", expect=4)
+    t.check("Traceback" not in done.stderr and done.stdout == "", "without room for the ramdisk: " + done.stderr)
 
 
 # ---- Traces ----
@@ -310,9 +319,9 @@ def test_killed(t):
         t.check(not os.path.exists(os.path.join(folder, "ram")), "the machine's memory has a name")
         t.check(large_files(folder), "this test does not see the ramdisk")
         os.kill(process.pid, signal.SIGKILL)
-        harness.finish(process, 60)
-        for pid in started:
+        for pid in started:  # while its input is still open
             test_system.await_end(t, pid)
+        harness.finish(process, 60)
         t.boot(shards=["shards/hello-c"], expect=0)
         t.equal(large_files(folder), [], "what is left of the run that was killed")
 

@@ -57,7 +57,7 @@ def begin(socket, where, run=None, build=None):
     symbols.Settings.run = run
     symbols.Settings.build = build or symbols.Settings.build
     if run:
-        gdb.execute("file " + words.quoted(os.path.join(run, "supervisor.elf")))
+        gdb.execute("file " + words.file_name(os.path.join(run, "supervisor.elf")))
     gdb.execute("target remote " + socket, to_string=True)
     watch()
     if where.startswith("tour:") and where != "tour:boot":

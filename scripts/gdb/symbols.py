@@ -67,7 +67,7 @@ def load(elf):
     if Loaded.elf == elf:
         return
     unload()
-    gdb.execute("add-symbol-file " + words.quoted(elf), to_string=True)
+    gdb.execute("add-symbol-file " + words.file_name(elf), to_string=True)
     Loaded.elf = elf
 
 
@@ -119,7 +119,7 @@ def load_loader(base):
     elf = os.path.join(Settings.build, "efi_loader.so")
     if Loaded.loader == base or not os.path.exists(elf):
         return
-    gdb.execute("add-symbol-file %s -o 0x%x" % (words.quoted(elf), base), to_string=True)
+    gdb.execute("add-symbol-file %s -o 0x%x" % (words.file_name(elf), base), to_string=True)
     Loaded.loader = base
 
 

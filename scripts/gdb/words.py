@@ -3,6 +3,7 @@
 Read next: pages.py.
 """
 
+import os
 import re
 
 import layout
@@ -77,9 +78,9 @@ def registers(values):
     return ["  ".join(cells[i:i + 4]) for i in range(0, len(cells), 4)]
 
 
-def quoted(path):
-    """Returns a path as one word of gdb's language, whatever is in it."""
-    return re.sub(r"([\\\"'\s])", r"\\\1", path)
+def file_name(path):
+    """Returns a path as one word of gdb's language, whatever is in it: from here on, since gdb does not take all names of folders."""
+    return re.sub(r"([\\\"'\s])", r"\\\1", os.path.relpath(path))
 
 
 def size(count):
