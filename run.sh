@@ -264,7 +264,7 @@ make_run_ramdisk() {
 	fi
 	stage_additions "$stage"
 	((${#shard_dirs[@]} == 0)) || stage_shards "$stage"
-	python3 scripts/manifest.py --template "${manifest:-etc/coconut.conf}" --model "$stage/model.bin" \
+	python3 scripts/manifest.py --template "${manifest:-etc/coconut.conf}" --model "$stage/model.bin" --tokenizer "$stage/tokenizer.bin" \
 		${manifest_options[@]+"${manifest_options[@]}"} ${model_options[@]+"${model_options[@]}"} >"$run_dir/manifest" ||
 		exit "$die_status"
 	cp "$run_dir/manifest" "$stage/etc/coconut.conf"

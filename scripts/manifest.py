@@ -98,9 +98,9 @@ def read_vocabulary(path):
         return None
 
 
-def check_prompt(prompt, tokens):
+def check_prompt(prompt, tokens, must_fit=True):
     """Names the characters of a prompt that have no token. Where single bytes have tokens the model gets those, and the console
-    shows none of them."""
+    shows none of them; where they have none the prompt is refused, unless it need not fit."""
     known = set(tokens)
     missing = []
     for character in re.findall(rb"[^\x80-\xbf][\x80-\xbf]{0,3}|[\x80-\xbf]{1,4}", prompt, re.S):
@@ -110,9 +110,18 @@ def check_prompt(prompt, tokens):
     if not missing:
         return
     names = ", ".join(shown(character) for character in missing)
-    if any(FIRST_BYTE_TOKEN + byte >= len(tokens) for character in missing for byte in character):
+    if must_fit and any(FIRST_BYTE_TOKEN + byte >= len(tokens) for character in missing for byte in character):
         fail(f"--prompt: the tokenizer has no token for these characters: {names}")
-    say(f"the tokenizer has no token for these characters of the prompt: {names}; the model gets their bytes, which are not printed.")
+    say(f"the tokenizer has no token for these characters of a prompt: {names}; the model gets their bytes, which are not printed.")
+
+
+def check_args(manifest, tokenizer):
+    """Names the same characters in the prompts that stand in a manifest, for shards that bring no tokenizer of their own."""
+    tokens = read_vocabulary(tokenizer) if tokenizer else None
+    for args in re.findall(rb'^[^#\n]*\bargs="((?:[^"\\\n]|\\.)*)"', manifest, re.M) if tokens else ():
+        words, _, prompt = args.partition(b"prompt=")
+        if b"tokenizer=" not in words:
+            check_prompt(re.sub(rb"\\(.)", rb"\1", prompt), tokens, must_fit=False)
 
 
 def check_model(path):
@@ -187,6 +196,7 @@ def main():
         layers = split_layers(options.model) if shared else b""
         if layers is None:
             say("the model has no two layers to share out, so only one shard runs it.")
+        check_args(template, options.tokenizer)
         manifest = fill_template(template, inference_args(options), layers)
     try:
         sys.stdout.buffer.write(manifest)

@@ -229,6 +229,8 @@ def draw_copy(text, found):
 
 
 def main():
+    if sys.argv[1:] and (len(sys.argv) > 2 or sys.argv[1].startswith("-")):
+        sys.exit("usage: scripts/pictures.py [FOLDER]")
     folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "docs/pictures")
     os.makedirs(folder, exist_ok=True)
     text, found = observe()

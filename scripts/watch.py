@@ -261,10 +261,11 @@ python start.begin({socket!a}, {where!a}, {run!a}, {build!a})
 """
 
 
-def judge(status, console, remarks, codes, log, under_gdb):
+def judge(status, console, remarks, codes, log, under_gdb, traced):
     """Returns the exit status of the run from QEMU's status, and says what happened where that is not plain."""
     if status == QEMU_REFUSES and not console.spoken and not remarks.passed and remarks.reason():
         say("QEMU did not start: " + remarks.reason())
+        remarks.kept = b""
         return NOT_STARTED
     remarks.pass_on()
     if status == codes["OK"] and console.halted():
@@ -285,6 +286,8 @@ def judge(status, console, remarks, codes, log, under_gdb):
         end = "the machine was reset or switched off before the guest reported a result (a triple fault resets it)."
     elif status < 0:
         end = f"QEMU was ended by signal {-status} ({signal.strsignal(-status)})."
+        if status == -signal.SIGBUS and traced:
+            end += " The memory of a traced machine is a file: is the disk full?"
     else:
         end = f"QEMU ended with status {status}, which the guest never reports."
     if console.waiting:
@@ -326,7 +329,7 @@ def run(options, command):
             gdb.wait()
             stop(qemu)
         remarks.drain(GRACE)
-        status = judge(qemu.wait(GRACE), console, remarks, read_debug_exit_codes(), log, options.gdb)
+        status = judge(qemu.wait(GRACE), console, remarks, read_debug_exit_codes(), log, options.gdb, options.trace)
         if gdb and gdb.returncode > 0:  # a tour that has lost its way
             status = OTHER_END
     except (TimedOut, subprocess.TimeoutExpired):
@@ -344,6 +347,9 @@ def run(options, command):
             signal.signal(number, signal.SIG_IGN)
         stop(gdb)
         stop(qemu)
+        if remarks:
+            remarks.drain(1)
+            remarks.pass_on()
         if private:
             shutil.rmtree(private, ignore_errors=True)
         shutil.rmtree(os.path.join(options.run, "esp"), ignore_errors=True)  # as large as the ramdisk, and of no use any more
@@ -369,7 +375,7 @@ def main():
     try:
         return run(options, options.command)
     except OSError as problem:
-        say(f"the run could not be started: {problem.strerror}: {problem.filename}")
+        say(f"the run could not be started: {problem.strerror}" + (f": {problem.filename}" if problem.filename else ""))
         return NOT_STARTED
 
 

@@ -106,6 +106,7 @@ LINES = [
     ("./build.sh --define 1x", 1, "--define needs NAME or NAME=VALUE."),
     ("./grade.sh 99", 2, "there is no lab 99; ./grade.sh --list shows them"),
     ("./grade.sh first", 2, "there is no lab first; ./grade.sh --list shows them"),
+    ("./grade.sh --tree /nosuch 01", 2, "/nosuch is no tree of coconutOS"),
     ("./grade.sh --nosuch", 2, "unrecognized arguments: --nosuch; --help lists the options."),
     ("./grade.sh 01 02", 2, "unrecognized arguments: 02; --help lists the options."),
     ("./test.sh --nosuch", 2, "unrecognized arguments: --nosuch; --help lists the options."),
@@ -210,6 +211,7 @@ def test_remarks(t):
              ("echo fake: warning: w >&2; echo fake: reason >&2; echo more >&2; exit 1", 4, ["run.sh: QEMU did not start: reason"]),
              ("echo x >$PORT; echo y >&2; exit 1", 3, ["y", "run.sh: QEMU ended with status 1, which..."]),
              ("exit 1", 3, ["run.sh: QEMU ended with status 1, which..."]),
+             ("echo remark >&2; kill -BUS $$", 3, ["remark", "run.sh: QEMU was ended by signal 7 (Bus error)..."]),
              ("sleep 3; echo late >&2; exit 1", 3, ["late", "run.sh: QEMU ended with status 1, which..."])]
     for text, status, wanted in cases:
         watch, command = fake(t, text)
@@ -448,7 +450,7 @@ def test_prompt(t):
                     list(options or ["--tokenizer", "model/tokenizer.bin"]), env=dict(os.environ, PYTHONUTF8="1"))
 
     done = check("Grüße, Grüße ☺")
-    t.equal((done.returncode, done.stderr), (0, "run.sh: the tokenizer has no token for these characters of the prompt: ü, ß, ☺; the "
+    t.equal((done.returncode, done.stderr), (0, "run.sh: the tokenizer has no token for these characters of a prompt: ü, ß, ☺; the "
                                              "model gets their bytes, which are not printed.\n"), "what is said of three characters")
     for prompt in ("Once upon a time", "tab\tand ~!@# \\", ""):
         done = check(prompt)
@@ -459,5 +461,8 @@ def test_prompt(t):
     t.equal((done.returncode, done.stderr), (1, "run.sh: --prompt: the tokenizer has no token for these characters: c\n"), "refused")
     done = check("ab", "--tokenizer", t.file("damaged.bin", b"\0\0\0\0" + b"\xff" * 9))
     t.equal((done.returncode, done.stderr), (0, ""), "a damaged tokenizer, which the shards judge")
+    own = t.file("own.conf", 'shard a /shards/hello-c args="steps=1 prompt=ja \\\\ \\"ü\\""\nshard b /shards/hello-c args="tokenizer=/x prompt=ß"\n')
+    done = t.sh(["scripts/manifest.py", "--template", own, "--tokenizer", "model/tokenizer.bin"], expect=0)
+    t.check("of a prompt: ü; the" in done.stderr and done.stderr.count("\n") == 1, "a prompt in a manifest: " + done.stderr)
     done = t.sh(["./run.sh", "--model", t.file("ak42", b"24ka" + (1).to_bytes(4, "little") + bytes(300))], expect=4)
     t.check("llama2.c's version 1; export it as version 0" in done.stderr and done.stderr.count("\n") == 1, done.stderr)
