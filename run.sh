@@ -268,12 +268,17 @@ make_run_ramdisk() {
 		${manifest_options[@]+"${manifest_options[@]}"} ${model_options[@]+"${model_options[@]}"} >"$run_dir/manifest" ||
 		exit "$die_status"
 	cp "$run_dir/manifest" "$stage/etc/coconut.conf"
-	make_ramdisk "$stage" "$1" # not before ||, where set -e would not hold in it
+	make_ramdisk "$stage" "$1" 2> >(first_line) # not before ||, where set -e would not hold in it
+}
+
+# first_line: says the first of the lines that a tool has for one problem, a full disk for example.
+first_line() {
+	sed -n "1s/^/$self: /p" >&2
 }
 
 # make_boot_volume: fills the run's folder from the build, which no other build may change meanwhile.
 make_boot_volume() {
-	flock -s "$build_dir/.lock" cp -r "$build_dir/esp" "$build_dir/stage" "$build_dir/supervisor.elf" "$run_dir"
+	flock -s "$build_dir/.lock" cp -r "$build_dir/esp" "$build_dir/stage" "$build_dir/supervisor.elf" "$run_dir" 2> >(first_line)
 	make_run_ramdisk "$run_dir/esp/ramdisk.img"
 	rm -r "$run_dir/stage"
 	[[ ! $words ]] || printf '%s\n' "$words" >"$run_dir/esp/cmdline.txt"
