@@ -72,20 +72,29 @@ parse_options() {
 
 # refresh FROM TO: copies a finished file to the boot volume if it is another one than last time.
 refresh() {
-	cmp -s "$1" "$2" || cp "$1" "$2"
+	cmp -s "$1" "$2" || cp "$1" "$2" || give_up "could not write $2; the message above says why."
 }
 
-# make_layout_inc OUT: turns the `#define NAME number` lines of layout.h into NASM's %define.
+# make_layout_inc OUT: turns the `#define NAME number` lines of layout.h into NASM's %define, with either kind of line ends. Refuses
+# a line that defines something else.
 make_layout_inc() {
-	sed -nE 's/^#define[ \t]+([A-Za-z_0-9]+)[ \t]+(0[xX][0-9A-Fa-f]+|[0-9]+)([ \t].*)?$/%define \1 \2/p' layout.h >"$1"
+	awk '
+		{ sub(/\r$/, "") }
+		$1 != "#define" || NF == 2 || $2 ~ /\(/ { next }
+		$3 !~ /^(0[xX][0-9A-Fa-f]+|[0-9]+)$/ || (NF > 3 && $4 !~ /^\/[*\/]/) {
+			print "layout.h:" NR ": a name is defined as one number here, which NASM reads too: " $0 >"/dev/stderr"
+			exit 1
+		}
+		{ print "%define " $2 " " $3 }' layout.h >"$1"
 }
 
 # assemble_kernel OUT DEFINE...: assembles boot.asm, with line numbers for each of its sections.
 assemble_kernel() {
 	local out=$1
 	shift
-	nasm -f elf64 -g -F dwarf "$@" -I "$out_dir/" -o "$out.nasm" boot.asm &&
-		scripts/asm-lines.sh "$out.nasm" "$out" boot.asm && rm "$out.nasm"
+	nasm -f elf64 -g -F dwarf "$@" -I "$out_dir/" -o "$out.nasm" boot.asm
+	scripts/asm-lines.sh "$out.nasm" "$out" boot.asm
+	rm "$out.nasm"
 }
 
 # compile_kernel: starts compiling the supervisor; kernel_objects names the results.
@@ -99,7 +108,8 @@ compile_kernel() {
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
 		[[ $source != tests/* || " ${defines[*]}" == *" -DPROVOKE="* ]] || continue
 		[[ $source != scripts/* || " ${defines[*]}" == *" -DTRACE="* ]] || continue
-		object=$out_dir/$(basename "${source%.c}").o
+		object=${source##*/}
+		object=$out_dir/${object%.c}.o
 		kernel_objects+=("$object")
 		background_step "$object" "$source" -- gcc "${kernel_cflags[@]}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 	done
@@ -108,11 +118,13 @@ compile_kernel() {
 # link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c has the calls of the functions that
 # are wrapped there led to the wrappers.
 link_kernel() {
-	local out=$1 wraps=()
+	local out=$1 wraps=''
 	shift
-	[[ " $*" != */trace.o* ]] || mapfile -t wraps < <(grep -o '__wrap_[a-z_]*(' scripts/trace/trace.c | sort -u |
-		sed 's/^__wrap_\(.*\)($/--wrap=\1/')
-	ld -nostdlib -z max-page-size=4096 -T supervisor.ld ${wraps[@]+"${wraps[@]}"} -o "$out" "$@"
+	if [[ " $*" == */trace.o* ]]; then
+		wraps=$(grep -o '__wrap_[a-z_]*(' scripts/trace/trace.c | sort -u | sed 's/^__wrap_\(.*\)($/--wrap=\1/')
+	fi
+	# shellcheck disable=SC2086 # several options
+	ld -nostdlib -z max-page-size=4096 -T supervisor.ld $wraps -o "$out" "$@"
 }
 
 # make_symbols_c ELF OUT: writes the table by which a panic names functions: offset from IMAGE_BASE and place of the
@@ -150,11 +162,11 @@ link_supervisor() {
 	step "$empty.c" -- make_symbols_c /dev/null "$empty.c"
 	step "$empty.o" "$empty.c" -- gcc "${kernel_cflags[@]}" -c -o "$empty.o" "$empty.c"
 	step "$first" "${kernel_objects[@]}" "$empty.o" supervisor.ld -- \
-		link_kernel "$first" "${kernel_objects[@]}" "$empty.o" || die "could not link the supervisor; see above."
+		link_kernel "$first" "${kernel_objects[@]}" "$empty.o"
 	step "$source" "$first" -- make_symbols_c "$first" "$source"
 	step "$object" "$source" -- gcc "${kernel_cflags[@]}" -c -o "$object" "$source"
 	step "$out_dir/supervisor.elf" "${kernel_objects[@]}" "$object" supervisor.ld -- \
-		link_and_check_supervisor "$first" "${kernel_objects[@]}" "$object" || die "the supervisor cannot be used; see above."
+		link_and_check_supervisor "$first" "${kernel_objects[@]}" "$object"
 	step "$out_dir/symbols/stripped.elf" "$out_dir/supervisor.elf" -- \
 		objcopy --strip-debug "$out_dir/supervisor.elf" "$out_dir/symbols/stripped.elf"
 	refresh "$out_dir/symbols/stripped.elf" "$out_dir/esp/supervisor.elf"
@@ -163,7 +175,7 @@ link_supervisor() {
 # link_and_check_supervisor FIRST OBJECT...: the final link; refuses an image that leaves its place in memory, and a
 # symbol table that moved the functions it names.
 link_and_check_supervisor() {
-	local first=$1 elf=$out_dir/supervisor.elf end limit
+	local first=$1 elf=$out_dir/supervisor.elf end limit before after
 	shift
 	link_kernel "$elf" "$@"
 	limit=$(awk '$2 == "PHYS_IMAGE_LIMIT" { print $3 }' "$out_dir/layout.inc")
@@ -174,8 +186,12 @@ link_and_check_supervisor() {
 		say "Make it smaller: readelf -lW $elf shows its parts; large arrays belong in frames from mm.c."
 		return 1
 	fi
-	cmp -s <(nm "$first" | grep ' [tT] ') <(nm "$elf" | grep ' [tT] ') ||
-		{ say "the symbol table moved the code; supervisor.ld must place .symbols behind .text." && return 1; }
+	before=$(nm "$first" | grep ' [tT] ')
+	after=$(nm "$elf" | grep ' [tT] ')
+	if [[ $before != "$after" ]]; then
+		say "the symbol table moved the code; supervisor.ld must place .symbols behind .text."
+		return 1
+	fi
 }
 
 # build_shards: builds the shards in build/, for variants too: no definition reaches a shard.
@@ -183,6 +199,7 @@ build_shards() {
 	local variant=$out_dir
 	out_dir=build
 	lock_build
+	learn_all shards/* shards/*/* coconut.h include/* "$out_dir"/shards/{,lib/,*.objects/}*.cmd
 	build_shard_library
 	build_all_shards
 	unlock_build
@@ -191,11 +208,12 @@ build_shards() {
 
 # copy_shards: gives a variant its copy of the shards.
 copy_shards() {
-	local main file
+	local main name file
 	[[ $out_dir != build ]] || return 0
 	mkdir -p "$out_dir/shards"
 	for main in shards/*/main.c; do
-		for file in "$(basename "${main%/main.c}")".{elf,bin}; do
+		name=${main#shards/}
+		for file in "${name%/main.c}".{elf,bin}; do
 			refresh "build/shards/$file" "$out_dir/shards/$file"
 		done
 	done
@@ -217,9 +235,8 @@ compile_loader() {
 link_loader() {
 	local so=$out_dir/efi_loader.so efi=$out_dir/efi_loader.efi
 	step "$so" "${loader_objects[@]}" -- ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -L "$efi_lib_dir" \
-		-T "$efi_lib_dir/elf_x86_64_efi.lds" -o "$so" "$efi_lib_dir/crt0-efi-x86_64.o" "${loader_objects[@]}" -lgnuefi ||
-		die "could not link the loader; see above."
-	step "$efi" "$so" -- make_pe "$so" "$efi" || die "the loader cannot be used; see above."
+		-T "$efi_lib_dir/elf_x86_64_efi.lds" -o "$so" "$efi_lib_dir/crt0-efi-x86_64.o" "${loader_objects[@]}" -lgnuefi
+	step "$efi" "$so" -- make_pe "$so" "$efi"
 	refresh "$efi" "$out_dir/esp/EFI/BOOT/BOOTX64.EFI"
 }
 
@@ -231,7 +248,12 @@ make_pe() {
 		options+=(-j "$section")
 	done
 	objcopy "${options[@]}" --output-target=efi-app-x86_64 --subsystem=10 "$1" "$2"
-	readelf -SW "$1" | grep -q ' \.reloc ' && objdump -h "$2" | grep -q ' \.reloc ' && return
+	readelf -SW "$1" >"$2.sections"
+	objdump -h "$2" >>"$2.sections"
+	if (($(grep -c ' \.reloc ' "$2.sections") == 2)); then
+		rm "$2.sections"
+		return
+	fi
 	say "the .reloc section did not survive in $2; is $efi_lib_dir/crt0-efi-x86_64.o the one of gnu-efi 3.0.15 or newer?"
 	return 1
 }
@@ -242,24 +264,47 @@ build_ramdisk() {
 	for input in "${inputs[@]}"; do
 		[[ ! -f $input ]] || existing+=("$input")
 	done
-	step "$out_dir/ramdisk.img" "${existing[@]}" -- stage_and_make_ramdisk ||
-		die "could not make the ramdisk; see above."
+	step "$out_dir/stage" "${existing[@]}" -- stage_default "$out_dir/stage"
+	step "$out_dir/ramdisk.img" "$out_dir/stage" scripts/ramdisk.sh -- make_ramdisk "$out_dir/stage" "$out_dir/ramdisk.img"
 	refresh "$out_dir/ramdisk.img" "$out_dir/esp/ramdisk.img"
 }
 
-# stage_and_make_ramdisk: the step behind build_ramdisk.
-stage_and_make_ramdisk() {
-	rm -rf "$out_dir/stage"
-	stage_ramdisk "$out_dir/stage"
-	python3 scripts/manifest.py --template etc/coconut.conf --model "$out_dir/stage/model.bin" \
-		>"$out_dir/stage/etc/coconut.conf" &&
-		make_ramdisk "$out_dir/stage" "$out_dir/ramdisk.img"
+# stage_default DIR: makes the folder DIR with the default content and the default manifest.
+stage_default() {
+	rm -rf "$1"
+	stage_ramdisk "$1"
+	python3 scripts/manifest.py --template etc/coconut.conf --model "$1/model.bin" >"$1/etc/coconut.conf"
+}
+
+# write_compile_commands FILE: tells editors how each C file is compiled, in the format of clang's JSON Compilation Database; those
+# that only tests compile, too.
+write_compile_commands() {
+	local source command text='' known=''
+	for source in tests/*/*/*.c labs/checks/*/*.c docs/book/*/*.c scripts/gdb/tour/*/*.c; do
+		[[ ! -e ${source%/*}/main.c ]] || compilations[$source]="gcc ${shard_cflags[*]} -c $source"
+	done
+	for source in tests/{host,fuzz}/*.c; do
+		compilations[$source]="gcc -Wall -Wextra -I. -Ishards/lib -Itests/host -c $source"
+	done
+	for source in tests/provoke.c scripts/trace/trace.c; do
+		compilations[$source]="gcc ${kernel_cflags[*]} -DPROVOKE=PROVOKE_panic -DTRACE=1 -c $source"
+	done
+	while IFS= read -r source; do
+		command=${compilations[$source]//\\/\\\\}
+		text+=$'{ "directory": "@",\n  "file": "'"$source"$'",\n  "command": "'"${command//\"/\\\"}"$'" },\n'
+	done < <(printf '%s\n' "${!compilations[@]}" | sort)
+	command=${PWD//\\/\\\\}
+	text=${text//'"directory": "@"'/"\"directory\": \"${command//\"/\\\"}\""}
+	text=$'[\n'${text%$',\n'}$'\n]'
+	[[ ! -f $1 ]] || known=$(<"$1")
+	[[ $known == "$text" ]] || printf '%s\n' "$text" >"$1" || give_up "could not write $1."
 }
 
 parse_options "$@"
 require_tools
 build_shards
 lock_build
+learn_all ./*.[ch] boot.asm supervisor.ld etc/* model/*.bin scripts/*.{sh,py} "$out_dir"/{,loader/,symbols/}*.cmd "$out_dir"/shards/*.bin
 mkdir -p "$out_dir/esp/EFI/BOOT"
 copy_shards
 compile_loader
@@ -268,3 +313,4 @@ finish_steps "the loader and the supervisor"
 link_loader
 link_supervisor
 build_ramdisk
+[[ $out_dir != build ]] || write_compile_commands build/compile_commands.json

@@ -29,7 +29,9 @@ CFLAGS="-O3 -march=native -ffast-math -std=gnu11 -Wall -Wextra"
 # Builds the trainer, and the same source in double precision for the gradient check.
 build() {
     mkdir -p "$out"
+    # shellcheck disable=SC2086 # several options
     gcc $CFLAGS -o "$out/train" "$here/train.c" -lm
+    # shellcheck disable=SC2086 # several options
     gcc $CFLAGS -DREAL=double -o "$out/gradcheck" "$here/train.c" -lm
 }
 

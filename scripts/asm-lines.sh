@@ -6,6 +6,7 @@
 # file is replaced by one with a range for each section (DWARF 3, 2.17.3 "Non-contiguous Address Ranges"); the line
 # tables stay. Read next: boot.asm.
 set -euo pipefail
+shopt -s inherit_errexit # set -e holds in $(...) as well
 in=$1 out=$2 source=$3
 
 # code_sections: prints name and size, in hexadecimal, of every section that holds instructions.
@@ -14,15 +15,16 @@ code_sections() {
 }
 
 # describe: prints the description as NASM source. Its sections are linked in front of those of IN, so a label at
-# their end is where those begin; once they are linked the labels have done their work. The numbers are DWARF 3's: tag 0x11 compile_unit; attributes 0x10 stmt_list, 0x55
-# ranges, 0x11 low_pc, 3 name, 0x1b comp_dir; forms 6 data4, 1 addr, 8 string.
+# their end is where those begin; once they are linked the labels have done their work. The numbers are DWARF 3's: tag 0x11
+# compile_unit; attributes 0x10 stmt_list, 0x55 ranges, 0x11 low_pc, 3 name, 0x1b comp_dir; forms 6 data4, 1 addr, 8 string.
 describe() {
-	local section size count=0 ranges=''
+	local section size sections count=0 ranges=''
+	sections=$(code_sections)
 	while read -r section size; do
 		((count += 1))
 		printf 'section %s progbits alloc exec nowrite align=1\nits_start%d:\n' "$section" "$count"
 		ranges+="dq its_start$count, its_start$count + 0x$size"$'\n'
-	done < <(code_sections)
+	done <<<"$sections"
 	cat <<END
 section .debug_line progbits noalloc noexec nowrite align=1
 its_lines:

@@ -18,5 +18,6 @@ source scripts/common.sh
 source scripts/shards.sh
 announced=1 # one shard compiles at once
 lock_build
+learn_all shards/* shards/lib/* coconut.h include/* build/shards/{,lib/}*.cmd "$output"/"${3:-$(basename "$dir")}"{.*,.objects/*}.cmd
 build_shard_library
 build_shard "$dir" "$output" "${3:-$(basename "$dir")}"

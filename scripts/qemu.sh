@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154 # who sources this file sets the variables
 # qemu.sh: the machine that a run gets: our choices first, then the user's options, which win.
 #
 # Needs common.sh, tools.sh (firmware paths) and the variables of run.sh. Read next: scripts/watch.py.
@@ -16,7 +16,7 @@ append_max=4095
 option_given() {
 	local option
 	for option in ${qemu_options[@]+"${qemu_options[@]}"}; do
-		# shellcheck disable=SC2053
+		# shellcheck disable=SC2053 # a pattern, not a text
 		[[ ${option/#--/-} != $1 ]] || return 0
 	done
 	return 1
@@ -26,7 +26,7 @@ option_given() {
 value_given() {
 	local i
 	for ((i = 0; i + 1 < ${#qemu_options[@]}; i++)); do
-		# shellcheck disable=SC2053
+		# shellcheck disable=SC2053 # a pattern, not a text
 		[[ ${qemu_options[i]/#--/-} == $1 && ${qemu_options[i + 1]} == $2 ]] && return 0
 	done
 	return 1

@@ -1,10 +1,10 @@
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154 # who sources this file sets the variables
 # ramdisk.sh: makes the ramdisk, a real ext2 file system, from a folder that is staged first.
 #
 # Blocks are 4 KiB, the size of a page, so that FS_MAP can map files without copying them. Needs common.sh.
 # Read next: etc/coconut.conf (the manifest in it), ext2.c (who reads it).
 
-# The identity of the file system and its times are fixed: the same content gives the same image.
+# The identity of the file system, its times, owners and modes are fixed: the same content gives the same image.
 ramdisk_uuid=c0c0a7a7-0000-4000-8000-000000000001
 ramdisk_time=1700000000
 
@@ -23,17 +23,33 @@ stage_ramdisk() {
 	[[ ! -e model/tokenizer.bin ]] || cp model/tokenizer.bin "$dir/tokenizer.bin"
 }
 
-# make_ramdisk DIR IMAGE: makes an ext2 image that holds DIR with a little space to spare.
+# make_ramdisk DIR IMAGE: makes an ext2 image that holds DIR with a little space to spare. Every command is followed by && or
+# return, because run.sh calls this in front of ||, where `set -e` is off.
 make_ramdisk() {
 	local dir=$1 image=$2 sizes blocks files
-	find "$dir" -exec touch -h -d "@$ramdisk_time" {} +
+	rm -f "$image.new" || return
+	chmod -R u=rwX,go=rX "$dir" && find "$dir" -exec touch -h -d "@$ramdisk_time" {} + || return
 	# For each entry its blocks, one for the directory it lies in, and one of block numbers for every 4 MiB.
-	sizes=$(find "$dir" -printf '%s\n' | awk '{ n += int($1 / 4096) + 2 + int($1 / 4194304) } END { print n, NR }')
-	read -r blocks files <<<"$sizes"
+	sizes=$(set -o pipefail && find "$dir" -printf '%s\n' | awk '{ n += int($1 / 4096) + 2 + int($1 / 4194304) } END { print n, NR }') ||
+		return
+	read -r blocks files <<<"$sizes" || return
 	# The inode table takes 256 bytes a file; the rest is for superblock, bitmaps and lost+found of each group.
 	blocks=$((blocks + blocks / 100 + files / 8 + 64))
-	rm -f "$image.new"
 	E2FSPROGS_FAKE_TIME=$ramdisk_time mke2fs -q -t ext2 -b 4096 -m 0 -N $((files + 32)) -U "$ramdisk_uuid" -L coconut \
-		-O ^resize_inode -E "hash_seed=$ramdisk_uuid,root_owner=0:0" -d "$dir" "$image.new" "$blocks" >/dev/null
-	mv "$image.new" "$image"
+		-O ^resize_inode -E "hash_seed=$ramdisk_uuid,root_owner=0:0" -d "$dir" "$image.new" "$blocks" >/dev/null &&
+		fix_times "$image.new" "$files" && mv "$image.new" "$image"
+}
+
+# fix_times IMAGE FILES: gives all that mke2fs has copied into an image of FILES entries the one time, and root as the owner. What it
+# took from the staged files are the times of the staging, some of which nobody can set.
+fix_times() {
+	local first=12 number field messages # 11 is lost+found
+	messages=$(for ((number = first; number < first + $2 - 1; number++)); do
+		for field in "atime @$ramdisk_time" "ctime @$ramdisk_time" "mtime @$ramdisk_time" 'uid 0' 'gid 0'; do
+			echo "set_inode_field <$number> $field"
+		done
+	done | E2FSPROGS_FAKE_TIME=$ramdisk_time debugfs -w -f - "$1" 2>&1 >/dev/null) || return
+	# debugfs prints its version, and what failed; its status says nothing.
+	messages=$(sed '/^debugfs [0-9]/d' <<<"$messages")
+	[[ ! $messages ]] || { printf '%s\n' "$messages" >&2 && return 1; }
 }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154 # who sources this file sets the variables
 # shards.sh: builds shards: flat binaries linked at 0x1000 from the C, NASM and GNU assembler files of one folder.
 #
 # Needs common.sh, `out_dir` (where the build goes) and the project's folder as working directory.
@@ -30,7 +30,8 @@ build_shard_library() {
 		nasm -f elf64 -g -F dwarf -o "$out_dir/shards/start.o" shards/start.asm
 	for source in shards/lib/*.c; do
 		[[ -e $source ]] || continue
-		object=$out_dir/shards/lib/$(basename "$source" .c).o
+		object=${source#shards/lib/}
+		object=$out_dir/shards/lib/${object%.c}.o
 		objects+=("$object")
 		compile_shard_file "$source" "$object"
 	done
@@ -94,9 +95,26 @@ compile_shard() {
 link_shard() {
 	local elf=$2/$1.elf bin=$2/$1.bin
 	shift 2
-	step "$elf" "$@" "$out_dir/shards/lib.a" shards/shard.ld -- \
-		ld -nostdlib --gc-sections -T shards/shard.ld -o "$elf" "$@" "$out_dir/shards/lib.a" || return
+	step "$elf" "$@" "$out_dir/shards/lib.a" shards/shard.ld -- link_shard_elf "$elf" "$@" "$out_dir/shards/lib.a"
 	step "$bin" "$elf" -- objcopy -O binary "$elf" "$bin"
+}
+
+# link_shard_elf ELF FILE...: links; where a name is missing, says what a shard has.
+link_shard_elf() {
+	local elf=$1 messages missing
+	shift
+	messages=$(LC_ALL=C ld -nostdlib --gc-sections -T shards/shard.ld -o "$elf" "$@" 2>&1) && return
+	missing=$(sed -nE "s/.*undefined reference to \`(.*)'.*/\1/p" <<<"$messages" | sort -u)
+	if [[ $missing != main ]]; then # of which our start.asm would be named as the place
+		printf '%s\n' "$messages" >&2
+	fi
+	if [[ $'\n'$missing$'\n' == *$'\nmain\n'* ]]; then
+		say "the shard has no function main. It begins with: int main(const char *args)"
+		missing=$(grep -vx main <<<"$missing") || true
+	fi
+	[[ ! $missing ]] || say "nothing defines ${missing//$'\n'/, }: a shard has no C library. coconut.h and shards/lib/shardlib.h" \
+		"have what there is; coconut_puts and print write to the console."
+	return 1
 }
 
 # build_shard DIR OUTPUT-DIR NAME: builds the shard in DIR, which may lie anywhere. Needs build_shard_library.
@@ -106,7 +124,7 @@ build_shard() {
 	prefer_own_header "$dir"
 	compile_shard "$dir" "$output/$name.objects"
 	finish_steps "the shard in $dir"
-	link_shard "$name" "$output" "${shard_objects[@]}" || die "could not link the shard in $dir; see above."
+	link_shard "$name" "$output" "${shard_objects[@]}"
 }
 
 # build_all_shards: builds every folder of shards/ that has a main.c; all of them compile at the same time.
@@ -117,13 +135,15 @@ build_all_shards() {
 	done
 	for main in shards/*/main.c; do
 		[[ -e $main ]] || continue
-		name=$(basename "${main%/main.c}")
+		name=${main#shards/}
+		name=${name%/main.c}
 		compile_shard "${main%/main.c}" "$out_dir/shards/$name.objects"
 	done
 	finish_steps "the shards"
 	for main in shards/*/main.c; do
 		[[ -e $main ]] || continue
-		name=$(basename "${main%/main.c}")
+		name=${main#shards/}
+		name=${name%/main.c}
 		build_shard "${main%/main.c}" "$out_dir/shards" "$name"
 	done
 }

@@ -18,6 +18,11 @@ fi
 out=$(cd "$caller_dir" && realpath -m -- "$1")
 [[ ! -e $out ]] || die "$1 exists already."
 
+# What is half made never has the name that was asked for.
+final=$out
+out=$final.half
+rm -rf "$out"
+trap 'rm -rf "$out"' EXIT
 mkdir -p "$out"
 tar -c --exclude=./build --exclude=./solutions --exclude=./.git --exclude=__pycache__ . | tar -x -C "$out"
 cd "$out"
@@ -27,5 +32,6 @@ if [[ $lab ]]; then
 	rm labs/*/start.patch
 fi
 git add -A
-git -c user.name=coconutOS -c user.email=labs@localhost -c commit.gpgsign=false commit -q -m "The state that was handed out"
-say "made $out; students begin with labs/README.md there."
+git -c gc.auto=0 -c user.name=coconutOS -c user.email=labs@localhost -c commit.gpgsign=false commit -q -m "The state that was handed out"
+mv -T "$out" "$final"
+say "made $final; students begin with labs/README.md there."

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154 # who sources this file sets the variables
 # tools.sh: looks for the tools and files of the distribution that the build and the emulator need, and installs what
 # is missing where it may: as root, or through sudo. With NO_INSTALL=1 it only says what to type.
 #
@@ -15,6 +15,7 @@ readelf              2.35  binutils
 nasm                 2.15  nasm
 qemu-system-x86_64   6.2   qemu-system-x86
 mke2fs               1.45  e2fsprogs
+debugfs              1.45  e2fsprogs
 python3              3.8   python3
 '
 
@@ -80,13 +81,14 @@ require_gdb() {
 	command -v gdb >/dev/null || die "gdb could not be installed; apt-get said why above."
 }
 
-# install_for_tests: gdb, clang (with libFuzzer) and git, which some tests need; where they cannot be installed these are
-# skipped.
+# install_for_tests: gdb, clang (with libFuzzer), git and shellcheck, which some tests need; where they cannot be installed these
+# are skipped.
 install_for_tests() {
 	local packages=()
 	command -v gdb >/dev/null || packages+=(gdb)
 	command -v git >/dev/null || packages+=(git) # applies the patches of the labs, which an archive's user has too
 	command -v clang >/dev/null || packages+=(clang libclang-rt-14-dev)
+	command -v shellcheck >/dev/null || packages+=(shellcheck)
 	((${#packages[@]})) || return 0
 	may_install && install_packages "${packages[@]}" || say "without ${packages[*]} some tests are skipped."
 }
