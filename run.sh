@@ -205,6 +205,7 @@ make_run_folder() {
 	: >"$run_dir/serial.log"
 	ln -s "${run_dir#build/}/serial.log" "$run_dir/last.log"
 	mv -T "$run_dir/last.log" build/last.log
+	# shellcheck disable=SC2012 # run folders have plain names
 	for old in $(ls build/runs | sort -r | tail -n +21); do
 		flock -n "build/runs/$old/.lock" rm -rf "build/runs/$old" 2>/dev/null || true
 	done
