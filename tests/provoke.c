@@ -188,6 +188,8 @@ void provoke(bool early) {
 		find_engines();
 		forge_interrupt();
 		break;
+	default: /* the other mistakes are committed elsewhere */
+		break;
 	}
 }
 
@@ -224,6 +226,8 @@ void provoke_in_call(void) {
 		break;
 	case PROVOKE_bad_return:
 		((uint64_t *)current->stack_top)[-3] = 1UL << 47; /* rcx in struct syscall_frame */
+		break;
+	default: /* see provoke */
 		break;
 	}
 }
