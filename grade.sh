@@ -8,4 +8,5 @@ source scripts/common.sh
 source scripts/tools.sh
 require_tools
 command -v gdb >/dev/null || die "the labs need gdb: sudo apt-get install -y --no-install-recommends gdb"
+leash
 exec python3 labs/lib/grade.py --from "$caller_dir" "$@"

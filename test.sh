@@ -5,9 +5,15 @@
 # judged by tests/run.py. Read next: tests/run.py, tests/harness.py.
 set -euo pipefail
 self=test.sh
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 source scripts/common.sh
 source scripts/tools.sh
-require_tools
-install_for_tests
+case " $* " in
+*" --list "* | *" --help "* | *" -h "*) command -v python3 >/dev/null || require_tools ;; # which need nothing else
+*)
+	require_tools
+	install_for_tests
+	leash
+	;;
+esac
 exec python3 tests/run.py "$@"

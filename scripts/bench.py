@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""bench.py: runs the benchmark shards under -icount and prints the table. bench.sh has built everything.
+"""bench.py: builds the benchmark shards, runs them under -icount and prints the table. bench.sh starts it.
+
+The benchmark build differs from the product in one bit: ring 3 may read the time stamp counter (CR4.TSD is off).
 
 Every figure is a number of guest instructions: QEMU counts them exactly, so two runs give the same figures on any
 machine. The figures go to stdout, as `BENCH name value` lines and as a table beside those of other systems
@@ -7,11 +9,13 @@ machine. The figures go to stdout, as `BENCH name value` lines and as a table be
 
 Read next: tests/bench/bench/main.c for what is measured.
 """
+import argparse
 import glob
 import json
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -19,6 +23,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench"
 VARIANT = "build/variants/bench"
+SHARDS = ["bench", "peer", "crowd", "victim", "first", "token", "steps"]
 ICOUNT = ["-icount", "shift=0,align=off,sleep=off"]
 MEMORY = 128 # MiB
 ORDER = ["null", "reject", "yield", "rtt8", "rtt8_2pairs", "rtt8_30pairs", "rtt8_yielder", "rtt256", "mmap1", "fsread4k", "fault", "life", "tick", "boot", "token"]
@@ -26,16 +31,31 @@ ORDER = ["null", "reject", "yield", "rtt8", "rtt8_2pairs", "rtt8_30pairs", "rtt8
 SHAPE = (64, 172, 5, 8, 4, 512, 256)
 
 
+def command(*words):
+    """Runs a command whose failure ends the benchmark."""
+    status = subprocess.run(words, cwd=ROOT, check=False).returncode
+    if status:
+        sys.exit(f"bench.sh: {words[0]} failed with status {status}")
+
+
+def build():
+    """Builds the system, the benchmark build and its shards."""
+    command("./build.sh")
+    command("./build.sh", "--out", VARIANT, "--define", "ABLATION=ABLATION_tsd")
+    for name in SHARDS:
+        command("scripts/build-shard.sh", f"tests/bench/{name}", OUT, name)
+
+
 def boot(manifest, programs, *options, memory=MEMORY):
     """Boots the benchmark build with a manifest and programs of build/bench/; returns the console's text."""
     path = OUT / "manifest"
     path.write_text(manifest)
-    command = ["./run.sh", "--kernel", "--build", VARIANT, "--manifest", str(path), "--timeout", "600"]
+    words = ["./run.sh", "--kernel", "--build", VARIANT, "--manifest", str(path), "--timeout", "600"]
     for name in programs:
-        command += ["--add", f"{OUT}/{name}.bin:/shards/{name}"]
-    result = subprocess.run(command + list(options) + ICOUNT + ["-m", f"{memory}M"], cwd=ROOT, stdout=subprocess.PIPE, check=False)
+        words += ["--add", f"{OUT}/{name}.bin:/shards/{name}"]
+    result = subprocess.run(words + list(options) + ICOUNT + ["-m", f"{memory}M"], cwd=ROOT, stdout=subprocess.PIPE, check=False)
     if result.returncode != 0:
-        sys.exit(f"bench: the run failed with status {result.returncode}; its log is build/last.log")
+        sys.exit(f"bench.sh: the run failed with status {result.returncode}; its log is build/last.log")
     return result.stdout.decode(errors="replace")
 
 
@@ -121,11 +141,18 @@ def ratio(value, peer):
     return f"{peer:,} ({value / peer:.2f}x)" if peer else "-"
 
 
-def main():
+def interrupt(number, _frame):
+    """Ends the benchmark; what it has started, the leash of bench.sh ends."""
+    print("bench.sh: interrupted", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
+def print_table():
+    """Measures everything and prints it."""
     found, growth = measure()
     missing = [name for name in ORDER if name not in found]
     if missing:
-        sys.exit(f"bench: no figure for {', '.join(missing)}; see build/last.log")
+        sys.exit(f"bench.sh: no figure for {', '.join(missing)}; see build/last.log")
     peers = json.loads((ROOT / "scripts" / "bench_peers.json").read_text())
     for name in ORDER:
         print(f"BENCH {name} {found[name]}")
@@ -139,6 +166,20 @@ def main():
     print(f"\nsupervisor: {text:,} bytes of code (goal 57,344), {lines:,} lines of source at the top level (goal 5,500)")
     result = {"compiler": compiler(), "figures": found, "growth": growth, "text": text, "lines": lines}
     (ROOT / "build" / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def main():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    parser = argparse.ArgumentParser(prog="bench.sh", description="Prints what each operation costs, in guest instructions.")
+    parser.add_argument("--steps", action="store_true", help="print which function of the kernel spends how many of them")
+    options = parser.parse_args()
+    build()
+    if options.steps:
+        import bench_steps  # pylint: disable=import-outside-toplevel
+        bench_steps.print_steps()
+    else:
+        print_table()
 
 
 if __name__ == "__main__":

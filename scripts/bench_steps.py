@@ -92,7 +92,7 @@ def run(manifest, programs, count, *options):
         with open(pipe, errors="replace", encoding="utf-8") as trace:
             found.extend(count(trace))
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=read, daemon=True)  # it waits for ever for a QEMU that was not started
     reader.start()
     command = ["./run.sh", "--kernel", "--build", VARIANT, "--manifest", str(path), "-m", "128M",
                "-icount", "shift=0,align=off,sleep=off", "-singlestep", "-d", "exec,nochain", "-D", str(pipe),
@@ -100,17 +100,18 @@ def run(manifest, programs, count, *options):
     for name in programs:
         command += ["--add", f"{OUT}/{name}.bin:/shards/{name}"]
     status = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False).returncode
+    if status:
+        sys.exit(f"bench.sh: the steps ended with status {status}; see build/last.log")
     reader.join()
     pipe.unlink()
-    if status:
-        sys.exit(f"bench: the steps ended with status {status}; see build/last.log")
     return found
 
 
-def main():
+def print_steps():
+    """Runs everything and prints the counts. bench.py has built what runs."""
     counts = run(PAIR, ["steps", "victim"], Counter(False).marked, "--quiet")
     if len(counts) != len(NAMES):
-        sys.exit(f"bench: {len(counts)} operations were traced, not {len(NAMES)}")
+        sys.exit(f"bench.sh: {len(counts)} operations were traced, not {len(NAMES)}")
     found = dict(zip(NAMES, counts))
     found["boot"], = run(FIRST, ["first"], Counter(False).until_ring3)
     write_checkpoint(OUT / "checkpoint")
@@ -120,7 +121,3 @@ def main():
         for function, instructions in functions.most_common():
             print(f"    {instructions:6} {function}")
     (ROOT / "build" / "bench_steps.json").write_text(json.dumps(found, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,10 +5,13 @@ A test is a function test_xxx(t) in a file tests/test_NAME.py, with the name NAM
 tests/host/NAME.c, with the name host.NAME.xxx. Python tests get a Test object, which is all of the interface that they
 need: see harness.py, which also says what makes a test fail.
 
-The exit status is 0 only when at least one test passed and none failed. Read next: harness.py.
+The exit status is 0 only when at least one test passed and none failed; 2 when a word on the command line names no test.
+Read next: harness.py.
 """
 
 import argparse
+import collections
+import difflib
 import glob
 import importlib
 import os
@@ -27,9 +30,11 @@ import harness  # noqa: E402
 class Job:
     """Something that one worker runs: a Python test, or a host program with all of its tests."""
 
-    def __init__(self, title, names, run, description, order=1, full_only=False, wants=()):
+    def __init__(self, title, names, run, description, order=1, full_only=False, wants=(), about=""):
         self.title = title
         self.names = names  # of the tests that it reports
+        self.group = names[0].split(".")[0]
+        self.about = about  # the group, in a sentence
         self.run = run  # run(job, runner) reports each of them by runner.report
         self.description = description
         self.order = order  # lower ones start first
@@ -49,7 +54,7 @@ def python_jobs():
             continue
         for key, function in vars(module).items():
             if key.startswith("test_") and callable(function):
-                jobs.append(python_job(group + "." + key[len("test_"):], function))
+                jobs.append(python_job(group + "." + key[len("test_"):], function, first_line(module)))
     return jobs
 
 
@@ -63,7 +68,12 @@ def broken(problem):
     return function
 
 
-def python_job(name, function):
+def first_line(described):
+    """Returns the first line of the docstring of a function or a module."""
+    return (described.__doc__ or "").strip().split("\n")[0]
+
+
+def python_job(name, function, about=""):
     """Returns the job of one function. One with the attribute `rows`, a list of names, reports each of them by itself."""
     rows = getattr(function, "rows", None)
 
@@ -74,8 +84,8 @@ def python_job(name, function):
             runner.run_function(name, function)
 
     order = 0 if getattr(function, "heavy", False) else 2 if getattr(function, "last", False) else 1
-    return Job(name, rows or [name], run, (function.__doc__ or "").strip().split("\n")[0], order,
-               getattr(function, "full_only", False), getattr(function, "wants", ()))
+    return Job(name, rows or [name], run, first_line(function), order, getattr(function, "full_only", False),
+               getattr(function, "wants", ()), about)
 
 
 class RowTest(harness.Test):
@@ -100,7 +110,8 @@ def host_jobs():
     for path in sorted(glob.glob(os.path.join(harness.ROOT, "tests", "host", "*.c"))):
         program = harness.HostProgram(path)
         names = ["%s.%s" % (program.name, test) for test in program.tests]
-        jobs.append(Job(program.name, names, program.run, program.purpose))
+        jobs.append(Job(program.name, names, program.run, program.purpose,
+                        about="Pure parts of the kernel and of the shards' library, compiled for the host."))
     return jobs
 
 
@@ -213,28 +224,65 @@ def parse_command_line():
     parser = argparse.ArgumentParser(prog="test.sh", description="Builds coconutOS and tests it.")
     parser.add_argument("names", metavar="NAME", nargs="*", help="run only tests whose names begin so (a group, say)")
     parser.add_argument("--full", action="store_true", help="with the full counts: takes much longer")
-    parser.add_argument("--list", action="store_true", help="print the names of the tests and what they show")
+    parser.add_argument("--list", action="store_true", help="show the groups, or with a NAME its tests, and run nothing")
     parser.error = lambda text: parser.exit(2, "test.sh: %s; --help lists the options.\n" % text)
     return parser.parse_args()
 
 
-def interrupt(_number, _frame):
-    raise KeyboardInterrupt
+def refuse_unknown(words, jobs, full):
+    """Ends the run with status 2 when one of the words names no test, or only tests that do not run without --full."""
+    names = [name for job in jobs for name in job.names]
+    for word in words:
+        found = [job for job in jobs if selected(job, [word])]
+        if found and (full or not all(job.full_only for job in found)):
+            continue
+        text = "the tests of this name run with --full only" if found else "no test has a name that begins so; --list shows the groups"
+        near = difflib.get_close_matches(word, names + sorted({job.group for job in jobs}), 3)
+        if near and not found:
+            text += ". Did you mean %s?" % " or ".join(near)
+        print("test.sh: %s: %s" % (word, text), file=sys.stderr)
+        sys.exit(2)
+
+
+def show(jobs, words):
+    """Prints the groups and the number of tests in each; with words on the command line, the tests."""
+    if words:
+        for job in jobs:
+            for name in job.names:
+                if selected(job, words) and any(name.startswith(word) for word in words):
+                    print("%s%s: %s" % (name, " (--full only)" if job.full_only else "", job.description))
+        return
+    groups = collections.OrderedDict()
+    for job in jobs:
+        count, about = groups.get(job.group, (0, job.about))
+        groups[job.group] = (count + len(job.names), about)
+    for group, (count, about) in groups.items():
+        print("%-12s %3d  %s" % (group, count, about))
+    print("./test.sh --list GROUP shows the tests of a group, ./test.sh GROUP runs them.")
+
+
+class Interrupted(Exception):
+    """A signal asks the run to end; `number` says which."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+
+def interrupt(number, _frame):
+    raise Interrupted(number)
 
 
 def main():
-    options = parse_command_line()
-    jobs = [job for job in host_jobs() + python_jobs() if selected(job, options.names)]
-    if options.list:
-        for job in jobs:
-            for name in job.names:
-                print("%s%s: %s" % (name, " (--full only)" if job.full_only else "", job.description))
-        return 0
-    jobs = [job for job in jobs if options.full or not job.full_only]
     # A shell that starts this in the background has it ignore SIGINT, and what is ignored stays so in every child.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    options = parse_command_line()
+    jobs = host_jobs() + python_jobs()
+    refuse_unknown(options.names, jobs, options.full or options.list)
+    if options.list:
+        return show(jobs, options.names)
+    jobs = [job for job in jobs if selected(job, options.names) and (options.full or not job.full_only)]
     try:
         harness.build()
         return Runner(jobs, options.names, options.full).run()
@@ -242,11 +290,14 @@ def main():
         print("FAIL build: %s" % failure, flush=True)
         print("0 passed, 1 failed", flush=True)
         return 1
-    except KeyboardInterrupt:
-        print("test.sh: interrupted", file=sys.stderr)
-        return 130
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # once is enough
         harness.stop_everything()
 
 
-sys.exit(main())
+try:
+    sys.exit(main())
+except Interrupted as interrupted:
+    print("test.sh: interrupted", file=sys.stderr)
+    sys.exit(128 + interrupted.number)
