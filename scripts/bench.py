@@ -171,8 +171,10 @@ def print_table():
 def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
-    parser = argparse.ArgumentParser(prog="bench.sh", description="Prints what each operation costs, in guest instructions.")
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="bench.sh",
+                                     description="Prints what each operation costs, in guest instructions.")
     parser.add_argument("--steps", action="store_true", help="print which function of the kernel spends how many of them")
+    parser.error = lambda text: parser.exit(2, f"bench.sh: {text}; --help lists the options.\n")
     options = parser.parse_args()
     build()
     if options.steps:

@@ -178,7 +178,7 @@ def print_report(version, ends, rows, before):
 def read_input():
     """Returns the bytes of the file that the command line names, or of stdin."""
     parser = argparse.ArgumentParser(
-        prog="coconut-prof.py", description="Turns the profile that ends a run of coconutOS into a report.",
+        allow_abbrev=False, prog="coconut-prof.py", description="Turns the profile that ends a run of coconutOS into a report.",
         epilog="./run.sh 2>&1 | python3 scripts/coconut-prof.py, or python3 scripts/coconut-prof.py build/last.log")
     parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the output of a run; stdin when not given")
     parser.error = lambda text: parser.exit(2, f"coconut-prof.py: {text}; -h says more\n")

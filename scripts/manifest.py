@@ -36,7 +36,7 @@ def fail(text):
 
 def parse_command_line():
     """Returns the options; those of the model are None where they are not given."""
-    parser = argparse.ArgumentParser(description="Writes the boot manifest of one run.")
+    parser = argparse.ArgumentParser(allow_abbrev=False, description="Writes the boot manifest of one run.")
     parser.add_argument("--template", help="fill in this manifest")
     parser.add_argument("--shard", action="append", default=[], help="list this shard, /shards/NAME (repeatable)")
     parser.add_argument("--model", help="the checkpoint that the run uses")

@@ -359,7 +359,7 @@ def run(options, command):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Runs QEMU for run.sh.")
+    parser = argparse.ArgumentParser(allow_abbrev=False, description="Runs QEMU for run.sh.")
     parser.add_argument("--run", required=True, help="the folder of this run")
     parser.add_argument("--build", required=True, help="the folder of the build, for symbols")
     parser.add_argument("--firmware", action="store_true", help="drop what comes before the loader's first line")

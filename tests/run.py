@@ -221,7 +221,7 @@ class Runner:
 
 
 def parse_command_line():
-    parser = argparse.ArgumentParser(prog="test.sh", description="Builds coconutOS and tests it.")
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="test.sh", description="Builds coconutOS and tests it.")
     parser.add_argument("names", metavar="NAME", nargs="*", help="run only tests whose names begin so (a group, say)")
     parser.add_argument("--full", action="store_true", help="with the full counts: takes much longer")
     parser.add_argument("--list", action="store_true", help="show the groups, or with a NAME its tests, and run nothing")

@@ -110,8 +110,8 @@ LINES = [
     ("./grade.sh --nosuch", 2, "unrecognized arguments: --nosuch; --help lists the options."),
     ("./grade.sh 01 02", 2, "unrecognized arguments: 02; --help lists the options."),
     ("./test.sh --nosuch", 2, "unrecognized arguments: --nosuch; --help lists the options."),
-    ("./bench.sh --step", 1, "unknown option --step; --help lists what there is."),
-    ("./bench.sh nonsense", 1, "unknown option nonsense; --help lists what there is."),
+    ("./bench.sh --step", 2, "unrecognized arguments: --step; --help lists the options."),
+    ("./bench.sh nonsense", 2, "unrecognized arguments: nonsense; --help lists the options."),
 ]
 
 HELPS = ["./run.sh -h", "./run.sh --help", "./run.sh -help", "./run.sh help", "./run.sh -\\?", "./run.sh --kernel -h",

@@ -126,7 +126,7 @@ def show_labs():
 
 
 def parse_command_line():
-    parser = argparse.ArgumentParser(prog="grade.sh", description="Grades a lab of labs/.")
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="grade.sh", description="Grades a lab of labs/.")
     parser.add_argument("lab", nargs="?", help="its number, as 04")
     parser.add_argument("--tree", help="the tree to grade; this one when not given")
     parser.add_argument("--list", action="store_true", help="show the labs")

@@ -166,7 +166,7 @@ class Timeline:
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Draws a trace of run.sh --trace as an SVG.")
+    parser = argparse.ArgumentParser(allow_abbrev=False, description="Draws a trace of run.sh --trace as an SVG.")
     parser.add_argument("trace")
     parser.add_argument("out")
     parser.add_argument("--from", dest="first", type=float, metavar="MS", help="where the picture begins")
