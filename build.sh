@@ -65,8 +65,7 @@ parse_options() {
 		shift
 	done
 	out_dir=${out_dir#"$PWD/"}
-	kernel_cflags+=("${defines[@]}")
-	loader_cflags+=("${defines[@]}")
+	variant=$out_dir
 	[[ ${CI:-} != 1 ]] || { kernel_cflags+=(-Werror) && loader_cflags+=(-Werror); }
 }
 
@@ -97,21 +96,51 @@ assemble_kernel() {
 	rm "$out.nasm"
 }
 
-# compile_kernel: starts compiling the supervisor; kernel_objects names the results.
-compile_kernel() {
-	local source object
+# find_home SOURCE: sets `home` to the folder of the object of SOURCE: build/, for a variant too, where SOURCE looks at none of the
+# definitions: at no protection that is left out, no mistake that is provoked, and nothing of the recorder.
+find_home() {
+	local define looks
+	home=build
+	for define in ${defines[@]+"${defines[@]}"}; do
+		case $define in
+		-DABLATION=ABLATION_* | -DABLATION_ALSO=ABLATION_*) looks="ABLATE\(${define#*=ABLATION_}\)" ;;
+		-DPROVOKE=*) looks='\bPROVOKE' ;;
+		-DTRACE=*) looks='\bTRACE\b' ;;
+		*) looks='' ;; # which every line has
+		esac
+		! grep -qE "$looks" "$1" || home=$variant
+	done
+}
+
+# compile SOURCE OBJECT FLAG...: sets `object` to where the object of SOURCE is: OBJECT, in its home. Starts compiling it if that is
+# the folder in which we work.
+compile() {
+	local home own_defines=()
+	find_home "$1"
+	object=$home/$2
+	[[ $home == build ]] || own_defines=("${defines[@]}")
+	[[ $home != "$out_dir" ]] || background_step "$object" "$1" -- \
+		gcc "${@:3}" ${own_defines[@]+"${own_defines[@]}"} -MMD -MF "$object.d" -MT object -c -o "$object" "$1"
+}
+
+# assemble_boot: starts assembling boot.asm.
+assemble_boot() {
 	step "$out_dir/layout.inc" layout.h -- make_layout_inc "$out_dir/layout.inc"
-	kernel_objects=("$out_dir/boot.o")
 	background_step "$out_dir/boot.o" boot.asm "$out_dir/layout.inc" scripts/asm-lines.sh -- \
 		assemble_kernel "$out_dir/boot.o" "${defines[@]}"
+}
+
+# compile_kernel: starts compiling the supervisor; kernel_objects names the results, with that of boot.asm.
+compile_kernel() {
+	local source object
+	kernel_objects=("$out_dir/boot.o")
 	for source in *.c tests/provoke.c scripts/trace/trace.c; do
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
 		[[ $source != tests/* || " ${defines[*]}" == *" -DPROVOKE="* ]] || continue
 		[[ $source != scripts/* || " ${defines[*]}" == *" -DTRACE="* ]] || continue
 		object=${source##*/}
-		object=$out_dir/${object%.c}.o
+		compile "$source" "${object%.c}.o" "${kernel_cflags[@]}"
 		kernel_objects+=("$object")
-		background_step "$object" "$source" -- gcc "${kernel_cflags[@]}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 	done
 }
 
@@ -194,14 +223,19 @@ link_and_check_supervisor() {
 	fi
 }
 
-# build_shards: builds the shards in build/, for variants too: no definition reaches a shard.
-build_shards() {
-	local variant=$out_dir
+# build_common: builds in build/ what a variant shares with it: the shards, since no definition reaches one, and the objects of
+# sources that look at none of its definitions.
+build_common() {
 	out_dir=build
 	lock_build
-	learn_all shards/* shards/*/* coconut.h include/* "$out_dir"/shards/{,lib/,*.objects/}*.cmd
+	learn_all shards/* shards/*/* coconut.h include/* ./*.[ch] "$out_dir"/shards/{,lib/,*.objects/}*.cmd "$out_dir"/{,loader/}*.cmd
 	build_shard_library
 	build_all_shards
+	if [[ $variant != build ]]; then
+		compile_loader
+		compile_kernel
+		finish_steps "the loader and the supervisor"
+	fi
 	unlock_build
 	out_dir=$variant
 }
@@ -223,11 +257,9 @@ copy_shards() {
 compile_loader() {
 	local source object
 	loader_objects=()
-	mkdir -p "$out_dir/loader"
 	for source in "${loader_sources[@]}" "${shared_sources[@]}"; do
-		object=$out_dir/loader/${source%.c}.o
+		compile "$source" "loader/${source%.c}.o" "${loader_cflags[@]}"
 		loader_objects+=("$object")
-		background_step "$object" "$source" -- gcc "${loader_cflags[@]}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 	done
 }
 
@@ -302,11 +334,12 @@ write_compile_commands() {
 
 parse_options "$@"
 require_tools
-build_shards
+build_common
 lock_build
 learn_all ./*.[ch] boot.asm supervisor.ld etc/* model/*.bin scripts/*.{sh,py} "$out_dir"/{,loader/,symbols/}*.cmd "$out_dir"/shards/*.bin
 mkdir -p "$out_dir/esp/EFI/BOOT"
 copy_shards
+assemble_boot
 compile_loader
 compile_kernel
 finish_steps "the loader and the supervisor"

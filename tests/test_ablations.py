@@ -8,6 +8,7 @@ Read next: layout.h (the list ABLATION_), docs/security.md.
 """
 
 import collections
+import glob
 import os
 import re
 import threading
@@ -151,3 +152,20 @@ def test_complete(t):
     for name, group in ELSEWHERE.items():
         with open(os.path.join(harness.ROOT, "tests", "test_%s.py" % group), encoding="utf-8") as test:
             t.check(name in test.read(), "no test of the group %s leaves out %s" % (group, name))
+
+
+def test_shared_objects(t):
+    """What a variant takes from build/ is what its definition would have made: the code of sources that do not look at it."""
+    flags = "-std=gnu11 -O0 -S -ffreestanding -fno-pic -mgeneral-regs-only -mcmodel=kernel -mno-red-zone -o -".split()
+    for define, looks in ("ABLATION=ABLATION_wp", "ABLATE(wp)"), ("PROVOKE=PROVOKE_panic", "PROVOKE"):
+        count = 0
+        for path in sorted(glob.glob(os.path.join(harness.ROOT, "*.c"))):
+            with open(path, encoding="utf-8") as source:
+                if looks in source.read() or path.endswith("efi_loader.c"):
+                    continue
+            made = [t.sh(["gcc", *flags, *more, path], expect=0).stdout for more in ([], ["-D" + define])]
+            t.check(made[0] == made[1], "-D%s changes %s, which does not look at it" % (define, os.path.basename(path)))
+            count += 1
+        t.check(count > 10, "%s: only %d sources do not look at it" % (define, count))
+    changed = [t.sh(["gcc", *flags, *more, "paging.c"], expect=0).stdout for more in ([], ["-DABLATION=ABLATION_nx"])]
+    t.check(changed[0] != changed[1], "the control: ABLATION_nx changes nothing in paging.c")
