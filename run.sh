@@ -106,7 +106,7 @@ parse_option() {
 	taken=2
 	case $1 in
 	--shard | --manifest | --add | --model | --tokenizer | --timeout | --console | --build | --trace | --tour)
-		(($# > 1)) && [[ $2 ]] || die "$1 needs a value; --help lists the options."
+		[[ ${2:-} ]] || die "$1 needs a value; --help lists the options."
 		;;&
 	--prompt | --steps | --temperature | --topp | --seed)
 		(($# > 1)) || die "$1 needs a value; --help lists the options."
@@ -196,7 +196,7 @@ check_model_options() {
 
 # make_run_folder: creates run_dir and locks it for as long as this run lives; removes old folders that nobody uses.
 make_run_folder() {
-	local old
+	local old runs kept=20
 	mkdir -p build/runs
 	run_dir=build/runs/$(date +%Y%m%d-%H%M%S)-$$
 	mkdir "$run_dir"
@@ -205,9 +205,9 @@ make_run_folder() {
 	: >"$run_dir/serial.log"
 	ln -s "${run_dir#build/}/serial.log" "$run_dir/last.log"
 	mv -T "$run_dir/last.log" build/last.log
-	# shellcheck disable=SC2012 # run folders have plain names
-	for old in $(ls build/runs | sort -r | tail -n +21); do
-		flock -n "build/runs/$old/.lock" rm -rf "build/runs/$old" 2>/dev/null || true
+	runs=(build/runs/*) # the oldest first
+	for old in "${runs[@]::${#runs[@]} > kept ? ${#runs[@]} - kept : 0}"; do
+		flock -n "$old/.lock" rm -rf "$old" 2>/dev/null || true
 	done
 	for old in build/runs/*/{esp,stage}; do # of a run that was killed: as large as its ramdisk
 		[[ ! -e $old ]] || flock -n "${old%/*}/.lock" rm -rf "$old" 2>/dev/null || true
@@ -245,13 +245,13 @@ stage_shards() {
 
 # stage_additions STAGE: puts the files of --model, --tokenizer and --add into the staged ramdisk.
 stage_additions() {
-	local file host guest
+	local file host guest said
 	for file in "${!replaced_files[@]}"; do
 		cp "${replaced_files[$file]}" "$1/$file"
 	done
 	for guest in "${!added[@]}"; do
 		host=${added[$guest]}
-		mkdir -p "$(dirname "$1$guest")" && cp -T "$host" "$1$guest" || die "--add $host:$guest: no room for $guest."
+		said=$(mkdir -p "$(dirname "$1$guest")" 2>&1 && cp -T "$host" "$1$guest" 2>&1) || die "--add $host:$guest: ${said%%$'\n'*}"
 		[[ ! -e ${host%.bin}.elf ]] || printf '%s\t%s\n' "$guest" "${host%.bin}.elf" >>"$run_dir/elves" # for gdb
 	done
 }
@@ -265,7 +265,8 @@ make_run_ramdisk() {
 	fi
 	stage_additions "$stage"
 	((${#shard_dirs[@]} == 0)) || stage_shards "$stage"
-	python3 scripts/manifest.py --template "${manifest:-etc/coconut.conf}" --model "$stage/model.bin" --tokenizer "$stage/tokenizer.bin" \
+	python3 scripts/manifest.py --template "${manifest:-etc/coconut.conf}" \
+		--model "$stage/model.bin" --tokenizer "$stage/tokenizer.bin" \
 		${manifest_options[@]+"${manifest_options[@]}"} ${model_options[@]+"${model_options[@]}"} >"$run_dir/manifest" ||
 		exit "$die_status"
 	cp "$run_dir/manifest" "$stage/etc/coconut.conf"
@@ -308,7 +309,8 @@ if [[ $trace && $build_dir == build ]]; then
 elif ((!build_given)); then
 	./build.sh || die "the build failed; see above."
 fi
-[[ ! $trace ]] || grep -qa trace_ring "$build_dir/supervisor.elf" || die "--trace: $build_dir was not built with --define TRACE=PAGES."
+[[ ! $trace ]] || grep -qa trace_ring "$build_dir/supervisor.elf" ||
+	die "--trace: $build_dir was not built with --define TRACE=PAGES."
 make_run_folder
 [[ ! $tour ]] || prepare_tour
 make_boot_volume

@@ -49,7 +49,9 @@ listing='-@(machine|M|cpu|accel|device|d|netdev|nic|chardev|display|vga|object|t
 check_qemu_options() {
 	local said name
 	((${#qemu_options[@]})) && command -v qemu-system-x86_64 >/dev/null || return 0
-	! option_given -version && ! value_given "$listing" '@(help|\?|*,help)' || exec qemu-system-x86_64 "${qemu_options[@]}"
+	if option_given -version || value_given "$listing" '@(help|\?|*,help)'; then
+		exec qemu-system-x86_64 "${qemu_options[@]}"
+	fi
 	! option_given -daemonize || die "-daemonize: QEMU would outlive run.sh, which says how the run ended."
 	[[ ! $stray || -e $stray ]] || die "$stray is not an option of run.sh, and no file that QEMU could take as a disk$(hint "$stray")"
 	said=$(qemu-system-x86_64 -version "${qemu_options[@]}" 2>&1 >/dev/null) && return

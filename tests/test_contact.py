@@ -22,31 +22,42 @@ QUOTES = "we said \"it's\" für uns"  # a folder's name
 
 # What is typed, the exit status, and the one line on stderr; `...` stands for any end. Nothing of it starts a build.
 LINES = [
-    ("./run.sh --promt x", 4, "--promt is not an option of run.sh: did you mean --prompt?; QEMU said: --promt: invalid option"),
-    ("./run.sh --promt=x", 4, "--promt=x is not an option of run.sh: did you mean --prompt?; QEMU said: --promt=x: invalid option"),
-    ("./run.sh -prompt x", 4, "-prompt is not an option of run.sh: did you mean --prompt?; QEMU said: -prompt: invalid option"),
-    ("./run.sh --shards shards/hello-c", 4, "--shards is not an option of run.sh: did you mean --shard?; QEMU said: ..."),
-    ("./run.sh --tempreature 0", 4, "--tempreature is not an option of run.sh: did you mean --temperature?; QEMU said: ..."),
-    ("./run.sh --kernal", 4, "--kernal is not an option of run.sh: did you mean --kernel?; QEMU said: --kernal: invalid option"),
-    ("./run.sh --gdbb", 4, "--gdbb is not an option of run.sh: did you mean --gdb?; QEMU said: --gdbb: invalid option"),
+    ("./run.sh --promt x", 4,
+     "--promt is not an option of run.sh: did you mean --prompt?; QEMU said: --promt: invalid option"),
+    ("./run.sh --promt=x", 4,
+     "--promt=x is not an option of run.sh: did you mean --prompt?; QEMU said: --promt=x: invalid option"),
+    ("./run.sh -prompt x", 4,
+     "-prompt is not an option of run.sh: did you mean --prompt?; QEMU said: -prompt: invalid option"),
+    ("./run.sh --shards shards/hello-c", 4,
+     "--shards is not an option of run.sh: did you mean --shard?; QEMU said: ..."),
+    ("./run.sh --tempreature 0", 4,
+     "--tempreature is not an option of run.sh: did you mean --temperature?; QEMU said: ..."),
+    ("./run.sh --kernal", 4,
+     "--kernal is not an option of run.sh: did you mean --kernel?; QEMU said: --kernal: invalid option"),
+    ("./run.sh --gdbb", 4,
+     "--gdbb is not an option of run.sh: did you mean --gdb?; QEMU said: --gdbb: invalid option"),
     ("./run.sh --zzz", 4, "--zzz is not an option of run.sh; QEMU said: --zzz: invalid option"),
     ("./run.sh -x", 4, "-x is not an option of run.sh; QEMU said: -x: invalid option"),
     ("./run.sh nonsense", 4, "nonsense is not an option of run.sh, and no file that QEMU could take as a disk"),
-    ("./run.sh verbose", 4, "verbose is not an option of run.sh, and no file that QEMU could take as a disk: did you mean --verbose?"),
-    ("./run.sh --verbose shards/hello-d", 4, "shards/hello-d is not an option of run.sh, and no file that QEMU could take as a disk"),
+    ("./run.sh verbose", 4,
+     "verbose is not an option of run.sh, and no file that QEMU could take as a disk: did you mean --verbose?"),
+    ("./run.sh --verbose shards/hello-d", 4,
+     "shards/hello-d is not an option of run.sh, and no file that QEMU could take as a disk"),
     ("./run.sh ''", 4, "an argument is empty; --help lists the options."),
     ("./run.sh -m", 4, "-m is an option of QEMU, which said: -m: requires an argument"),
     ("./run.sh -s -S -d", 4, "-d is an option of QEMU, which said: -d: requires an argument"),
     ("./run.sh --steps ten", 4, "--steps needs a number, a whole one; 0 is the whole context; this is none: ten"),
     ("./run.sh --steps -1", 4, "--steps needs a number, a whole one; 0 is the whole context; this is none: -1"),
     ("./run.sh --steps 1.5", 4, "--steps needs a number, a whole one; 0 is the whole context; this is none: 1.5"),
-    ("./run.sh --steps 99999999999999999999", 4, "--steps needs a number, a whole one; 0 is the whole context; this is none: 9..."),
+    ("./run.sh --steps 99999999999999999999", 4,
+     "--steps needs a number, a whole one; 0 is the whole context; this is none: 9..."),
     ("./run.sh --steps ''", 4, "--steps needs a number, a whole one; 0 is the whole context; this is none: "),
     ("./run.sh --temperature abc", 4, "--temperature needs a number, such as 0.8; 0 is greedy; this is none: abc"),
     ("./run.sh --temperature -1", 4, "--temperature needs a number, such as 0.8; 0 is greedy; this is none: -1"),
     ("./run.sh --temperature 0,8", 4, "--temperature needs a number, such as 0.8; 0 is greedy; this is none: 0,8"),
     ("./run.sh --temperature 1e3", 4, "--temperature needs a number, such as 0.8; 0 is greedy; this is none: 1e3"),
-    ("./run.sh --temperature 0.1234567890123456", 4, "--temperature needs a number, such as 0.8; 0 is greedy; this is none: 0.1..."),
+    ("./run.sh --temperature 0.1234567890123456", 4,
+     "--temperature needs a number, such as 0.8; 0 is greedy; this is none: 0.1..."),
     ("./run.sh --topp 7", 4, "--topp needs a number, from 0 to 1; this is none: 7"),
     ("./run.sh --topp=1.01", 4, "--topp needs a number, from 0 to 1; this is none: 1.01"),
     ("./run.sh --topp .", 4, "--topp needs a number, from 0 to 1; this is none: ."),
@@ -67,14 +78,17 @@ LINES = [
     ("./run.sh --manifest none.conf", 4, "--manifest: there is no readable file none.conf."),
     ("./run.sh --manifest etc", 4, "--manifest: there is no readable file etc."),
     ("./run.sh --manifest run.sh --shard shards/hello-c", 4, "--manifest and --shard both say what boots; give one."),
-    ("./run.sh --manifest scripts/gdb/tour/ipc.conf --prompt x", 4, "--prompt has no effect with --manifest; write it into the args..."),
+    ("./run.sh --manifest scripts/gdb/tour/ipc.conf --prompt x", 4,
+     "--prompt has no effect with --manifest; write it into the args..."),
     ("./run.sh --add run.sh", 4, "--add run.sh: write it as FILE:/PATH."),
     ("./run.sh --add run.sh:x", 4, "--add run.sh:x: write it as FILE:/PATH."),
     ("./run.sh --add none:/x", 4, "--add: there is no readable file none."),
     ("./run.sh --add run.sh:/../x", 4, "--add run.sh:/../x: /../x is no path of a file."),
     ("./run.sh --add run.sh:/", 4, "--add run.sh:/: / is no path of a file."),
-    ("./run.sh --add run.sh:/etc/coconut.conf", 4, "--add run.sh:/etc/coconut.conf: this is the manifest, which --manifest sets."),
-    ("./run.sh --add run.sh://etc/./coconut.conf", 4, "--add run.sh://etc/./coconut.conf: this is the manifest, which --manifest sets."),
+    ("./run.sh --add run.sh:/etc/coconut.conf", 4,
+     "--add run.sh:/etc/coconut.conf: this is the manifest, which --manifest sets."),
+    ("./run.sh --add run.sh://etc/./coconut.conf", 4,
+     "--add run.sh://etc/./coconut.conf: this is the manifest, which --manifest sets."),
     ("./run.sh --add run.sh:/x --add build.sh:/x", 4, "--add build.sh:/x: an earlier --add has put a file there."),
     ("./run.sh --model none.bin", 4, "--model: there is no readable file none.bin."),
     ("./run.sh --tokenizer model", 4, "--tokenizer: there is no readable file model."),
@@ -89,15 +103,19 @@ LINES = [
     ("./run.sh --gdb=boot --tour dma", 4, "--gdb and --tour start gdb, which they can do once; give one."),
     ("./run.sh --tour boot --tour dma", 4, "--gdb and --tour start gdb, which they can do once; give one."),
     ("./run.sh --tour ipc --add run.sh:/shards/tour", 4, "--add: /shards/tour is the shard of the tours."),
-    ("./run.sh --model run.sh --add run.sh:/model.bin", 4, "--add and --model both put a file at /model.bin; give one."),
+    ("./run.sh --model run.sh --add run.sh:/model.bin", 4,
+     "--add and --model both put a file at /model.bin; give one."),
     ("./run.sh -daemonize", 4, "-daemonize: QEMU would outlive run.sh, which says how the run ended."),
-    ("sh ./run.sh --promt x", 4, "--promt is not an option of run.sh: did you mean --prompt?; QEMU said: --promt: invalid option"),
-    ("./run.sh --tour boot --shard shards/hello-c", 4, "--tour chooses what boots: leave --manifest and --shard out."),
+    ("sh ./run.sh --promt x", 4,
+     "--promt is not an option of run.sh: did you mean --prompt?; QEMU said: --promt: invalid option"),
+    ("./run.sh --tour boot --shard shards/hello-c", 4,
+     "--tour chooses what boots: leave --manifest and --shard out."),
     ("./run.sh --tour boot --steps 5", 4, "--steps has no effect with --tour."),
     ("ACCEL=warp ./run.sh", 4, "ACCEL=warp: only tcg and kvm are known."),
     ("./run.sh >&-", 4, "stdout is closed; --console FILE sends what the guest says elsewhere."),
     ("./run.sh --help >/dev/full", 4, "..."),
-    ("./scripts/qemu-run.sh --promt x", 4, "--promt is not an option of run.sh: did you mean --prompt?; QEMU said: ..."),
+    ("./scripts/qemu-run.sh --promt x", 4,
+     "--promt is not an option of run.sh: did you mean --prompt?; QEMU said: ..."),
     ("./scripts/qemu-run.sh -serial", 4, "-serial is an option of QEMU, which said: -serial: requires an argument"),
     ("./build.sh --nosuch", 1, "unknown option --nosuch; --help lists what there is."),
     ("./build.sh nonsense", 1, "unknown option nonsense; --help lists what there is."),
@@ -183,7 +201,7 @@ def test_help(t):
 
 
 def test_refused(t):
-    """Values that only QEMU can judge: its reason in one line, status 4, with a debugger as well; a guest's end is none of these."""
+    """Values that only QEMU can judge: its reason in one line, status 4, with a debugger as well."""
     cases = [("-m abc", "-m abc: Parameter 'size' expects"), ("-device foo", "'foo' is not a valid device"),
              ("-machine foo", "unsupported machine type"), ("-S nonsense", "nonsense"), ("-hdb /nosuch/disk", "/nosuch/disk"),
              ("--gdb -device foo", "'foo' is not a valid device")]
@@ -191,7 +209,8 @@ def test_refused(t):
         if "--gdb" in options and not shutil.which("gdb"):
             continue
         done = t.sh("./run.sh --build build --kernel --shard shards/hello-c %s </dev/null" % options, expect=4)
-        t.check(re.fullmatch(r"run\.sh: QEMU did not start: .*%s.*\n" % re.escape(words), done.stderr), "%s: %s" % (options, done.stderr))
+        wanted = r"run\.sh: QEMU did not start: .*%s.*\n" % re.escape(words)
+        t.check(re.fullmatch(wanted, done.stderr), "%s: %s" % (options, done.stderr))
         t.equal(done.stdout, "", "stdout")
 
 
@@ -205,7 +224,7 @@ def fake(t, text):
 
 
 def test_remarks(t):
-    """What QEMU says on stderr is passed on, once, whether it starts, ends well or is killed; only its refusal is put in our words."""
+    """What QEMU says on stderr is passed on, once, however it ends; only its refusal is put in our words."""
     cases = [("echo early >&2; echo x >$PORT; echo late >&2; exit 35", 1, ["early", "late"]),
              ("echo odd: problem >&2; exit 1", 4, ["run.sh: QEMU did not start: problem"]),
              ("echo fake: warning: w >&2; echo fake: reason >&2; echo more >&2; exit 1", 4, ["run.sh: QEMU did not start: reason"]),
@@ -225,7 +244,7 @@ def test_remarks(t):
 
 
 def test_stdout(t):
-    """A full, a closed or a silent place for what the guest says: one line and status 3 or 4, never a traceback; closed stdin is fine."""
+    """A full or a closed stdout: one line and status 3 or 4, never a traceback; a closed stdin or stderr is fine."""
     run = "./run.sh --build build --kernel --shard shards/hello-c "
     done = t.sh(run + ">/dev/full", expect=3)
     t.equal(done.stderr, "run.sh: stdout cannot be written: No space left on device. The run was ended.\n", "stderr")
@@ -256,14 +275,16 @@ def test_full_disk(t):
 
 
 def test_no_room(t):
-    """A disk that fills while the run's folder is made, or its ramdisk, or under the memory of a traced machine: one line, status 4 or 3."""
+    """A disk that fills under the run's folder, its ramdisk, or a traced machine's memory: one line, status 4 or 3."""
     if t.sh("unshare -m mount -t tmpfs -o size=1m none build/runs").returncode:
         t.skip("this user may not mount a small disk")
-    for size, options, status, words in (("100k", "", 4, "cp: error writing "), ("9m", "", 4, ""), ("14m", "--trace '%s/out'" % t.scratch, 3,
-                                         "QEMU was ended by signal 7 (Bus error). ")):
-        inside = "mount -t tmpfs -o size=%s none build/runs && exec ./run.sh --kernel --shard shards/hello-c %s" % (size, options)
-        done = t.sh(["unshare", "-m", "bash", "-c", inside], expect=status)
-        lines = [line for line in done.stderr.split("\n") if line and not re.match("trace: there is none: |build.sh: compiling", line)]
+    cases = [("100k", "", 4, "cp: error writing "), ("9m", "", 4, ""),
+             ("14m", "--trace '%s/out'" % t.scratch, 3, "QEMU was ended by signal 7 (Bus error). ")]
+    for size, options, status, words in cases:
+        inside = "mount -t tmpfs -o size=%s none build/runs && exec ./run.sh --kernel --shard shards/hello-c %s"
+        done = t.sh(["unshare", "-m", "bash", "-c", inside % (size, options)], expect=status)
+        lines = [line for line in done.stderr.rstrip("\n").split("\n")
+                 if not line.startswith(("trace: there is none: ", "build.sh: compiling"))]
         t.check(len(lines) == 1 and lines[0].startswith("run.sh: " + words), "with %s of disk: %s" % (size, done.stderr))
 
 
@@ -271,7 +292,7 @@ def test_no_room(t):
 
 
 def test_trace(t):
-    """A trace that cannot be had or written leaves the run its own status, and one line says so; timeline.py reads no other files."""
+    """A trace that cannot be had leaves the run its own status, and one line says so; timeline.py reads no other files."""
     for text, status in (("echo PANIC: x >$PORT; exit 37", 2), ("echo x >$PORT; exit 35", 1), ("exit 0", 3),
                          ("printf 'x\\nHalting.\\n' >$PORT; exit 33", 0)):
         watch, command = fake(t, text)
@@ -284,7 +305,8 @@ def test_trace(t):
         done = t.sh(["scripts/trace/timeline.py", path, os.path.join(t.scratch, "out.svg")], expect=1)
         t.equal(done.stderr, "timeline.py: %s is no trace that run.sh --trace has written\n" % path, "stderr for %r" % content)
     good = t.file("good.json", '{"traceEvents": []}')
-    for words, why in ((["/nosuch", "x.svg"], "/nosuch: No such file or directory"), ([good, "/dev/full"], "/dev/full: No space left on device"),
+    for words, why in ((["/nosuch", "x.svg"], "/nosuch: No such file or directory"),
+                       ([good, "/dev/full"], "/dev/full: No space left on device"),
                        ([good, "/nosuch/x"], "/nosuch/x: No such file or directory")):
         done = t.sh(["scripts/trace/timeline.py"] + words, expect=1)
         t.equal(done.stderr, "timeline.py: %s\n" % why, "stderr of timeline.py")
@@ -409,8 +431,8 @@ def test_quotes(t):
         t.skip("there is no gdb")
     tree = os.path.join(t.scratch, QUOTES)
     os.makedirs(tree)
-    t.sh("tar -C %s --exclude=./build/tests --exclude=./build/runs --exclude=./build/variants --exclude=./.git -c . | tar -C %s -x" % (
-        shlex.quote(t.root), shlex.quote(tree)), expect=0)
+    left_out = " ".join("--exclude=./" + name for name in ("build/tests", "build/runs", "build/variants", ".git"))
+    t.sh("tar -C %s %s -c . | tar -C %s -x" % (shlex.quote(t.root), left_out, shlex.quote(tree)), expect=0)
     said = walk(t, "--tour syscall --kernel", None, tree)
     t.check("The tour of syscall ends: 7 stops." in said, "the tour: " + said[-300:])
     check_commands(t, None, tree)
@@ -421,7 +443,9 @@ def test_quotes(t):
 
 def test_names(t):
     """--add next to --shard: a file is never overwritten without a word; an option of the model that no shard knows is refused."""
-    cases = [("--shard shards/hello-c --add run.sh:/shards/hello-c", "--add has put a file at /shards/hello-c, where the shard in "),
+    cases = [("--shard shards/hello-c --add run.sh:/shards/hello-c", "--add has put a file at /shards/hello-c, where the"),
+             ("--shard shards/hello-c --add run.sh:/hello.txt/x", "--add %s/run.sh:/hello.txt/x: " % t.root),
+             ("--shard shards/hello-c --add run.sh:/etc", "--add %s/run.sh:/etc: " % t.root),
              ("--shard shards/hello-c --prompt x", "--prompt: no shard of --shard knows this word"),
              ("--shard shards/hello-c --shard shards/fs-reader --steps 5", "--steps: no shard of --shard knows this word")]
     for options, words in cases:
@@ -431,7 +455,7 @@ def test_names(t):
 
 
 def test_template(t):
-    """A copy of etc/coconut.conf with --manifest is filled in as the original, from a model with layers to share and from one without."""
+    """A copy of etc/coconut.conf with --manifest is filled in as the original, whether or not layers can be shared."""
     def manifest(template, *options):
         return t.sh(["scripts/manifest.py", "--template", template] + list(options), expect=0).stdout
 
@@ -462,18 +486,21 @@ def test_prompt(t):
                     list(options or ["--tokenizer", "model/tokenizer.bin"]), env=dict(os.environ, PYTHONUTF8="1"))
 
     done = check("Grüße, Grüße ☺")
-    t.equal((done.returncode, done.stderr), (0, "run.sh: the tokenizer has no token for these characters of a prompt: ü, ß, ☺; the "
-                                             "model gets their bytes, which are not printed.\n"), "what is said of three characters")
+    t.equal((done.returncode, done.stderr),
+            (0, "run.sh: the tokenizer has no token for these characters of a prompt: ü, ß, ☺; the model gets their bytes, "
+             "which are not printed.\n"), "what is said of three characters")
     for prompt in ("Once upon a time", "tab\tand ~!@# \\", ""):
         done = check(prompt)
         t.equal((done.returncode, done.stderr), (0, ""), "what is said of %r" % prompt)
     letters = [b"<unk>", b"<s>", b"</s>", b" ", b"a", b"b"]
     small = t.file("small.bin", b"\0\0\0\0" + b"".join(bytes(4) + len(token).to_bytes(4, "little") + token for token in letters))
     done = check("a cab", "--tokenizer", small)
-    t.equal((done.returncode, done.stderr), (1, "run.sh: --prompt: the tokenizer has no token for these characters: c\n"), "refused")
+    t.equal((done.returncode, done.stderr),
+            (1, "run.sh: --prompt: the tokenizer has no token for these characters: c\n"), "refused")
     done = check("ab", "--tokenizer", t.file("damaged.bin", b"\0\0\0\0" + b"\xff" * 9))
     t.equal((done.returncode, done.stderr), (0, ""), "a damaged tokenizer, which the shards judge")
-    own = t.file("own.conf", 'shard a /shards/hello-c args="steps=1 prompt=ja \\\\ \\"ü\\""\nshard b /shards/hello-c args="tokenizer=/x prompt=ß"\n')
+    own = t.file("own.conf", 'shard a /shards/hello-c args="steps=1 prompt=ja \\\\ \\"ü\\""\n'
+                 'shard b /shards/hello-c args="tokenizer=/x prompt=ß"\n')
     done = t.sh(["scripts/manifest.py", "--template", own, "--tokenizer", "model/tokenizer.bin"], expect=0)
     t.check("of a prompt: ü; the" in done.stderr and done.stderr.count("\n") == 1, "a prompt in a manifest: " + done.stderr)
     done = t.sh(["./run.sh", "--model", t.file("ak42", b"24ka" + (1).to_bytes(4, "little") + bytes(300))], expect=4)
