@@ -129,7 +129,6 @@ parse_option() {
 		tour=$2 debugger=tour:$2
 		[[ -f $tours/$2.conf ]] || die "--tour $2: there are tours of $(basename -s .conf $tours/*.conf | paste -sd' ')."
 		[[ $2 == boot ]] || filter=''
-		require_gdb
 		;;
 	--trace) trace=$(host_output "$1" "$2") ;;
 	--console) console=$(host_output "$1" "$2") ;;
@@ -143,7 +142,6 @@ parse_option() {
 		[[ ! $tour ]] || die "--gdb and --tour start gdb, which they can do once; give one."
 		taken=1 debugger=${1#--gdb} debugger=${debugger#=}
 		debugger=${debugger:-main}
-		require_gdb
 		;;
 	--kernel) taken=1 filter='' ;;
 	--help | -help | -h | -\? | help)
@@ -185,6 +183,7 @@ parse_options() {
 	[[ ${ACCEL:-tcg} == tcg || $ACCEL == kvm ]] || die "ACCEL=$ACCEL: only tcg and kvm are known."
 	((${#model_options[@]} + ${#replaced_files[@]} == 0)) || check_model_options
 	check_qemu_options
+	[[ ! $debugger ]] || require_gdb
 }
 
 # check_model_options: says what is wrong with the numbers, the prompt and the model, before anything is built.
@@ -209,7 +208,7 @@ make_run_folder() {
 	for old in "${runs[@]::${#runs[@]} > kept ? ${#runs[@]} - kept : 0}"; do
 		flock -n "$old/.lock" rm -rf "$old" 2>/dev/null || true
 	done
-	for old in build/runs/*/{esp,stage}; do # of a run that was killed: as large as its ramdisk
+	for old in build/runs/*/{esp,stage}; do # of a run that was killed; as large as its ramdisk
 		[[ ! -e $old ]] || flock -n "${old%/*}/.lock" rm -rf "$old" 2>/dev/null || true
 	done
 }

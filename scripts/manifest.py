@@ -19,6 +19,9 @@ ARGS_MAX = 1023  # COCONUT_ARGS_MAX without the final NUL
 LAYERS_MAX = 65536  # MANIFEST_LAYER_MAX + 1
 U64_MAX = (1 << 64) - 1
 MAGIC = b"24ka"  # of llama2.c's checkpoints from version 1 on: 0x616b3432
+HEADER = struct.Struct("<7i")  # of version 0: dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len
+VOCABULARY = 5  # which of them may be negative
+LARGEST = 1 << 24  # of any of them, as in shards/lib/checkpoint.c
 FIRST_BYTE_TOKEN = 3  # of 256 that stand for single bytes, as in shards/lib/tokenizer.c
 WHOLE, FRACTION = rb"[0-9]+", rb"(?=(?:\.?[0-9]){1,15}\.?$)[0-9]*\.?[0-9]*"
 DEFAULTS = {"steps": "256", "temperature": "0.8", "topp": "0.9", "seed": "42", "prompt": "Once upon a time"}
@@ -124,23 +127,32 @@ def check_args(manifest, tokenizer):
             check_prompt(re.sub(rb"\\(.)", rb"\1", prompt), tokens, must_fit=False)
 
 
-def check_model(path):
-    """Gives up where a checkpoint is of a version that the shards do not run."""
+def check_model(path, tokens):
+    """Gives up where the shards do not run a checkpoint, as its header tells, or where it is not one for these tokens."""
     try:
         with open(path, "rb") as file:
-            magic, version = struct.unpack("<4sI", file.read(8))
-    except (OSError, struct.error):
-        return
-    if magic == MAGIC:
+            header = file.read(HEADER.size)
+        numbers = HEADER.unpack(header)
+    except OSError:
+        return  # a tree without a model
+    except struct.error:
+        fail(f"--model: {path} is shorter than the header of a checkpoint.")
+    if header.startswith(MAGIC):
+        version = numbers[1]
         fail(f"--model: {path} is a checkpoint of llama2.c's version {version}; export it as version 0 (export.py --version 0).")
+    vocabulary = abs(numbers[VOCABULARY])
+    if not all(0 < number <= LARGEST for number in numbers[:VOCABULARY] + (vocabulary, numbers[-1])):
+        fail(f"--model: {path} is no checkpoint of llama2.c.")
+    if tokens and len(tokens) != vocabulary:
+        fail(f"the model's vocabulary has {vocabulary} tokens, and the tokenizer {len(tokens)}: --tokenizer names another.")
 
 
 def check(options):
     """Looks at the options of the model."""
     check_numbers(options)
     inference_args(options)
-    check_model(options.model)
     tokens = read_vocabulary(options.tokenizer)
+    check_model(options.model, tokens)
     if tokens and options.prompt is not None:
         check_prompt(os.fsencode(options.prompt), tokens)
 
@@ -154,7 +166,7 @@ def split_layers(model):
     """Returns the layers of a checkpoint in two halves, "0-2,3-4", or None when they cannot be split."""
     try:
         with open(model, "rb") as checkpoint:
-            layers = struct.unpack("<7i", checkpoint.read(28))[2]
+            layers = HEADER.unpack(checkpoint.read(HEADER.size))[2]
     except (OSError, struct.error):
         return None
     if not 2 <= layers <= LAYERS_MAX:

@@ -53,7 +53,10 @@ check_qemu_options() {
 		exec qemu-system-x86_64 "${qemu_options[@]}"
 	fi
 	! option_given -daemonize || die "-daemonize: QEMU would outlive run.sh, which says how the run ended."
-	[[ ! $stray || -e $stray ]] || die "$stray is not an option of run.sh, and no file that QEMU could take as a disk$(hint "$stray")"
+	if [[ $stray && ! -e $stray ]]; then
+		[[ $debugger != main ]] || die "$stray is not an option of run.sh: did you mean --gdb=$stray?"
+		die "$stray is not an option of run.sh, and no file that QEMU could take as a disk$(hint "$stray")"
+	fi
 	said=$(qemu-system-x86_64 -version "${qemu_options[@]}" 2>&1 >/dev/null) && return
 	said=${said#*: } name=${said%%: *}
 	[[ $said != *"requires an argument" ]] || die "$name is an option of QEMU, which said: $said"

@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import signal
+import struct
 import time
 
 import harness
@@ -43,6 +44,7 @@ LINES = [
      "verbose is not an option of run.sh, and no file that QEMU could take as a disk: did you mean --verbose?"),
     ("./run.sh --verbose shards/hello-d", 4,
      "shards/hello-d is not an option of run.sh, and no file that QEMU could take as a disk"),
+    ("./run.sh --gdb hello-c", 4, "hello-c is not an option of run.sh: did you mean --gdb=hello-c?"),
     ("./run.sh ''", 4, "an argument is empty; --help lists the options."),
     ("./run.sh -m", 4, "-m is an option of QEMU, which said: -m: requires an argument"),
     ("./run.sh -s -S -d", 4, "-d is an option of QEMU, which said: -d: requires an argument"),
@@ -90,6 +92,9 @@ LINES = [
     ("./run.sh --add run.sh://etc/./coconut.conf", 4,
      "--add run.sh://etc/./coconut.conf: this is the manifest, which --manifest sets."),
     ("./run.sh --add run.sh:/x --add build.sh:/x", 4, "--add build.sh:/x: an earlier --add has put a file there."),
+    ("./run.sh --model run.sh", 4, "--model: ..."),
+    ("./run.sh --model layout.h --tokenizer layout.h", 4, "--model: ..."),
+    ("./run.sh --model etc/motd", 4, "--model: ..."),
     ("./run.sh --model none.bin", 4, "--model: there is no readable file none.bin."),
     ("./run.sh --tokenizer model", 4, "--tokenizer: there is no readable file model."),
     ("./run.sh --console /nosuch/x", 4, "--console /nosuch/x: this cannot be written to."),
@@ -129,6 +134,7 @@ LINES = [
     ("./grade.sh 01 02", 2, "unrecognized arguments: 02; --help lists the options."),
     ("./test.sh --nosuch", 2, "unrecognized arguments: --nosuch; --help lists the options."),
     ("./bench.sh --step", 2, "unrecognized arguments: --step; --help lists the options."),
+    ("./bench.sh --steps 5", 2, "unrecognized arguments: 5; --help lists the options."),
     ("./bench.sh nonsense", 2, "unrecognized arguments: nonsense; --help lists the options."),
 ]
 
@@ -354,12 +360,18 @@ def test_killed(t):
         folder = os.path.join(runs, next(name for name in os.listdir(runs) if name.endswith("-%d" % process.pid)))
         t.check(not os.path.exists(os.path.join(folder, "ram")), "the machine's memory has a name")
         t.check(large_files(folder), "this test does not see the ramdisk")
+        script = os.path.join(folder, "gdb.txt")
+        sockets = []
+        if "--gdb" in options:
+            with open(script, encoding="ascii") as file:
+                sockets = re.findall(r"begin\('([^']*)'", file.read())
         os.kill(process.pid, signal.SIGKILL)
         for pid in started:  # while its input is still open
             test_system.await_end(t, pid)
         harness.finish(process, 60)
         t.boot(shards=["shards/hello-c"], expect=0)
         t.equal(large_files(folder), [], "what is left of the run that was killed")
+        t.check(not any(os.path.exists(os.path.dirname(path)) for path in sockets), "the socket is left behind")
 
 
 # ---- The user's gdb ----
@@ -494,9 +506,12 @@ def test_prompt(t):
         t.equal((done.returncode, done.stderr), (0, ""), "what is said of %r" % prompt)
     letters = [b"<unk>", b"<s>", b"</s>", b" ", b"a", b"b"]
     small = t.file("small.bin", b"\0\0\0\0" + b"".join(bytes(4) + len(token).to_bytes(4, "little") + token for token in letters))
-    done = check("a cab", "--tokenizer", small)
+    model = t.file("small", struct.pack("<7i", 64, 172, 5, 4, 4, len(letters), 256) + bytes(100))
+    done = check("a cab", "--tokenizer", small, "--model", model)
     t.equal((done.returncode, done.stderr),
             (1, "run.sh: --prompt: the tokenizer has no token for these characters: c\n"), "refused")
+    done = check("ab", "--tokenizer", "model/tokenizer.bin", "--model", model)
+    t.equal(done.stderr, "run.sh: the model's vocabulary has 6 tokens, and the tokenizer 2048: --tokenizer names another.\n", "words")
     done = check("ab", "--tokenizer", t.file("damaged.bin", b"\0\0\0\0" + b"\xff" * 9))
     t.equal((done.returncode, done.stderr), (0, ""), "a damaged tokenizer, which the shards judge")
     own = t.file("own.conf", 'shard a /shards/hello-c args="steps=1 prompt=ja \\\\ \\"ü\\""\n'
@@ -504,4 +519,5 @@ def test_prompt(t):
     done = t.sh(["scripts/manifest.py", "--template", own, "--tokenizer", "model/tokenizer.bin"], expect=0)
     t.check("of a prompt: ü; the" in done.stderr and done.stderr.count("\n") == 1, "a prompt in a manifest: " + done.stderr)
     done = t.sh(["./run.sh", "--model", t.file("ak42", b"24ka" + (1).to_bytes(4, "little") + bytes(300))], expect=4)
+    t.check(done.stderr.count("\n") == 1, done.stderr)
     t.check("llama2.c's version 1; export it as version 0" in done.stderr and done.stderr.count("\n") == 1, done.stderr)

@@ -7,6 +7,7 @@ The rooms: layout.py, words.py, pages.py and paragraphs.py know nothing of gdb a
 all rely on; kernel.py reaches the machine; symbols.py, shards.py, memory.py, traps.py, devices.py and tours.py are the commands. Read next: layout.py.
 """
 
+import contextlib
 import os
 import sys
 
@@ -59,6 +60,10 @@ def begin(socket, where, run=None, build=None):
     if run:
         gdb.execute("file " + words.file_name(os.path.join(run, "supervisor.elf")))
     gdb.execute("target remote " + socket, to_string=True)
+    if run:  # the socket has done its work, and a killed session would leave it behind
+        with contextlib.suppress(OSError):
+            os.unlink(socket)
+            os.rmdir(os.path.dirname(socket))
     watch()
     if where.startswith("tour:") and where != "tour:boot":
         tours.lead(where[5:], show_source)
