@@ -225,6 +225,20 @@ def anchor(heading):
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+LINE = 120  # characters
+
+
+def test_lines(t):
+    """A line of prose in a document has at most 120 characters. Tables, pictures, and blocks, which show what is typed and
+    printed, may be wider."""
+    count = 0
+    for document in documents():
+        for line in without_code(read(document)).split("\n"):
+            t.check(len(line) <= LINE or line.startswith(("|", "![", "    ")), "%s: %s" % (document, line))
+            count += 1
+    t.check(count > 1000, "only %d lines were found" % count)
+
+
 def test_links(t):
     """Every relative link of every document leads to a file, and to a heading in it."""
     count = 0
