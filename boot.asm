@@ -309,7 +309,7 @@ shard_start:
 ;      on some processors (CVE-2012-0217), so it never reaches sysret
 syscall_entry:
         mov     [rel user_rsp], rsp             ; 1.
-        mov     rsp, [rel current_stack_top]
+        PROTECT entry_stack, mov rsp, [rel current_stack_top]
         push    qword [rel user_rsp]            ; 2.
         PUSH    r11, rcx, r10, r9, r8, rdx, rsi, rdi
         mov     r9, rax                         ; 3.

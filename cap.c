@@ -29,7 +29,8 @@ int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, b
 		else
 			from_others += slots[i].granted;
 	}
-	if (!free_slots || (granted && (from_others >= GRANTED_MAX || free_slots == 1))) return -COCONUT_E_FULL;
+	bool full = !free_slots || (granted && (from_others >= GRANTED_MAX || free_slots == 1));
+	if (full && !ABLATE(slots)) return -COCONUT_E_FULL;
 	cap.granted = granted;
 	cap.serial = ++table->last_serial;
 	cap.parent = cap.child = cap.sibling = CAP_NONE;
@@ -93,7 +94,7 @@ void cap_remove(struct cap_table *table, uint32_t index) {
 
 /* Returns the capability that `handle` names for `shard`, NULL when there is none. */
 const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle) {
-	if (handle >= COCONUT_CAP_SLOTS) return NULL;
+	if (handle >= COCONUT_CAP_SLOTS && !ABLATE(handles)) return NULL;
 	const struct capability *cap = &table->entry[shard * COCONUT_CAP_SLOTS + handle];
 	return cap->type ? cap : NULL;
 }

@@ -14,7 +14,7 @@
  */
 #include "kernel.h"
 
-#define INBOX 4 /* messages that one direction queues */
+#define INBOX (ABLATE(room) ? 1 : 4) /* messages that one direction queues */
 #define ENDS (2 * MAX_CHANNELS)
 
 /* Of the two ends of a channel that the manifest makes. Pending: its home has not started yet, and messages to it wait.
@@ -85,13 +85,13 @@ void channels_close(struct shard *shard) {
 		if (end->home != shard->id) continue;
 		end->state = END_CLOSED;
 		end->closings++;
-		end->first = end->count = 0;
+		if (!ABLATE(zeroing)) end->first = end->count = 0;
 		if (!ABLATE(zeroing)) memset(inboxes[e], 0, sizeof(inboxes[e]));
 		if (!ABLATE(call_over)) end->caller = NULL; /* another holder of this end, who is about to lose its capability */
 		forget_caller(other);
 		sched_wake_all(&end->senders, -COCONUT_E_CLOSED);
 		sched_wake_all(&end->receivers, -COCONUT_E_CLOSED);
-		sched_wake_all(&other->receivers, -COCONUT_E_CLOSED);
+		if (!ABLATE(close_wakes)) sched_wake_all(&other->receivers, -COCONUT_E_CLOSED);
 		preempt_point();
 	}
 }
@@ -154,7 +154,7 @@ static int64_t wait_end(uint64_t handle, uint32_t e) {
 static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len, bool calls) {
 	struct end *other = &ends[e ^ 1];
 
-	while (other->state != END_CLOSED && other->count == INBOX) {
+	while (other->state != END_CLOSED && other->count == INBOX && !ABLATE(room)) {
 		wait_on(&other->senders, WAIT_SEND, handle, e);
 		int64_t error = wait_end(handle, e);
 		if (error) return error;
@@ -186,9 +186,9 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 	struct end *end = &ends[e];
 
 	for (;;) {
-		if (end->caller && end->caller != current)
+		if (end->caller && end->caller != current && !ABLATE(claim))
 			return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
-		if (end->count) break;
+		if (end->count && !(ABLATE(lost) && ends[e ^ 1].state == END_CLOSED)) break;
 		if (ends[e ^ 1].state == END_CLOSED || end->state == END_CLOSED)
 			return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 		offer_buffer(buf, max);
@@ -199,7 +199,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 
 	struct message *message = &end->inbox[end->first];
 	uint64_t len = message->len;
-	if (len > max)
+	if (len > max && !ABLATE(fits))
 		return refuse(COCONUT_E_TOOSMALL, 3, max, "the message is larger than the buffer and stays queued");
 	copy_to_user(buf, message->bytes, len);
 	end->first = (end->first + 1) % INBOX;
@@ -210,7 +210,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 
 /* Checks the message of a call, arguments 2 and 3. Returns 0 or the refusal. */
 static int64_t check_message(uint64_t buf, uint64_t len) {
-	if (len == 0 || len > COCONUT_MESSAGE_MAX)
+	if ((len == 0 || len > COCONUT_MESSAGE_MAX) && !ABLATE(lengths))
 		return refuse(COCONUT_E_INVAL, 3, len, "the length is not 1 to 256 bytes");
 	return user_readable(buf, len) ? 0 : refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped");
 }
@@ -312,7 +312,7 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	if (!peer || peer->next || peer->receive_max < len || /* 4. */
 	    (peer->caps[peer->wait_handle].type != CAP_CHANNEL && !ABLATE(fast_held)) ||
 	    in_use(end) || /* 5. */
-	    ready_mask & peer->betters || ABLATE(ipc_fast)) /* 6. */
+	    (ready_mask & peer->betters && !ABLATE(rank)) || ABLATE(ipc_fast)) /* 6. */
 		return call_slowly(handle, buf, len, reply, max);
 
 	self->state = SHARD_BLOCKED;

@@ -124,7 +124,7 @@ static void put_clean(uint32_t number, uint8_t byte) {
 	if (writer->held_want)
 		writer->held[writer->held_len++] = byte;
 	else
-		put(number, byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F) ? (char)byte : REPLACEMENT);
+		put(number, byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F) || ABLATE(clean) ? (char)byte : REPLACEMENT);
 }
 
 /* True when `len` more bytes of the writer would cut the line that another has open. */

@@ -56,7 +56,7 @@ static uint64_t optional_cr4(void) {
 void cpu_init(void) {
 	check_features();
 	uint64_t cr0 = (read_cr0() & ~(uint64_t)(CR0_EM | CR0_TS | CR0_CD | CR0_NW)) | CR0_MP | CR0_NE | CR0_AM;
-	uint64_t cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | optional_cr4();
+	uint64_t cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | optional_cr4() | (ABLATE(cr4) ? CR4_STAYS_OFF : 0);
 
 	write_cr0(ABLATE(wp) ? cr0 & ~(uint64_t)CR0_WP : cr0 | CR0_WP);
 	write_cr4(ABLATE(tsd) ? cr4 : cr4 | CR4_TSD);

@@ -10,7 +10,7 @@
 #include "kernel.h"
 
 #define GDT_TSS_PRESENT 0x89UL /* 64-bit TSS, available, present (SDM Vol. 3A table 3-2) */
-#define GATE_INTERRUPT 0x8E00 /* interrupt gate, present, DPL 0 (SDM Vol. 3A 6.14.1) */
+#define GATE_INTERRUPT (ABLATE(gates) ? 0xEE00 : 0x8E00) /* interrupt gate, present, DPL 0 or 3 (SDM Vol. 3A 6.14.1) */
 
 /* SDM Vol. 3A, "64-Bit TSS Format". */
 struct __attribute__((packed)) task_state {
@@ -47,7 +47,7 @@ extern const uint64_t isr_table[VECTOR_STUBS + 1];
 
 /* Segment descriptors (SDM Vol. 3A 3.4.5), all present: code is for long mode (L), data is writable, those of ring 3
  * have DPL 3. load_tables adds that of the TSS, which takes two entries. */
-static uint64_t gdt[SEL_TSS / 8 + 2] = {
+static uint64_t gdt[SEL_TSS / 8 + 2 + ABLATE(gdt)] = {
 	[SEL_KERNEL_CODE / 8] = 0x00AF9B000000FFFF, [SEL_KERNEL_DATA / 8] = 0x00CF93000000FFFF,
 	[SEL_USER_CODE / 8] = 0x00AFFB000000FFFF, [SEL_USER_DATA / 8] = 0x00CFF3000000FFFF,
 };
@@ -69,9 +69,10 @@ static void load_tables(void) {
 
 	gdt[SEL_TSS / 8] = (sizeof(tss) - 1) | (base & 0xFFFFFF) << 16 | GDT_TSS_PRESENT << 40 | (base >> 24 & 0xFF) << 56;
 	gdt[SEL_TSS / 8 + 1] = base >> 32;
+	if (ABLATE(gdt)) gdt[SEL_TSS / 8 + 2] = gdt[SEL_USER_DATA / 8];
 	__asm__ volatile("lgdt %0" : : "m"(gdtr));
 	__asm__ volatile("lidt %0" : : "m"(idtr));
-	__asm__ volatile("lldt %w0" : : "r"(0)); /* none: a reset leaves one at address 0, in the hands of shards */
+	if (!ABLATE(lldt)) __asm__ volatile("lldt %w0" : : "r"(0)); /* none: a reset leaves one at 0, where shards are */
 	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
 }
 
@@ -86,22 +87,22 @@ void idt_init(void) {
 	set_gate(VECTOR_SPURIOUS, isr_table[VECTOR_STUBS], 0);
 	for (uint32_t ist = 1; ist < IST_LIMIT; ist++)
 		tss.ist[ist - 1] = stack_slot_top(STACK_IST + ist);
-	tss.io_map = sizeof(tss);
+	tss.io_map = ABLATE(io_map) ? 0 : sizeof(tss);
 	load_tables();
 }
 
 /* Called by isr_common with interrupts off. Returns to resume what was interrupted. */
 void interrupt_dispatch(struct trap_frame *frame) {
-	bool from_shard = frame->cs & 3;
+	bool from_shard = frame->cs & 3, kills = from_shard && !ABLATE(fault);
 
 	/* Nothing here raises an NMI; a stray one shall do no harm. */
-	if (frame->vector == VECTOR_NMI) return;
+	if (frame->vector == VECTOR_NMI && !ABLATE(nmi)) return;
 	if (frame->vector < EXCEPTIONS) {
-		if (from_shard && frame->vector != VECTOR_DOUBLE_FAULT && frame->vector != VECTOR_MACHINE_CHECK)
+		if (kills && frame->vector != VECTOR_DOUBLE_FAULT && frame->vector != VECTOR_MACHINE_CHECK)
 			fault_kill(frame);
 		fault_panic(frame);
 	}
 	if (frame->vector == VECTOR_PIC) timer_interrupt();
 	if (frame->vector >= VECTOR_MSI && frame->vector < VECTOR_STUBS) apic_interrupt(frame->vector);
-	if (from_shard) sched_preempt();
+	if (from_shard && !ABLATE(preempt)) sched_preempt();
 }

@@ -287,7 +287,7 @@ static void report_fault(struct fault fault) {
 	for (uint32_t i = 0; device && i < DOMAINS; i++)
 		if (domains[i].device == device) {
 			domains[i].faulted = true;
-			owner = domains[i].owner < 0 ? NOBODY : (uint32_t)domains[i].owner;
+			owner = domains[i].owner < 0 || ABLATE(flood) ? NOBODY : (uint32_t)domains[i].owner;
 		}
 	fault_count++;
 	if (fault_lines[owner]++ >= FAULT_LINES && !verbose) return;

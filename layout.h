@@ -63,12 +63,18 @@
 #define ABLATION_selectors  4
 #define ABLATION_sysret_rip 5
 #define ABLATION_ibpb       6
+#define ABLATION_entry_stack 7
 enum { /* those that concern C alone */
-	ABLATION_nx = 7, ABLATION_wp, ABLATION_smep, ABLATION_smap, ABLATION_umip, ABLATION_tsd, ABLATION_sfmask,
+	ABLATION_nx = 8, ABLATION_wp, ABLATION_smep, ABLATION_smap, ABLATION_umip, ABLATION_tsd, ABLATION_sfmask,
 	ABLATION_user_check, ABLATION_guard, ABLATION_ist, ABLATION_zeroing, ABLATION_grant, ABLATION_endpoint,
 	ABLATION_invlpg, ABLATION_quota, ABLATION_pledge, ABLATION_dma_check, ABLATION_dma_unmap,
 	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write, ABLATION_dma_extent,
 	ABLATION_dma_overflow, ABLATION_interrupt_source, ABLATION_dma_early, ABLATION_dma_revoke,
+	ABLATION_fault, ABLATION_cr4, ABLATION_io_map, ABLATION_iopl, ABLATION_gdt, ABLATION_lldt, ABLATION_gates,
+	ABLATION_heap, ABLATION_upper, ABLATION_code, ABLATION_preempt, ABLATION_entry, ABLATION_numbers, ABLATION_lengths,
+	ABLATION_handles, ABLATION_slots, ABLATION_close_wakes, ABLATION_lost, ABLATION_room, ABLATION_fits, ABLATION_claim,
+	ABLATION_clean, ABLATION_walk, ABLATION_descriptors, ABLATION_leak, ABLATION_drop, ABLATION_nmi, ABLATION_rank,
+	ABLATION_flood,
 	ABLATION_recheck, ABLATION_serial, ABLATION_call_over, ABLATION_kill_first, ABLATION_circle,
 	ABLATION_owners, ABLATION_dma_orphan, ABLATION_forget, ABLATION_raise, ABLATION_turns, ABLATION_fast_held,
 	ABLATION_utf8, ABLATION_vram_zeroing,
@@ -132,6 +138,7 @@ enum {
 #define CR4_LA57            0x1000
 #define CR4_SMEP            0x100000
 #define CR4_SMAP            0x200000
+#define CR4_STAYS_OFF       0x50100    /* PCE, FSGSBASE, OSXSAVE: what they give ring 3, no shard has */
 #define MSR_EFER            0xC0000080
 #define EFER_SCE            0x1
 #define EFER_LME            0x100

@@ -18,6 +18,8 @@ enum { LEVEL_PT, LEVEL_PD, LEVEL_PDPT, LEVEL_PML4, ENTRIES = 512, PML4_HHDM = 25
 #define COUNT_SHIFT 52 /* the count of used entries, in an entry that points to a table */
 #define COUNT_ONE (1UL << COUNT_SHIFT)
 
+#define UPPER_USER (ABLATE(upper) ? PTE_USER : 0) /* no page of the upper half is ring 3's */
+
 #define LOOK_STEP 0x10000 /* bytes whose pages are looked up between two looks at the interrupts */
 
 uint64_t kernel_cr3; /* physical address of the supervisor's own PML4 */
@@ -52,7 +54,7 @@ static uint64_t *kernel_table(uint64_t *entry) {
 
 	if (!(*entry & PTE_PRESENT)) {
 		if (frame_alloc(NULL, &phys)) panic("no memory for page tables: give the machine more memory");
-		*entry = phys | PTE_PRESENT | PTE_WRITE;
+		*entry = phys | PTE_PRESENT | PTE_WRITE | UPPER_USER;
 	}
 	return table_of(*entry);
 }
@@ -60,6 +62,7 @@ static uint64_t *kernel_table(uint64_t *entry) {
 /* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. Each turn walks the tables
  * once and fills neighbouring entries of the last one, up to its end. */
 static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
+	rights |= UPPER_USER;
 	while (size) {
 		bool large = size >= LARGE_PAGE_SIZE && (address | phys) % LARGE_PAGE_SIZE == 0;
 		uint64_t step = large ? LARGE_PAGE_SIZE : PAGE_SIZE, leaf = pte_make(phys, large ? rights | PTE_LARGE : rights);
@@ -260,7 +263,7 @@ static int walk_create(struct shard *shard, uint64_t address) {
 			uint64_t phys;
 			int error = frame_alloc(shard, &phys);
 			if (error) {
-				prune(shard, address);
+				if (!ABLATE(walk)) prune(shard, address);
 				return error;
 			}
 			*entry = phys | PTE_PRESENT | PTE_WRITE | PTE_USER;
@@ -284,7 +287,7 @@ int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rig
 		place = leaf_of(shard, address);
 	}
 	if (*place) return -COCONUT_E_EXISTS;
-	*place = leaf;
+	*place = leaf | (ABLATE(code) ? PTE_WRITE : 0);
 	*shard->walk_entry += COUNT_ONE;
 	return 0;
 }
@@ -350,7 +353,7 @@ static void free_table(struct shard *shard, uint64_t entry, int level) {
 			frame_free(shard, child & PTE_ADDRESS);
 		preempt_point();
 	}
-	frame_free_clean(shard, entry & PTE_ADDRESS);
+	if (!ABLATE(leak)) frame_free_clean(shard, entry & PTE_ADDRESS);
 }
 
 /* Frees a shard's address space and every frame it owned, in pieces: interrupts are let in after each frame.

@@ -109,8 +109,9 @@ static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args) {
 	*saved = (struct switch_frame){.rip = (uint64_t)shard_start};
 	*frame = (struct trap_frame){
 		.rip = COCONUT_CODE_BASE, .cs = SEL_USER_CODE, .rflags = RFLAGS_RESERVED | RFLAGS_IF,
-		.rsp = rsp, .ss = SEL_USER_DATA, .rdi = args,
+		.rsp = rsp, .ss = SEL_USER_DATA, .rdi = args, .rbx = ABLATE(entry) ? frame->rbx : 0,
 	};
+	if (ABLATE(iopl)) frame->rflags |= RFLAGS_IOPL;
 	shard->kernel_rsp = (uint64_t)saved;
 	memset(shard->fpu, 0, sizeof(shard->fpu));
 	*(uint16_t *)shard->fpu = FPU_CONTROL_DEFAULT;
@@ -219,7 +220,7 @@ void handle_sys_exit(uint64_t code) {
 	console_end(self->id);
 	kill_children(self);
 	channels_close(self);
-	caps_drop_all(self);
+	if (!ABLATE(drop)) caps_drop_all(self);
 	files_close_all(self);
 	space_destroy(self);
 	gpu_release(self);
@@ -287,7 +288,7 @@ static inline int64_t check_heap(uint64_t address, uint64_t pages) {
 
 	if (address & PAGE_MASK) return refuse(COCONUT_E_INVAL, 1, address, "the address is not page aligned");
 	if (pages == 0) return refuse(COCONUT_E_INVAL, 2, pages, "there is nothing to do for no pages");
-	if (address < COCONUT_HEAP_BASE || address >= end || pages > (end - address) / PAGE_SIZE)
+	if ((address < COCONUT_HEAP_BASE || address >= end || pages > (end - address) / PAGE_SIZE) && !ABLATE(heap))
 		return refuse(COCONUT_E_INVAL, 1, address, "the range is not wholly inside a heap");
 	return 0;
 }

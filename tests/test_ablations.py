@@ -21,12 +21,21 @@ import test_attacks as attacks
 Ablation = collections.namedtuple("Ablation", "run rows symptom meaning")
 
 
-def on_variant(function, *rows):
+def on_variant(function, *rows, **options):
     """Runs rows of a test on a build without the protection."""
     def run(t, name):
-        function(t, wanted=rows, build=t.variant("ablation-" + name, ABLATION="ABLATION_" + name))
+        function(t, wanted=rows, build=t.variant("ablation-" + name, ABLATION="ABLATION_" + name), **options)
 
     return run, rows
+
+
+def both(first, second):
+    """Runs rows of one test, then rows of another one."""
+    def run(t, name):
+        first[0](t, name)
+        second[0](t, name)
+
+    return run, first[1] + second[1]
 
 
 def provoked(*rows):
@@ -67,7 +76,8 @@ ABLATIONS = {
                    "the kernel writes its own text and nothing stops it"),
     "smep": ablation(provoked("G3"), r"^the panic says something else: PANIC: page fault \(#PF\), vector 14, in ring 0 at rip "
                      r"0x[0-9a-f]{4} ", "the kernel executes a shard's code, until that makes a mistake"),
-    "smap": ablation(provoked("G4"), r"^the run ended with status 0, not with a panic", "the kernel reads a shard's memory by mistake"),
+    "smap": ablation(provoked("G4"), r"^the run ended with status 0, not with a panic",
+                     "the kernel reads a shard's memory by mistake"),
     "umip": ablation(on_variant(attacks.test_exceptions, "A16"), r"^A16\.sgdt: the program ended otherwise \(99, registers 0\)$",
                      "a shard reads the kernel's addresses"),
     "tsd": ablation(on_variant(attacks.test_exceptions, "A14"), r"^A14\.rdtsc: the program ended otherwise \(99, registers 0\)$",
@@ -81,9 +91,13 @@ ABLATIONS = {
                            "the kernel writes its own text to the console when a shard's pointer says so"),
     "guard": ablation(provoked("G5"), r"^the overflow was noticed in slot -1, not at the guard of slot \d+$",
                       "a stack that overflows runs through all of its neighbours"),
-    "ist": ablation(provoked("G5"), r"^the run ended with status 3, not with a panic", "a double fault finds no stack: the machine resets"),
-    "zeroing": ablation(on_variant(attacks.test_residue, "F1"), r"^F1\.look: the program ended otherwise \(%d, registers 0\)$"
-                        % check_line("CHECK_EQ(((uint64_t *)LARGE)[i], 0)"), "a shard reads what a dead one has left in memory"),
+    "ist": ablation(both(provoked("G5"), on_variant(attacks.nmi_at_entry, "G7")),
+                    {"G5": r"^the run ended with status 3, not with a panic", "G7": r"^the run ended with status 3: "},
+                    "a double fault and an NMI find no stack: the machine resets"),
+    "zeroing": ablation(both(on_variant(attacks.test_residue, "F1"), on_variant(attacks.test_channels, "F3")),
+                        {"F1": r"^F1\.look: the program ended otherwise \(%d, registers 0\)$"
+                         % check_line("CHECK_EQ(((uint64_t *)LARGE)[i], 0)"), "F3": r"^F3\.peer ended with \d+: "},
+                        "a shard reads what a dead one has left in memory"),
     "grant": ablation(on_variant(attacks.test_calls, "C13"),
                       r"C13\.peer ended with \d+: .*coconut_cap_grant\(copy, 0, \w+\) is \d+ \(0x\d+\), expected -6",
                       "who was given a capability to use gives it away"),
@@ -100,6 +114,96 @@ ABLATIONS = {
                        r"^pledge ended with \d+: .*coconut_syscall\(30, .* is -3 \(0x\w+\), expected -19",
                        "a shard that has promised not to opens files"),
 }
+
+NO_SMAP = ["-cpu", "max,la57=off,smep=off,smap=off"]  # with which the kernel could not touch what it shares with ring 3
+
+
+def survives(label):
+    """Returns the pattern for an attack that gets past the instruction which must not succeed."""
+    return r"^%s: the program ended otherwise \(%d, registers 0\)$" % (re.escape(label), attacks.SURVIVED)
+
+
+def surprise(name, call, got, expected):
+    """Returns the pattern for a shard that ended because a call had another result."""
+    return r"%s ended with \d+: .*%s is %s, expected %s" % (name, call, got, expected)
+
+
+ABLATIONS.update({
+    "fault": ablation(on_variant(attacks.test_exceptions, "A1"), r"^A1\.div was not reached: PANIC: divide error",
+                      "the fault of a shard ends the run"),
+    "cr4": ablation(on_variant(attacks.test_exceptions, "A5", "A7", "A15", "A40"),
+                    {"A5": survives("A5.rdfsbase"), "A7": survives("A7.xgetbv"),
+                     "A15": r"^A15\.rdpmc: killed otherwise: .* vector 6",  # which is all that TCG has behind the check
+                     "A40": r"^A40\.xrstor: killed otherwise: general protection fault"},
+                    "a shard executes what only these bits of CR4 forbid"),
+    "io_map": ablation(on_variant(attacks.test_exceptions, "A10"), survives("A10.in_keyboard"),
+                       "a shard has ports, and ends the run by one"),
+    "iopl": ablation(both(on_variant(attacks.test_exceptions, "A9", "A10"), on_variant(attacks.test_state, "B6")),
+                     {"A9": survives("A9.cli"), "A10": survives("A10.in_keyboard"), "B6": survives("B6.popf")},
+                     "a shard turns interrupts off"),
+    "gdt": ablation(on_variant(attacks.test_exceptions, "A19"), survives("A19.behind_tss"),
+                    "a shard loads a descriptor more than it has"),
+    "lldt": ablation(on_variant(attacks.test_exceptions, "A20", "A41"),
+                     {"A20": r"^A20\.local: killed otherwise: page fault",
+                      "A41": r"^A41\.call_4: killed otherwise: page fault"},
+                     "the processor looks for descriptors in a shard's memory"),
+    "gates": ablation(on_variant(attacks.test_exceptions, "A22"), r"^A22\.0: killed otherwise: divide error",
+                      "a shard calls the handler of any vector"),
+    "heap": ablation(both(on_variant(attacks.test_exceptions, "A26", "A32"), on_variant(attacks.test_calls, "C11")),
+                     {"A26": survives("A26.taken"), "A32": survives("A32.taken"),
+                      "C11": surprise("^C11", r"coconut_mmap\(.*\)", r"0 \(0x0\)", "-3")},
+                     "a shard maps page 0, and the page below its stack"),
+    "upper": ablation(on_variant(attacks.test_exceptions, "A27", "A28", options=NO_SMAP),
+                      {"A27": survives("A27.hhdm"), "A28": survives("A28.hhdm")},
+                      "a shard reads and writes all memory"),
+    "code": ablation(on_variant(attacks.test_exceptions, "A31"), survives("A31.code"), "a shard writes its own code"),
+    "entry_stack": ablation(on_variant(attacks.lost_stack, "B7", options=NO_SMAP),
+                            r"^the run ended with status 2: PANIC: double fault",
+                            "the kernel pushes to where a shard's stack pointer leads"),
+    "entry": ablation(on_variant(attacks.test_residue, "F4"),
+                      r"^F4\.look: the program ended otherwise \(3, registers 0\)$",  # the third check of ../entry
+                      "a new shard finds what a dead one had in rbx"),
+    "numbers": ablation(on_variant(attacks.test_calls, "C1"),
+                        r"^C1 ended with None: PANIC: page fault \(#PF\), vector 14, in ring 0 at rip 0xf",
+                        "the kernel looks for a handler far behind its table"),
+    "lengths": ablation(on_variant(attacks.test_calls, "C9"),
+                        surprise("^C9", r"coconut_syscall\(21, .*\)", r"0 \(0x0\)", "-3"),
+                        "a message is longer than its place"),
+    "handles": ablation(on_variant(attacks.test_calls, "C10"),
+                        surprise("^C10", r"CALL\(SYS_CAP_GRANT, .*\)", r"1 \(0x1\)", "-4"),
+                        "a shard grants the capability of another one"),
+    "slots": ablation(both(on_variant(attacks.test_calls, "C15"), on_variant(attacks.test_exhaustion, "E3")),
+                      {"C15": surprise("^C15", r"coconut_cap_grant\(.*\)", r"9 \(0x9\)", "-12"),
+                       "E3": surprise("^E3", "got", r"-1 \(0xf+\)", "-12")},
+                      "grants fill all slots of a shard, and what has no slot is written before the first one"),
+    "close_wakes": ablation(on_variant(attacks.test_channels, "D1"),
+                            r"^D1 ended with killed: Deadlock: D1 waits to receive on channel",
+                            "whoever waits for a shard that has ended waits for ever"),
+    "room": ablation(on_variant(attacks.test_channels, "D2", "D3", "D5", "E5"),
+                     {"D2": surprise(r"D2\.peer", r"coconut_channel_recv\(.*\)", r"7 \(0x7\)", "6"),
+                      "D3": surprise(r"^D3", "got", r"\d \(0x\d\)", r"\d"),
+                      "D5": r"D5\.peer ended with \d+: ", "E5": surprise(r"E5\.peer", "got", r"\d+ \(0x\w+\)", r"\d+")},
+                     "a message that nobody has read is overwritten by the next one"),
+    "fits": ablation(on_variant(attacks.test_channels, "D4"),
+                     surprise("^D4", r"coconut_channel_recv\(.*\)", r"6 \(0x6\)", "-9"),
+                     "a message runs over the end of its buffer"),
+    "claim": ablation(on_variant(attacks.test_channels, "D7"), r"^D7 ended with killed: Deadlock: ",
+                      "a second holder of the end waits for the answer to another's CALL"),
+    "clean": ablation(on_variant(attacks.test_console, "D8"),
+                      r"^control bytes reached the terminal: \[0, 7, 8, 13, 27, 127", "a shard drives the terminal"),
+    "walk": ablation(on_variant(attacks.test_exhaustion, "E2"),
+                     surprise(r"^E2\.\d+", r"room_behind_heap\(\)", r"\d+ \(0x\w+\)", r"\d+"),
+                     "a call that fails keeps frames"),
+    "descriptors": ablation(on_variant(attacks.test_exhaustion, "E4"),
+                            surprise("^E4", r"open_file\(\)", r"8 \(0x8\)", "-12"),
+                            "a ninth file is opened, in the next shard's structure"),
+    "leak": ablation(on_variant(attacks.test_cycles, "E7"),
+                     r"^E7\.cycle was not reached: PANIC: assertion failed: self->frames == 0 ",
+                     "a shard that ends leaves frames behind; the kernel notices"),
+    "nmi": ablation(on_variant(attacks.nmi_at_entry, "G7"),
+                    r"^the run ended with status 2: PANIC: .*, vector 2, in ring 0",
+                    "an NMI ends the run"),
+})
 
 _done = []
 _done_lock = threading.Lock()
@@ -141,6 +245,7 @@ for _name in ABLATIONS:
 ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow", "early", "orphan", "revoke")},
                  interrupt_source="dma", vram_zeroing="gpu", owners="dma", ipc_fast="ipc", recheck="ipc", circle="life", turns="fair", utf8="console", ibpb="machines",
                  **{name: "stale" for name in ("serial", "call_over", "kill_first", "raise", "forget", "fast_held")})
+ELSEWHERE.update(preempt="life", drop="life", lost="stale", rank="stale", flood="dma")
 
 
 def test_complete(t):
@@ -169,3 +274,24 @@ def test_shared_objects(t):
         t.check(count > 10, "%s: only %d sources do not look at it" % (define, count))
     changed = [t.sh(["gcc", *flags, *more, "paging.c"], expect=0).stdout for more in ([], ["-DABLATION=ABLATION_nx"])]
     t.check(changed[0] != changed[1], "the control: ABLATION_nx changes nothing in paging.c")
+
+
+WORDS = {"the processor's", "those above", "planted mistakes", "not defended"}  # docs/security.md explains them
+
+
+def test_rows(t):
+    """Each row of docs/security.md names the protections that can be left out, or says in a word why there are none; each
+    one that is left out here stands in a row."""
+    with open(os.path.join(harness.ROOT, "docs", "security.md"), encoding="utf-8") as page:
+        text = page.read()
+    cells = dict(re.findall(r"^\| ([A-H]\d+) \| .* \| *(.*?) *\|$", text, re.M))
+    t.equal(set(cells), set(attacks.ROWS), "the rows of docs/security.md")
+    names = {row: re.findall(r"`(\w+)`", cell) for row, cell in cells.items()}
+    for row, cell in cells.items():
+        good = names[row] and cell == ", ".join("`%s`" % name for name in names[row])
+        t.check(good or cell in WORDS, "row %s has neither names of protections nor one of the words: %r" % (row, cell))
+    for word in WORDS:
+        t.check(word in cells.values() and "\n- *%s*: " % word in text, "docs/security.md does not explain `%s`" % word)
+    named, tested = {name for row in names.values() for name in row}, set(ABLATIONS) | set(ELSEWHERE)
+    t.check(named <= tested, "no test leaves out %s" % (named - tested))
+    t.equal(set(ABLATIONS) - named, {"pledge"}, "the protections that no row names")  # it stands beside the list

@@ -9,6 +9,7 @@ Read next: docs/security.md, then tests/attacks/warden/main.c.
 """
 
 import collections
+import contextlib
 import os
 import re
 import sys
@@ -263,22 +264,40 @@ def test_state(t, wanted=("B1", "B6", "B7", "B8", "B9", "B10"), **options):
     judge(t, battery, labels_of(steps))
 
 
+def lost_stack(t, wanted=("B7",), **options):
+    """Row B7 without a warden, whose stack has no room for a kernel that uses it: beside a shard that has made a call, on a
+    stack as it should be."""
+    manifest = 'shard other /t/spin args="100"\nshard lost /a/attacker args="B7.kernel_text"'
+    result = t.guest(manifest, files={"/a/attacker": program("attacker")}, timeout=300, **options)
+    t.check("begins" in result.lines, "the other shard's call was not made")
+    problem = None if result.endings().get("lost") == HARMLESS else "the run ended with status %d: %s" % (
+        result.status, harness.last_words(result))
+    report(t, wanted[0], problem)
+
+
 # ---- C to F: shards of the manifest, each of which judges itself by its exit code ----
 
 
 class Cast:
-    """The lines of a manifest, and which shards must end with 0 for a row to pass."""
+    """The lines of a manifest, and which shards must end with 0 for a row to pass. wanted: rows, of which alone the shards
+    are in it."""
 
-    def __init__(self):
+    def __init__(self, wanted=None):
+        self.wanted = wanted
+        self.names = []
         self.lines = []
         self.rows = collections.OrderedDict()
 
     def shard(self, row, name, program_name, args, options=""):
+        if self.wanted and row not in self.wanted:
+            return
+        self.names.append(name)
         self.lines.append('shard %s /a/%s args="%s" %s' % (name, program_name, args, options))
         self.rows.setdefault(row, []).append(name)
 
     def channel(self, a, b):
-        self.lines.append("channel %s %s" % (a, b))
+        if a in self.names and b in self.names:
+            self.lines.append("channel %s %s" % (a, b))
 
 
 def run_cast(t, cast, programs, wanted=None, expect=0, **options):
@@ -360,9 +379,9 @@ def pair(cast, row, name, first, second, options=""):
 
 
 @rows("D1", "D2", "D3", "D4", "D5", "D7", "E5", "F3")
-def test_channels(t, **options):
+def test_channels(t, wanted=("D1", "D2", "D3", "D4", "D5", "D7", "E5", "F3"), **options):
     """Messages arrive once, whole and in order, whatever the other side does."""
-    cast, messages = Cast(), 1000000 if t.full else 3000
+    cast, messages = Cast(wanted), 1000000 if t.full else 3000
     pair(cast, "D1", "D1", "ends=30", "ends.peer", "restart=100")
     pair(cast, "D2", "D2", "two", "two.peer")
     pair(cast, "D3", "D3", "both", "both")
@@ -423,12 +442,12 @@ def test_deadlock(t):
 
 
 @rows("D8")
-def test_console(t):
+def test_console(t, wanted=("D8",), **options):
     """No text of a shard deceives the exit status, drives the terminal, or swallows the lines of others."""
     cast = Cast()
     for part in ("forge", "flood", "endless", "lines"):
         cast.shard("D8", "D8." + part, "talk", part)
-    result = t.start_guest("\n".join(cast.lines), files={"/a/talk": program("talk")}, timeout=600).wait()
+    result = t.start_guest("\n".join(cast.lines), files={"/a/talk": program("talk")}, timeout=600, **options).wait()
     problem = None
     controls = set(result.raw) - set(range(0x20, 0x7F)) - {9, 10}
     missing = [n for n in range(200) if result.lines.count("line %d of 200 is whole" % n) != 1]
@@ -454,8 +473,9 @@ def test_exhaustion(t, wanted=("E1", "E2", "E3", "E4", "E6", "E8"), **options):
         for frames in TIGHT:
             cast.shard("E2", "E2.%d" % frames, "calls", "E2", "spawn=yes frames=%d" % frames)
     if "E3" in wanted:
-        cast.shard("E3", "E3", "calls", "E3", "spawn=yes after=%s" % ("E2.%d" % TIGHT[-1] if "E2" in wanted else "E1"))
-        cast.shard("E3", "E3.peer", "calls", "peer", "after=%s" % ("E2.%d" % TIGHT[-1] if "E2" in wanted else "E1"))
+        after = " after=E2.%d" % TIGHT[-1] if "E2" in wanted else ""
+        cast.shard("E3", "E3", "calls", "E3", "spawn=yes" + after)
+        cast.shard("E3", "E3.peer", "calls", "peer", after)
         cast.channel("E3", "E3.peer")
     if "E4" in wanted:
         cast.shard("E4", "E4", "calls", "E4")
@@ -472,7 +492,7 @@ def test_exhaustion(t, wanted=("E1", "E2", "E3", "E4", "E6", "E8"), **options):
 
 
 @rows("E7")
-def test_cycles(t):
+def test_cycles(t, wanted=("E7",), **options):
     """A thousand shards that fault, that end, and that are killed in the middle of anything, and many restarts of a shard
     that others wait for, leave every count as it was."""
     count = 1000 if t.full else 150
@@ -480,7 +500,7 @@ def test_cycles(t):
     pair(cast, "E7", "E7", "ends=%d" % count, "ends.peer", "restart=%d" % (count + 1))
     plan = ["cycle E7.cycle 1000 killed /a/attacker A3.ud2", "cycle E7.start 1000 0 /a/calls end",
             "slay E7.slay 1000 killed /a/calls E7.busy"]
-    battery = run_battery(t, plan, programs=("attacker", "calls", "talk"), manifest="\n".join(cast.lines))
+    battery = run_battery(t, plan, programs=("attacker", "calls", "talk"), manifest="\n".join(cast.lines), **options)
     judge(t, battery, labels_of(plan))
 
 
@@ -684,11 +704,37 @@ def take_nmis(t):
     return taken, ending_problem(battery) or (bad[0] if bad else None)
 
 
+def nmi_at_entry(t, wanted=("G7",), build=None):
+    """Row G7 at its worst moment alone: an NMI strikes at the first instruction of a system call, where rsp is still that of
+    ring 3 and points into the kernel's text."""
+    symbols, stub = kernel_symbols(t, build), gdbstub.GdbStub()
+    try:
+        with t.guest_monitor() as monitor:
+            boot = t.start_guest('shard caller /a/attacker args="B7.kernel_text"', build=build, timeout=300,
+                                 files={"/a/attacker": program("attacker")}, options=stub.options + monitor.options)
+            stub.connect()
+            stub.breakpoint(symbols["syscall_entry"])
+            while not symbols["image_text"] <= stub.registers()["rsp"] < symbols["image_rodata"]:
+                stub.go_on()
+            monitor.hmp("nmi")
+            stub.breakpoint(symbols["syscall_entry"], False)
+            with contextlib.suppress(OSError, EOFError):
+                stub.detach()  # a machine that has been reset meanwhile does not answer
+            result = boot.wait()
+    finally:
+        stub.close()
+    problem = None if result.endings().get("caller") == HARMLESS else "the run ended with status %d: %s" % (
+        result.status, harness.last_words(result))
+    report(t, wanted[0], problem)
+
+
 @rows("G7")
 def test_nmi(t):
-    """NMIs that strike a loop of system calls at any instruction change nothing. How many strike in one boot is the host's
-    choice: there are as many boots as it takes."""
-    wanted, taken, problem = 10000 if t.full else 300, 0, None
+    """NMIs that strike a loop of system calls at any instruction, and the first one of a call for certain, change nothing.
+    How many strike in one boot is the host's choice: there are as many boots as it takes."""
+    first = Recorder(t)
+    nmi_at_entry(first)
+    wanted, taken, problem = 10000 if t.full else 300, 0, first.found["attacks.G7"]
     deadline = time.monotonic() + NMI_PATIENCE
     while taken < wanted and not problem:
         more, problem = take_nmis(t)

@@ -263,13 +263,17 @@ def test_silent_engine(t):
 
 def test_flood(t):
     """Each shard has lines of its own for its DMA faults: one that causes many does not hide those of another."""
-    build = t.variant("ablation_dma_check", ABLATION="ABLATION_dma_check")
-    lines = pairs("flood", 2).replace('shard a1 /t/dma args="flood a"', 'shard a1 /t/dma args="flood a" after=a0')
-    result = t.guest(lines, expect=0, build=build, options=ICOUNT)
+    build = t.variant("ablation-dma_check", ABLATION="ABLATION_dma_check")
+    manifest = pairs("flood", 2).replace('shard a1 /t/dma args="flood a"', 'shard a1 /t/dma args="flood a" after=a0')
+    result = t.guest(manifest, expect=0, build=build, options=ICOUNT)
     for shard in ("0 (a0)", "2 (a1)"):
         lines = [line for line in result.lines if line.startswith("DMA fault: ") and "working for shard " + shard in line]
         t.equal(len(lines), 16, "the faults of shard %s on the console" % shard)
     t.equal(result.text.count("DMA fault: any more of these are not shown without --verbose"), 2, "the lines that say so")
+    build = t.variant("ablation-dma_check-flood", ABLATION="ABLATION_dma_check", ABLATION_ALSO="ABLATION_flood")
+    result = t.guest(manifest, expect=0, build=build, options=ICOUNT)
+    shown = len(re.findall(r"^DMA fault: \d", result.text, re.M))
+    t.equal(shown, 16, "the faults of both on the console, where all have the same lines")
 
 
 # ---- Machines ----

@@ -73,7 +73,13 @@ def test_equals(t):
             names = ["s%d" % i for i in range(count)]
             turns, _ = trace(t, [line(name, kind, 300) for name, kind in zip(names, kinds)])
             worst = max(worst, check_equal(t, shares(turns, 50, 250), names, " ".join(kinds)))
-    t.note("at most %.2f ms from the mean" % worst)
+    names = ["compute", "map"]
+    build = t.variant("trace-turns", TRACE=4096, ABLATION="ABLATION_turns")
+    turns, _ = trace(t, [line(name, name, 300) for name in names], build=build)
+    found = shares(turns, 50, 250)
+    apart = abs(found["compute"] - found["map"]) / 2
+    t.check(apart > 10 * TICK, "the control: without turns two are %.2f ms from the mean" % apart)
+    t.note("at most %.2f ms from the mean, and %.0f without turns" % (worst, apart))
 
 
 def test_disturbed(t):

@@ -33,6 +33,9 @@ def test_restart(t):
     t.equal(result.endings(), {"a": "killed", "b": 0}, "ends")
     t.equal(re.findall(r"^Shard 0 \(a\) restarts: (\d of \d)$", result.text, re.M), ["1 of 3", "2 of 3", "3 of 3"], "lives")
     t.equal(result.text.count("Shard 0 (a) killed"), 4, "deaths")
+    result = t.guest("\n".join(lines), files={"/big": BIG}, build=t.variant("ablation-drop", ABLATION="ABLATION_drop"))
+    t.check(re.search(r"main\.c:\d+: coconut_cap_inspect\(0\) is ", result.text),
+            "the control: capabilities that nobody has dropped are gone")
 
 
 def test_exit_with_minus_one(t):
@@ -88,10 +91,13 @@ def test_preemption(t):
 
 
 def test_round_robin(t):
-    """Equals take turns, although none of them makes a system call: all begin before the first one ends."""
-    result = t.guest("\n".join('shard s%d /t/spin args="150"' % i for i in range(4)), expect=0)
-    words = [line for line in result.lines if line in ("begins", "ends")]
-    t.equal(words, ["begins"] * 4 + ["ends"] * 4, "order of the lines")
+    """Equals take turns, although none of them makes a system call: all begin before the first one ends. Without preemption
+    each ends before the next one begins."""
+    lines = "\n".join('shard s%d /t/spin args="150"' % i for i in range(4))
+    for build, wanted in (t.variant("ablation-preempt", ABLATION="ABLATION_preempt"), ["begins", "ends"] * 4), \
+            (None, ["begins"] * 4 + ["ends"] * 4):
+        result = t.guest(lines, expect=0, build=build)
+        t.equal([line for line in result.lines if line in ("begins", "ends")], wanted, "order of the lines")
     for name, row in result.profile().items():
         t.check(row["switches"] >= 20, "%s was switched to only %d times" % (name, row["switches"]))
 
@@ -182,6 +188,9 @@ def test_own_slots(t):
         lines = ['shard full /t/family args="full=%d" spawn=yes' % own, 'shard filler /t/family args="filler=%d"' % copies, "shard other /t/ok"]
         lines += ["channel full filler"] + ["channel full other"] * (own - 2)
         t.guest("\n".join(lines), expect=0)
+    result = t.guest("\n".join(lines), expect=1, build=t.variant("ablation-slots", ABLATION="ABLATION_slots"))
+    t.check(re.search(r"coconut_cap_grant\(0, 0, \w+\) is 15 .*, expected -12", result.text),
+            "the control: the last slot stays free")
 
 
 def test_no_deadlock(t):

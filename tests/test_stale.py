@@ -97,6 +97,7 @@ def test_lost(t):
     scene = cast("lost", "sender receiver", "sender receiver", sender="priority=high restart=2")
     result = play(t, scene, status=1)
     t.equal(result.endings()["receiver"], 0, "the end of the receiver")
+    control(t, scene, r"coconut_channel_recv\(handle, message, sizeof\(message\)\) > 0", "lost")
 
 
 def test_unborn(t):
@@ -136,6 +137,7 @@ def test_rank(t):
     scene = cast("rank", "client server middle", "client server, client middle", client="priority=high", server="priority=low")
     said = [line for line in play(t, scene).lines if line.startswith("the ")]
     t.equal(said, ["the one in the middle", "the server"], "the order in which they run")
+    control(t, scene, r"^the server$[^$]*^the one in the middle$", "rank")
 
 
 def test_unmapped(t):

@@ -15,6 +15,7 @@ bits 64
 SURVIVED        equ 99
 HARMLESS        equ 7
 SYS_EXIT        equ 0
+SYS_MMAP        equ 43
 SYS_YIELD       equ 62
 CODE_BASE       equ 0x1000
 STACK_PAGE      equ 0x7FF000
@@ -54,9 +55,10 @@ fault_label:
         jmp     survived
 %endmacro
 
-; ONE name, vector, instruction: an attack of a single instruction. rdx holds 0.
+; ONE name, vector, instruction: an attack of a single instruction. rcx and rdx hold 0.
 %macro ONE 3+
         ATTACK  %1
+        xor     ecx, ecx
         xor     edx, edx
         FAULT   %2
         %3
@@ -77,6 +79,19 @@ fault_label:
         mov     rax, %2
         FAULT   14
         mov     [rax], al
+        SURVIVE
+%endmacro
+
+; TAKEN name, page, address: asks for the page first, which is not to be had, and touches the address all the same.
+%macro TAKEN 3
+        ATTACK  %1
+        mov     edi, %2
+        mov     esi, 1
+        mov     eax, SYS_MMAP
+        syscall
+        mov     edx, %3
+        FAULT   14
+        mov     [rdx], al
         SURVIVE
 %endmacro
 
@@ -233,6 +248,7 @@ leave:
         SELECTOR A19.kernel_data_rpl3, SEL_KERNEL_DATA + 3, ss
         SELECTOR A19.user_code, SEL_USER_CODE, ss
         SELECTOR A19.tss, SEL_TSS + 3, ss
+        SELECTOR A19.behind_tss, SEL_TSS + 16 + 3, ss
         SELECTOR A20.tss, SEL_TSS + 3, ds
         SELECTOR A20.tss_high, SEL_TSS + 8 + 3, ds
         SELECTOR A20.kernel_data, SEL_KERNEL_DATA + 3, es
@@ -305,6 +321,7 @@ leave:
         READ    A26.null, 0
         READ    A26.last_of_page, 0xFFF
         WRITE   A26.write, 8
+        TAKEN   A26.taken, 0, 8
         ATTACK  A26.jump
         FAULT_ELSEWHERE 14
         xor     eax, eax
@@ -362,6 +379,8 @@ own_code:
         FAULT   14
         mov     [STACK_PAGE - 8], rax
         SURVIVE
+
+        TAKEN   A32.taken, STACK_PAGE - 0x1000, STACK_PAGE - 8
 
         ATTACK  A33.read
         mov     rax, NON_CANONICAL
