@@ -315,8 +315,8 @@ write_compile_commands() {
 	for source in tests/*/*/*.c labs/checks/*/*.c docs/book/*/*.c scripts/gdb/tour/*/*.c; do
 		[[ ! -e ${source%/*}/main.c ]] || compilations[$source]="gcc ${shard_cflags[*]} -c $source"
 	done
-	for source in tests/{host,fuzz}/*.c; do
-		compilations[$source]="gcc -Wall -Wextra -I. -Ishards/lib -Itests/host -c $source"
+	for source in tests/{host,fuzz,system}/*.c; do
+		[[ ! -e $source ]] || compilations[$source]="gcc -Wall -Wextra -I. -Ishards/lib -Itests/host -c $source"
 	done
 	for source in tests/provoke.c scripts/trace/trace.c; do
 		compilations[$source]="gcc ${kernel_cflags[*]} -DPROVOKE=PROVOKE_panic -DTRACE=1 -c $source"
@@ -332,6 +332,7 @@ write_compile_commands() {
 	[[ $known == "$text" ]] || printf '%s\n' "$text" >"$1" || give_up "could not write $1."
 }
 
+trap end_in_words EXIT
 parse_options "$@"
 require_tools
 build_common

@@ -13,6 +13,9 @@
 # that the paths of the tree are relative and free of spaces whatever the path to the tree looks like.
 # Read next: build.sh.
 shopt -s inherit_errexit # set -e holds in $(...) as well
+trap 'exit 129' HUP # without a trap, bash forgets a signal that its child survived
+trap 'exit 130' INT
+trap 'exit 143' TERM
 trap '' XFSZ # a file that may not grow is an error of who writes it, and kills nobody
 
 # say TEXT...: a line on stderr, from the script the user called.
@@ -21,7 +24,9 @@ say() {
 }
 
 # die TEXT...: says why the script gives up, and ends it with status 1, or with die_status where a script sets that.
+died=
 die() {
+	died=1
 	say "$@"
 	exit "${die_status:-1}"
 }
@@ -37,7 +42,8 @@ learn() {
 		if [[ -f $path ]]; then
 			files+=("$path")
 		elif [[ -d $path ]]; then
-			checksums[$path]=$(checksum_of_folder "$path")
+			# shellcheck disable=SC2310 # its one command is followed by return
+			checksums[$path]=$(checksum_of_folder "$path") || give_up "could not read $path; the message above says why."
 		fi
 	done
 	((${#files[@]})) || return 0
@@ -59,7 +65,8 @@ learn_all() {
 # checksum_of_folder DIR: prints one checksum of the names and the contents of all that is in it.
 checksum_of_folder() {
 	local sum
-	sum=$(cd "$1" && { find . -printf '%p %y %l\n' | sort && find . -type f -print0 | sort -z | xargs -0 -r sha1sum --; } | sha1sum)
+	sum=$(cd "$1" && { find . -printf '%p %y %l\n' | sort && find . -type f -print0 | sort -z | xargs -0 -r sha1sum --; } | sha1sum) ||
+		return
 	printf '%s' "${sum%% *}"
 }
 
@@ -105,8 +112,8 @@ announce() {
 }
 
 # leash: whatever this script starts from here on ends soon after the script, however that ends, even by SIGKILL. A process
-# that waits for the script's end looks for others that carry the leash's name in their environment. It has a session of its
-# own, so that Ctrl-C does not reach it, and holds neither the terminal nor a lock.
+# that waits for the script's end looks for others that carry the leash's name in their environment. It is no child, so that
+# `wait` does not wait for it, has a session of its own, so that Ctrl-C does not reach it, and holds neither terminal nor lock.
 leash() {
 	local name=leash-$$-$RANDOM$RANDOM
 	(
@@ -115,9 +122,8 @@ leash() {
 			fd=${fd##*/}
 			((fd <= 2)) || eval "exec $fd>&-"
 		done
-		exec setsid bash -c "$leash_script" leash $$ "$name" <>/dev/null >&0 2>&0
-	) &
-	disown # no `wait` waits for it
+		setsid bash -c "$leash_script" leash $$ "$name" <>/dev/null >&0 2>&0 &
+	)
 	export COCONUT_LEASH=${COCONUT_LEASH:-}:$name
 }
 
@@ -175,16 +181,22 @@ give_up_step() {
 	give_up "could not make $step_out; the message above says why."
 }
 
-# give_up TEXT: ends a build. Says too where files cannot grow: the tools have many words for that, and some have none.
-little_room=256       # KiB that are left
-largest_file=16384    # KiB: no file of a build comes near
+# give_up TEXT: ends a build. Says too where there is little room for files: the tools have many words for that, and some have none.
+needed_room=20480  # KiB: all of a build is less
+largest_file=16384 # KiB: each file of it is less
 give_up() {
 	local left limit
-	left=$(df -k --output=avail "$out_dir" | tail -n 1)
+	left=$(df -k --output=avail "$out_dir" 2>/dev/null | tail -n 1) || left=$needed_room
 	limit=$(ulimit -f)
-	((left >= little_room)) || say "the disk of $out_dir/ is full. Make room, then build again."
+	((left >= needed_room)) || say "the disk of $out_dir/ has ${left// /} KiB left, and a build takes up to $needed_room. Make room."
 	[[ $limit == unlimited ]] || ((limit >= largest_file)) || say "no file may be larger than $limit KiB here (ulimit -f)."
 	die "$1"
+}
+
+# end_in_words: no build ends badly without a sentence, whatever has failed.
+end_in_words() {
+	local status=$?
+	((status == 0 || status > 128)) || [[ $died ]] || give_up "could not finish the build; the message above says why."
 }
 
 # step OUT INPUT... -- COMMAND...: runs COMMAND, which makes OUT, unless OUT is up to date. Gives up when COMMAND fails.

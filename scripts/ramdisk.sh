@@ -29,9 +29,10 @@ make_ramdisk() {
 	local dir=$1 image=$2 sizes blocks files
 	rm -f "$image.new" || return
 	chmod -R u=rwX,go=rX "$dir" && find "$dir" -exec touch -h -d "@$ramdisk_time" {} + || return
-	# For each entry its blocks, one for the directory it lies in, and one of block numbers for every 4 MiB.
-	sizes=$(set -o pipefail && find "$dir" -printf '%s\n' | awk '{ n += int($1 / 4096) + 2 + int($1 / 4194304) } END { print n, NR }') ||
-		return
+	# For each file its blocks, one for the directory it lies in, and one of block numbers for every 4 MiB. The size of a directory
+	# depends on the file system here.
+	sizes=$(set -o pipefail && find "$dir" -printf '%y %s\n' |
+		awk '{ n += ($1 == "f" ? int($2 / 4096) + int($2 / 4194304) : 0) + 2 } END { print n, NR }') || return
 	read -r blocks files <<<"$sizes" || return
 	# The inode table takes 256 bytes a file; the rest is for superblock, bitmaps and lost+found of each group.
 	blocks=$((blocks + blocks / 100 + files / 8 + 64))

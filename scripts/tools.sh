@@ -117,6 +117,5 @@ require_tools() {
 		die "still missing after the installation: ${missing[*]}"
 	fi
 	say "on Debian or Ubuntu, install it with:"
-	say "  sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]}"
-	exit 1
+	die "  sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]}"
 }

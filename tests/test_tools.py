@@ -1,0 +1,549 @@
+"""The scripts: what a build makes of damage, of clocks, of a full disk and of a signal, and how the commands answer.
+
+Read next: scripts/common.sh (steps, and the leash), build.sh, tests/run.py.
+"""
+
+import filecmp
+import glob
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import threading
+import time
+
+import harness
+
+BOOTED = ("esp/supervisor.elf", "esp/EFI/BOOT/BOOTX64.EFI", "esp/ramdisk.img")  # all that a run takes from a build
+BUILDING = re.compile(r"docs/|solutions/|\.github/|tests/(?!provoke\.c)|labs/")  # what a build does without
+MARK = "COCONUT_TEST"  # in the environment of what a test starts, and of nothing else
+END = 300  # seconds until something that has to end is held to hang
+
+
+# ---- Copies of the tree ----
+
+
+def sources(t):
+    """Returns the paths of the files that belong to the tree."""
+    if os.path.isdir(os.path.join(t.root, ".git")) and shutil.which("git"):
+        listed = t.sh(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], expect=0).stdout.split("\0")
+        return [path for path in listed if path and os.path.isfile(os.path.join(t.root, path))]
+    found = []
+    for where, folders, names in os.walk(t.root):
+        folders[:] = [name for name in folders if name not in ("build", ".git", "__pycache__")]
+        found += [os.path.relpath(os.path.join(where, name), t.root) for name in names]
+    return found
+
+
+def copy_tree(t, name, whole=False, built=True):
+    """Makes a copy of the tree with what a build needs, or of all of it; with what is built, unless that is not wanted."""
+    target = os.path.join(t.scratch, name)
+    for path in sources(t):
+        if whole or not BUILDING.match(path):
+            to = os.path.join(target, path)
+            os.makedirs(os.path.dirname(to), exist_ok=True)
+            shutil.copy(os.path.join(t.root, path), to, follow_symlinks=False)
+    if built:
+        copy_build(t, target)
+    return target
+
+
+def copy_build(t, target):
+    """Copies what build.sh has made, and nothing that tests have made."""
+    names = "esp stage loader symbols shards $(cd build && find . -maxdepth 1 -type f)"
+    t.sh("mkdir -p '%s/build' && flock -s build/.lock sh -c 'cd build && tar -c %s' | tar -x -C '%s/build'" %
+         (target, names.replace("cd build && ", ""), target), expect=0)
+
+
+def build(t, tree, expect=0, words=(), **environment):
+    """Runs build.sh of a tree and returns how it ended."""
+    return t.sh([os.path.join(tree, "build.sh"), *words], cwd=tree, env=dict(os.environ, **environment), expect=expect, timeout=1800)
+
+
+def same_as_ours(t, tree, what):
+    """Checks that a tree has built what this tree has."""
+    for name in BOOTED:
+        t.check(filecmp.cmp(os.path.join(tree, "build", name), os.path.join(t.root, "build", name), shallow=False),
+                "%s: build/%s is another one" % (what, name))
+
+
+# A compiler that copies what it compiled here before, so that a test can build often. gcc's own words come when that is not enough.
+QUICK_GCC = """#!/bin/bash
+out= source=${@: -1}
+for ((i = 1; i < $#; i++)); do
+	[[ ${!i} != -o ]] || { ((i++)) && out=${!i}; }
+done
+if [[ ${out#build/} != "$out" && -e %(ready)s/$out && -e %(ready)s/$out.d ]] && cmp -s "$source" "%(root)s/$source"; then
+	cp "%(ready)s/$out" "$out" && cp "%(ready)s/$out.d" "$out.d"
+	exit
+fi
+exec %(gcc)s "$@"
+"""
+
+
+def quick_compiler(t, ready):
+    """Returns a PATH with that compiler in front. `ready` is a tree that is built."""
+    path = t.file("quick/gcc", QUICK_GCC % {"ready": shlex.quote(ready), "root": t.root, "gcc": shutil.which("gcc")})
+    os.chmod(path, 0o755)
+    return "%s:%s" % (os.path.dirname(path), os.environ["PATH"])
+
+
+# ---- Builds ----
+
+
+def test_twice(t):
+    """Two builds of one commit in different folders, at different times, under different umasks, boot the same bytes."""
+    for name, mask in (("one", 0o022), ("another, longer name", 0o077)):
+        tree = copy_tree(t, name, built=False)
+        done = t.sh("umask %04o && exec ./build.sh" % mask, cwd=tree, timeout=1800, expect=0)
+        t.equal(done.stdout, "", "what a build prints")
+        same_as_ours(t, tree, name)
+        t.check(not filecmp.cmp(os.path.join(tree, "build", "supervisor.elf"), os.path.join(t.root, "build", "supervisor.elf"), False),
+                "supervisor.elf, whose debugging information names the folder, is the same: was it built at all?")
+    one, other = (os.path.join(t.scratch, name) for name in ("one", "another, longer name"))
+    shutil.rmtree(os.path.join(one, "build"))
+    kept = os.path.join(t.scratch, "kept")
+    shutil.copytree(other, kept, symlinks=True)
+    shutil.rmtree(os.path.join(other, "build"))
+    build(t, other, PATH=quick_compiler(t, kept))
+    for name in ("supervisor.elf", "efi_loader.efi", "ramdisk.img"):
+        t.check(filecmp.cmp(os.path.join(other, "build", name), os.path.join(kept, "build", name), shallow=False),
+                "a second build in the same folder makes another " + name)
+
+
+test_twice.heavy = True
+
+DAMAGES = {
+    "an object of one byte": lambda build: cut(build + "/cap.o", 1),
+    "an empty list of headers": lambda build: cut(build + "/mm.o.d", 0),
+    "an empty record": lambda build: cut(build + "/mm.o.cmd", 0),
+    "half a record": lambda build: cut(build + "/fs.o.cmd", os.path.getsize(build + "/fs.o.cmd") // 2),
+    "no stage": lambda build: shutil.rmtree(build + "/stage"),
+    "a stage without the model": lambda build: os.remove(build + "/stage/model.bin"),
+    "half a ramdisk": lambda build: cut(build + "/ramdisk.img", 1 << 20),
+    "an archive that is none": lambda build: cut(build + "/shards/lib.a", 7),
+    "a shard with other bytes": lambda build: flip(build + "/shards/hello-c.bin", 64),
+    "numbers for NASM that are cut off": lambda build: cut(build + "/layout.inc", 100),
+    "a loader with other bytes": lambda build: flip(build + "/efi_loader.efi", 2048),
+    "a boot volume without a supervisor": lambda build: os.remove(build + "/esp/supervisor.elf"),
+    "no boot volume": lambda build: shutil.rmtree(build + "/esp"),
+    "an empty lock": lambda build: cut(build + "/.lock", 0),
+    "no symbols": lambda build: shutil.rmtree(build + "/symbols"),
+}
+
+
+def cut(path, size):
+    os.truncate(path, size)
+
+
+def flip(path, at):
+    """Changes a byte and leaves the time of the file as it was."""
+    times = os.stat(path)
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 0xFF]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_damage(t):
+    """Whatever is damaged or missing in build/, the next build mends it."""
+    tree = copy_tree(t, "tree")
+    path = quick_compiler(t, t.root)
+    for what, damage in DAMAGES.items():
+        damage(os.path.join(tree, "build"))
+        build(t, tree, PATH=path)
+        same_as_ours(t, tree, what)
+        for name in ("stage/model.bin", "shards/hello-c.bin", "efi_loader.efi", "layout.inc", "symbols/first.elf.cmd"):
+            t.check(os.path.getsize(os.path.join(tree, "build", name)), "%s: build/%s is empty" % (what, name))
+    t.equal(build(t, tree).stderr, "", "what a build says that has nothing to do")
+
+
+def test_clocks(t):
+    """A source that is edited is built, whatever time it has, and whatever time the files in build/ have."""
+    tree = copy_tree(t, "tree")
+    source, header, image = (os.path.join(tree, name) for name in ("lib.c", "kernel.h", "build/esp/supervisor.elf"))
+    version = re.search(r'COCONUT_VERSION "(.*?)"', read(header)).group(1)
+    t.sh("find '%s/build' -exec touch -h -d '+1 day' {} +" % tree, expect=0)  # as by a clock that was a day ahead
+    edit(header, '"%s"' % version, '"7.7.7"')
+    build(t, tree)
+    t.check(b"7.7.7" in read_bytes(image), "an edited header was not built: the stamps in build/ come from a later day")
+    edit(header, '"7.7.7"', '"8.8.8"')
+    os.utime(header, (0, 0))  # an older file that is put back
+    os.utime(source, (1 << 31, 1 << 31))
+    build(t, tree)
+    t.check(b"8.8.8" in read_bytes(image), "an edited header was not built: its own time is of 1970")
+    t.equal(build(t, tree).stderr, "", "what a build says for which nothing has changed but a time")
+
+
+def read(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def read_bytes(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def edit(path, old, new):
+    """Replaces one text in a file."""
+    text = read(path)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text.replace(old, new, 1))
+
+
+# Tools that the steps of a build run, and what becomes new when the tool has worked: with which edit each step has to run again.
+FAILING = {"gcc": "cap.c", "nasm": "boot.asm", "ld": "cap.c", "nm": "cap.c", "objcopy": "cap.c", "readelf": "cap.c", "objdump": "elf.c",
+           "awk": "cap.c", "mke2fs": "etc/motd", "debugfs": "etc/motd", "cp": "etc/motd", "python3": "etc/motd", "find": "etc/motd",
+           "touch": "etc/motd", "chmod": "etc/motd", "mv": "cap.c", "ar": "shards/lib/print.c", "sed": "boot.asm", "sort": "cap.c"}
+SILENT = {"sort"}  # used where its failure changes nothing
+
+
+def test_failed_tools(t):
+    """A tool that fails, in whatever step, fails the build; the next build does the step again."""
+    tree = copy_tree(t, "tree")
+    for tool, source in FAILING.items():
+        real = harness.find_tool(tool)
+        # It does its work, and then fails: what it leaves looks finished.
+        broken = t.file("broken-%s/%s" % (tool, tool), "#!/bin/bash\n%s \"$@\"\nexit 9\n" % real)
+        if tool == "debugfs":  # which has no other status than 0
+            broken = t.file("broken-debugfs/debugfs", "#!/bin/bash\ncat >/dev/null\necho no inode >&2\n")
+        os.chmod(broken, 0o755)
+        with open(os.path.join(tree, source), "a", encoding="utf-8") as file:
+            file.write('\nextern const char edit_%s[];\n__attribute__((used)) const char edit_%s[] = "";\n' % (tool, tool) if source.endswith(".c") else "\n")
+        done = build(t, tree, expect=None, PATH="%s:%s" % (os.path.dirname(broken), os.environ["PATH"]))
+        if tool not in SILENT:
+            t.equal(done.returncode, 1, "the status of a build in which %s fails" % tool)
+            t.check("build.sh: could not" in done.stderr, "no sentence for a %s that fails: %s" % (tool, done.stderr))
+        done = build(t, tree)
+        t.check(tool in SILENT or "compiling" in done.stderr, "the step in which %s failed counts as finished" % tool)
+    for name in ("cap.o", "layout.inc", "ramdisk.img"):
+        t.check(os.path.getsize(os.path.join(tree, "build", name)), "build/%s is empty" % name)
+
+
+def test_full_disk(t):
+    """A disk that is full at any moment of a build (20 sizes): status 1 and a sentence; with room again, the next build mends it."""
+    probe = t.sh(["unshare", "--mount", "--map-root-user", "mount", "-t", "tmpfs", "tmpfs", t.scratch])
+    if probe.returncode:
+        t.skip("no file system can be mounted here: " + probe.stderr.strip())
+    tree = copy_tree(t, "tree", built=False)
+    path = quick_compiler(t, t.root)
+    os.mkdir(os.path.join(tree, "build"))
+    # The sizes reach from nothing to as much as a build takes.
+    used = int(t.sh("du -sk --total build/{esp,stage,loader,symbols,shards} build/*.* | tail -n 1 | cut -f 1", expect=0).stdout)
+    inside = """set -e
+		mount -t tmpfs -o size="$1"k tmpfs build
+		status=0; ./build.sh || status=$?
+		mount -o remount,size=200m build
+		echo "first $status"
+		[[ $3 ]] || exit 0
+		./build.sh
+		for file in %s; do cmp "build/$file" "$2/build/$file"; done""" % " ".join(BOOTED)
+    failures = 0
+    for step in range(20):
+        size = max(4, used * step // 17)
+        done = t.sh(["unshare", "--mount", "--map-root-user", "bash", "-c", inside, "full", str(size), t.root,
+                     "" if step % 3 else "mend"], cwd=tree,
+                    env=dict(os.environ, PATH=path), expect=0)
+        status = re.search(r"first (\d+)", done.stdout).group(1)
+        t.check(status in "01", "a disk of %d KiB: status %s" % (size, status))
+        if status == "1":
+            failures += 1
+            t.check("KiB left, and" in done.stderr, "a disk of %d KiB: nobody says that it is full: %s" % (size, done.stderr))
+        t.check(not re.search("Traceback|core dumped|line \\d+: [0-9]", done.stderr), "a disk of %d KiB: %s" % (size, done.stderr))
+    t.check(10 < failures < 20, "%d of 20 sizes were too small, of %d KiB" % (failures, used))
+    t.note("%d of 20 sizes were too small" % failures)
+
+
+def test_small_files(t):
+    """Files that may not grow (ulimit -f, 20 sizes): status 1 and a sentence; without the limit, the next build mends it."""
+    tree = copy_tree(t, "tree", built=False)
+    path = quick_compiler(t, t.root)
+    largest = os.path.getsize(os.path.join(t.root, "build", "ramdisk.img")) // 1024
+    sizes = sorted({0, 1, 2, 3, 5, 8, 13, 20, 30, 50, 80, 130, 200, 300, 500, 800, 1300, 2000, 3000, largest - 1})
+    for size in sizes:
+        shutil.rmtree(os.path.join(tree, "build"), ignore_errors=True)
+        done = t.sh("ulimit -f %d && ./build.sh" % size, cwd=tree, env=dict(os.environ, PATH=path), expect=1)
+        t.check("no file may be larger than %d KiB" % size in done.stderr, "files of %d KiB: no sentence: %s" % (size, done.stderr))
+        t.check(not re.search("Traceback|core dumped", done.stderr), "files of %d KiB: %s" % (size, done.stderr))
+        if size in sizes[::4] + sizes[-1:]:
+            build(t, tree, PATH=path)
+            same_as_ours(t, tree, "after files of %d KiB" % size)
+
+
+# ---- What git and editors make of the tree ----
+
+
+def test_autocrlf(t):
+    """A clone by a git that turns line ends into CRLF (core.autocrlf=true) builds, and nothing in it has become another file."""
+    if not os.path.isdir(os.path.join(t.root, ".git")) or not shutil.which("git"):
+        t.skip("this tree is no git repository")
+    paths = sources(t)
+    origin, clone = (os.path.join(t.scratch, name) for name in ("origin", "clone"))
+    copy = copy_tree(t, "origin", whole=True, built=False)
+    git = "git -c user.name=x -c user.email=x@localhost -c commit.gpgsign=false -c gc.auto=0"
+    t.sh("git init -q -b main . && %s add -A && %s commit -q -m x" % (git, git), cwd=copy, expect=0)
+    t.sh(["git", "-c", "core.autocrlf=true", "clone", "-q", origin, clone], expect=0)
+    for path in paths:
+        t.check(filecmp.cmp(os.path.join(t.root, path), os.path.join(clone, path), shallow=False), path + " is another one in the clone")
+    copy_build(t, clone)
+    build(t, clone)
+    same_as_ours(t, clone, "a clone with core.autocrlf")
+    # The control: without the attributes, git does what it was told to.
+    os.remove(os.path.join(copy, ".gitattributes"))
+    t.sh("%s commit -q -a -m y" % git, cwd=copy, expect=0)
+    shutil.rmtree(clone)
+    t.sh(["git", "-c", "core.autocrlf=true", "clone", "-q", origin, clone], expect=0)
+    t.check(b"\r\n" in read_bytes(os.path.join(clone, "build.sh")), "git turned no line end, so this test proves nothing")
+
+
+def test_layout(t):
+    """layout.h may have CRLF at its line ends; a line of it that NASM could not read is refused by its number."""
+    tree = copy_tree(t, "tree")
+    path, numbers = os.path.join(tree, "layout.h"), os.path.join(tree, "build", "layout.inc")
+    text, before = read(path), read(numbers)
+    with open(path, "w", encoding="utf-8", newline="\r\n") as file:
+        file.write(text)
+    build(t, tree, PATH=quick_compiler(t, t.root))
+    t.equal(read(numbers), before, "the numbers for NASM")
+    same_as_ours(t, tree, "layout.h with CRLF")
+    for line in ("#define STACK_SIZE 8192 bytes", "#define STACK_SIZE 2 * 4096", "#define STACK_SIZE (8192)", "#define STACK_SIZE 8192UL"):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(re.sub("#define STACK_SIZE .*", line, text))
+        done = build(t, tree, expect=1)
+        t.check(re.search(r"layout\.h:\d+: .*STACK_SIZE", done.stderr), "`%s` is not refused by name: %s" % (line, done.stderr))
+
+
+def compile_commands(t):
+    """Returns {file: words of the command} of build/compile_commands.json."""
+    with open(os.path.join(t.root, "build", "compile_commands.json"), encoding="utf-8") as file:
+        entries = json.load(file)
+    for entry in entries:
+        t.equal(entry["directory"], t.root, "the folder of " + entry["file"])
+    return {entry["file"]: shlex.split(entry["command"]) for entry in entries}
+
+
+def test_compile_commands(t):
+    """build/compile_commands.json has every C file, compiled as the build does it, and clangd finds no error in them."""
+    commands = compile_commands(t)
+    wanted = [path for path in sources(t) if path.endswith(".c") and not path.startswith(("labs/", "model/", "tests/reference/"))]
+    t.equal(sorted(set(wanted) - set(commands)), [], "C files that are missing")
+    for path in ("cap.c", "serial.c", "efi_loader.c", "shards/lib/llama.c", "shards/hello-c/main.c"):
+        words = [os.path.join(t.scratch, "x") if word.startswith("build/") else word for word in commands[path]]
+        t.sh(words, expect=0)
+    t.check("-mcmodel=kernel" in commands["serial.c"] and "-DGNU_EFI_USE_MS_ABI" in commands["efi_loader.c"], "the options are others")
+    if not shutil.which("clangd"):
+        t.skip("clangd is not installed: only the file itself was looked at")
+    for path in ["cap.c", "efi_loader.c", "shards/lib/llama.c", "tests/shards/ok/main.c", "tests/provoke.c", "tests/host/cap.c"] if not t.full else wanted:
+        done = t.sh(["clangd", "--check=" + path])
+        errors = [line for line in done.stderr.split("\n") if line.startswith("E[") and "tweak:" not in line]
+        t.check(not errors, "clangd on %s: %s" % (path, errors[:1]))
+
+
+def test_warnings(t):
+    """No variant of a source warns: of every ablation and every mistake that is provoked, and of the recorder."""
+    commands = compile_commands(t)
+    names = set(re.findall(r"\bPROVOKE_(\w+)", read(os.path.join(t.root, "layout.h")))) - {"none", "name"}
+    jobs = [("tests/provoke.c", "PROVOKE", name) for name in sorted(names)] + [("scripts/trace/trace.c", "TRACE", "16")]
+    for path in sorted(glob.glob("*.c", root_dir=t.root)):
+        text = read(os.path.join(t.root, path))
+        jobs += [(path, "ABLATION", name) for name in sorted(set(re.findall(r"\bABLATE\((\w+)\)", text)))]
+        jobs += [(path, "PROVOKE", name) for name in sorted(set(re.findall(r"\bPROVOKE_(\w+)", text)))]
+        if re.search(r"\bPROVOKE\b", text):
+            jobs.append((path, "PROVOKE", "panic"))
+    t.check(len(jobs) > 80, "only %d variants were found" % len(jobs))
+    for path, kind, name in jobs:
+        words = [word for word in commands[path] if not word.startswith(("-DPROVOKE", "-DTRACE"))]
+        words = words[:words.index("-MMD")] if "-MMD" in words else words[:words.index("-c")]
+        value = name if kind == "TRACE" else "%s_%s" % (kind, name)
+        t.sh(words + ["-Werror", "-D%s=%s" % (kind, value), "-c", "-o", os.path.join(t.scratch, "x.o"), path], expect=0)
+    for name in sorted(set(re.findall(r"^\s*PROTECT (\w+),", read(os.path.join(t.root, "boot.asm")), re.M))):
+        t.sh(["nasm", "-f", "elf64", "-Werror", "-DABLATION=ABLATION_" + name, "-I", "build/", "-o", os.path.join(t.scratch, "x.o"), "boot.asm"],
+             expect=0)
+    t.note("%d variants of sources" % len(jobs))
+
+
+# ---- What scripts are made of ----
+
+
+def test_shellcheck(t):
+    """shellcheck passes for every shell script, with the reason beside each exception."""
+    scripts = [path for path in sources(t) if path.endswith(".sh") or read_bytes(os.path.join(t.root, path))[:20].startswith((b"#!/bin/sh", b"#!/usr/bin/env bash"))]
+    t.check(len(scripts) >= 15, "only %d scripts were found" % len(scripts))
+    for path in scripts:
+        for line in re.findall(r"^.*shellcheck .*disable=.*$", read(os.path.join(t.root, path)), re.M):
+            t.check(re.search(r"disable=[\w,]+ # \w", line), "%s: an exception without a reason: %s" % (path, line.strip()))
+    if not shutil.which("shellcheck"):
+        t.skip("shellcheck is not installed")
+    done = t.sh(["shellcheck", "--format=gcc"] + scripts)
+    t.equal(done.stdout, "", "what shellcheck says")
+    # The control: what stands behind `||` goes on after a failure, and shellcheck is asked about that.
+    wrong = t.file("wrong.sh", "#!/usr/bin/env bash\nset -e\nwork() {\n\tfalse\n\techo went on\n}\nwork || exit 1\n")
+    shutil.copy(os.path.join(t.root, ".shellcheckrc"), t.scratch)
+    t.check("SC2310" in t.sh(["shellcheck", "--format=gcc", wrong], cwd=t.scratch).stdout, "shellcheck does not ask about set -e")
+
+
+# ---- test.sh ----
+
+
+def test_list(t):
+    """test.sh --list shows a line for each group, --list GROUP its tests; neither installs or builds anything. So with --help."""
+    bare = os.path.join(t.scratch, "bin")  # nothing that a build needs
+    os.mkdir(bare)
+    for name in ("bash", "dirname", "realpath", "nproc", "python3", "env"):
+        os.symlink(shutil.which(name), os.path.join(bare, name))
+    environment = dict(os.environ, PATH=bare, NO_INSTALL="1")
+    link = os.path.join(t.scratch, "link")
+    os.symlink(os.path.join(t.root, "test.sh"), link)
+    done = t.sh([link, "--list"], cwd="/", env=environment, expect=0)
+    groups = dict(re.findall(r"^(\w+) +(\d+)  \S", done.stdout, re.M))
+    files = [os.path.basename(path)[len("test_"):-len(".py")] for path in glob.glob(os.path.join(t.root, "tests", "test_*.py"))]
+    t.equal(sorted(groups), sorted(files + ["host"]), "the groups")
+    t.check(len(done.stdout.split("\n")) < len(groups) + 4, "there is more than a line for a group")
+    done = t.sh([link, "--list", "tools"], cwd="/", env=environment, expect=0)
+    lines = [line for line in done.stdout.split("\n") if line]
+    t.equal(len(lines), int(groups["tools"]), "lines of the group tools")
+    t.check(all(line.startswith("tools.") for line in lines), "there are lines of other groups")
+    t.check("--full" in t.sh([link, "--help"], cwd="/", env=environment, expect=0).stdout, "--help does not name --full")
+
+
+def test_unknown_name(t):
+    """A word that names no test is an error, whatever the other words are: it is named, with what is like it, and nothing runs."""
+    for words, wrong, near in ((["docs.links", "nosuch"], "nosuch", ""), (["dosc"], "dosc", "docs"), (["--list", "imgae"], "imgae", "image"),
+                               (["tools.lisst"], "tools.lisst", "tools.list")):
+        done = t.sh(["./test.sh"] + words, expect=2)
+        t.equal(done.stdout, "", "stdout of test.sh " + " ".join(words))
+        t.check("test.sh: %s: " % wrong in done.stderr and near in done.stderr, "the word is not named: " + done.stderr)
+    t.check("--steps" in t.sh(["./bench.sh", "--stesp"], expect=2).stderr, "bench.sh takes an unknown option")
+
+
+# ---- The end of what was started ----
+
+
+def marked(mark):
+    """Returns the processes, {pid: command}, that carry a mark in their environment: all that were started below, and still run."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/environ" % pid, "rb") as file:
+                if ("%s=%s" % (MARK, mark)).encode() in file.read().split(b"\0"):
+                    found[int(pid)] = read_bytes("/proc/%s/cmdline" % pid).replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found
+
+
+def start_marked(t, words, cwd, mark, **environment):
+    """Starts a command whose descendants can be found, with its output in a file."""
+    with open(os.path.join(t.scratch, "output"), "ab") as output:
+        return harness.start(words, cwd=cwd, stdout=output, stderr=output, env=dict(os.environ, **{MARK: mark}, **environment))
+
+
+def await_none(t, mark, what):
+    """Waits until no process carries the mark. Ends those that are left before it fails."""
+    deadline = time.monotonic() + END
+    while marked(mark):
+        if time.monotonic() > deadline:
+            left = marked(mark)
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            t.check(False, "%s left behind: %s" % (what, left))
+        time.sleep(0.05)
+
+
+def await_process(t, process, mark, pattern):
+    """Waits until a descendant runs whose command matches, or the command itself has ended."""
+    deadline = time.monotonic() + END
+    while process.poll() is None and not any(re.search(pattern, command) for command in marked(mark).values()):
+        t.check(time.monotonic() < deadline, "no process %s was started" % pattern)
+        time.sleep(0.01)
+
+
+EARLY = ("^", "tests/run.py", "grade.py")  # moments at which Python may not have come to its handlers
+# Signal, to the whole group (as Ctrl-C is), the status that is right.
+SIGNALS = ((signal.SIGINT, True, 130), (signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGKILL, False, -9))
+# Whom a signal interrupts, and what runs at the moment; `^` is any process: the script has only begun.
+MOMENTS = {
+    "build.sh": (["./build.sh"], ["^", "cc1", "nasm|asm-lines", "mke2fs|debugfs"]),
+    "test.sh": (["./test.sh", "system.machine_pc", "system.memory_64M", "host.elf"], ["^", "tests/run.py", "cc1", "qemu-system"]),
+    "grade.sh": (["./grade.sh", "04"], ["^", "grade.py", "qemu-system"]),
+    "bench.sh": (["./bench.sh"], ["^", "build-shard", "qemu-system"]),
+}
+
+
+def interrupted(script):
+    """Returns the test of one script."""
+    words, moments = MOMENTS[script]
+
+    def test(t):
+        tree = copy_tree(t, "tree", whole=script != "build.sh")
+        hits = 0
+        for number, group, status in SIGNALS:
+            for moment in moments:
+                if script == "build.sh":  # something to do
+                    for name in ("cap.o", "layout.inc", "stage.cmd", "ramdisk.img"):
+                        shutil.rmtree(os.path.join(tree, "build", name), ignore_errors=True)
+                        with open(os.path.join(tree, "build", name), "wb"):
+                            pass
+                    edit(os.path.join(tree, "shards/lib/print.c"), "\n", "\n\n")
+                mark = "%s %d %s %s" % (script, number, group, moment)
+                process = start_marked(t, words, tree, mark)
+                await_process(t, process, mark, moment)
+                (os.killpg if group else os.kill)(process.pid, number)
+                harness.finish(process, END)
+                t.log("signal %d at %s: status %d" % (number, moment, process.returncode))
+                # What had ended by then keeps its status; a shell that has not come to its traps dies of the signal.
+                allowed = (status, 0, 1) + ((-number,) if moment in EARLY else ())
+                t.check(process.returncode in allowed, "status %d after signal %d at %s" % (process.returncode, number, moment))
+                hits += process.returncode in (status, -number)
+                await_none(t, mark, "%s, signal %d at %s," % (script, number, moment))
+        t.check(hits > len(SIGNALS) * len(moments) * 2 // 3, "only %d signals came before the end" % hits)
+        for where, _, names in os.walk(tree):
+            for name in names:
+                size = os.lstat(os.path.join(where, name)).st_blocks * 512
+                t.check(size < 32 << 20, "%s of %d MiB was left" % (os.path.join(where, name), size >> 20))
+        if script == "build.sh":
+            build(t, tree)
+            for name in BOOTED:
+                t.check(os.path.getsize(os.path.join(tree, "build", name)), "build/%s is empty" % name)
+
+    test.__doc__ = "%s ends with all that it has started, whatever signal ends it at whatever moment: SIGKILL, too." % script
+    test.heavy = script != "build.sh"
+    return test
+
+
+for _script in MOMENTS:
+    globals()["test_interrupted_" + _script.replace(".sh", "")] = interrupted(_script)
+
+LEASHED = """source scripts/common.sh
+leash
+sleep 1000 &
+setsid bash -c "trap '' TERM; sleep 1000; sleep 1000" &
+(setsid sleep 1000 &)
+echo started
+kill -KILL $$
+"""
+
+
+def test_leash(t):
+    """The leash ends all that a script has started, in whatever session it is; without it, that goes on."""
+    for leashed in (True, False):
+        script = LEASHED if leashed else LEASHED.replace("leash\n", "\n", 1)
+        mark = "leash %s" % leashed
+        process = start_marked(t, ["bash", "-c", "self=test; " + script], t.root, mark)
+        harness.finish(process, END)
+        t.equal(process.returncode, -9, "the script's own end")
+        if leashed:
+            await_none(t, mark, "the leash")
+            continue
+        time.sleep(8)  # longer than the leash waits before it makes them
+        left = marked(mark)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        t.check(len(left) >= 3, "without a leash only these go on: %s" % left)
