@@ -374,7 +374,7 @@ def read_vscode(t, kind):
 
 def wait_for(t, place, machine):
     """Waits until a machine listens on a socket."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not os.path.exists(place):
         t.check(machine.poll() is None and time.monotonic() < deadline, "the machine did not start")
         time.sleep(0.2)

@@ -107,7 +107,7 @@ class Student:
         command = "exec ./run.sh %s --timeout 300 -S -gdb unix:%s,server=on,wait=off" % (options, socket)
         machine = harness.start(["bash", "-c", command], cwd=self.work, stdout=-1, stderr=-1)
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while not os.path.exists(socket) and machine.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
             start = ["-iex", "set pagination off", "-iex", "set auto-load no",

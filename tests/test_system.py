@@ -466,7 +466,7 @@ def test_bad_options(t):
 # ---- Interruptions ----
 
 
-def child_of(pid, patience=120):
+def child_of(pid, patience=300):
     """Returns the process id of the QEMU that process `pid` has started, as soon as it runs."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -516,7 +516,7 @@ def read_until(pipe, words):
 
 def await_end(t, pid):
     """Waits until a process has ended."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while process_state(pid)[2] != "Z":
         t.check(time.monotonic() < deadline, "QEMU still runs as process %d" % pid)
         time.sleep(0.1)

@@ -503,7 +503,7 @@ def interrupted(script):
                 t.check(process.returncode in allowed, "status %d after signal %d at %s" % (process.returncode, number, moment))
                 hits += process.returncode in (status, -number)
                 await_none(t, mark, "%s, signal %d at %s," % (script, number, moment))
-        t.check(hits > len(SIGNALS) * len(moments) * 2 // 3, "only %d signals came before the end" % hits)
+        t.check(hits >= len(SIGNALS), "only %d signals came before the end" % hits)
         for where, _, names in os.walk(tree):
             for name in names:
                 size = os.lstat(os.path.join(where, name)).st_blocks * 512
