@@ -96,8 +96,8 @@ uint64_t acpi_root_entry(const uint8_t *root, size_t len, uint32_t index) {
 	return le(root + ACPI_HEADER_SIZE + (size_t)index * size, size);
 }
 
-/* Ports below belong to the devices that every PC has, and to ISA cards (they decode 10 bits): none is a register block's,
- * and reading one could take a byte from its owner. */
+/* Ports below belong to the devices that every PC has, and to ISA cards (they decode 10 bits): none is a register
+ * block's, and reading one could take a byte from its owner. */
 enum { ISA_PORTS = 0x400 };
 
 /* Returns the port of a register block, which stands at offset `extended` if the table is long enough for that field

@@ -1,10 +1,10 @@
 /*
  * apic.c: the local APIC: the way in for the legacy controller's interrupts, and for message-signalled ones.
  *
- * The timer's interrupt comes from the 8259 through the APIC's LINT0 pin ("virtual wire"), and the firmware may
- * have left the APIC's own timer running: both are set here rather than assumed. That timer interrupts once, when the
- * scheduler asks for it, between two ticks. A device with MSI raises its interrupt by writing a message, which carries a
- * vector, or with interrupt remapping the number of an entry that does.
+ * The timer's interrupt comes from the 8259 through the APIC's LINT0 pin ("virtual wire"), and the firmware may have
+ * left the APIC's own timer running: both are set here rather than assumed. That timer interrupts once, when the
+ * scheduler asks for it, between two ticks. A device with MSI raises its interrupt by writing a message, which carries
+ * a vector, or with interrupt remapping the number of an entry that does.
  *
  * Invariant: a vector belongs to one handler for ever; handlers run with interrupts off and must not wait.
  *
@@ -24,7 +24,8 @@ enum { APIC_SIZE = 0x1000, APIC_ID = 0x20, APIC_ID_SHIFT = 24, APIC_TPR = 0x80, 
 enum { APIC_SVR = 0xF0, SVR_ENABLE = 0x100, LVT_MASKED = 0x10000, LVT_EXTINT = 0x700, LVT_NMI = 0x400 };
 enum { APIC_LVT_TIMER = 0x320, APIC_LVT_LINT0 = 0x350, APIC_LVT_LINT1 = 0x360 };
 
-/* The APIC's own timer ("APIC Timer"): it counts down from what is written, interrupts at 0 and stops; 0 stops it at once. */
+/* The APIC's own timer ("APIC Timer"): it counts down from what is written, interrupts at 0 and stops; 0 stops it at
+ * once. */
 enum { APIC_TIMER_START = 0x380, APIC_TIMER_NOW = 0x390, APIC_TIMER_DIVIDE = 0x3E0, TIMER_DIVIDE_BY_1 = 0xB };
 
 /* Where a message is written, and where in that address the number of the processor that is meant begins ("Message

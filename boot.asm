@@ -31,7 +31,8 @@ PML4_IMAGE      equ 511
 PDPT_IMAGE      equ 510                         ; index of IMAGE_BASE, bits 38..30
 LARGE_2M        equ 0x200000
 
-global _start, pvh_start, isr_table, interrupt_return, shard_start, syscall_entry, context_switch, context_switch_fpu, run_on_stack
+global _start, pvh_start, isr_table, interrupt_return, shard_start, syscall_entry
+global context_switch, context_switch_fpu, run_on_stack
 extern supervisor_main, interrupt_dispatch, shard_begin, syscall_dispatch, syscall_bad_return
 extern current, current_stack_top, kernel_since, tss, cpu_has_smap, cpu_has_ibpb
 
@@ -58,8 +59,8 @@ section .text.boot progbits alloc exec nowrite align=16
 
 ; void pvh_start(void): the firmware-less entry, for tests and benchmarks.
 ; At entry: 32-bit protected mode, paging off, ebx = physical address of the PVH start-info structure.
-;   1. three temporary tables that map the image and the tables of _start, with a large page each (one of 1 GiB would do,
-;      but not every processor has them)
+;   1. three temporary tables that map the image and the tables of _start, with a large page each (one of 1 GiB would
+;      do, but not every processor has them)
 ;   2. PAE, long mode, paging; a processor without long mode gets no further, and says so
 ;   3. on to _start as if the loader had jumped there, but with the clock of this entry in r12
 bits 32

@@ -5,9 +5,9 @@
  * table, and cannot name any other's. A granted copy is a child of what it was granted from, so that revoking
  * takes back every copy, however far it has travelled.
  *
- * Invariants: the rights of a child never exceed those its parent had when it was granted; others fill at most half of a
- * shard's slots, and never the last one, which is for its own calls; indices in parent, child and sibling point at used
- * slots; what is below a revoked entry is revoked.
+ * Invariants: the rights of a child never exceed those its parent had when it was granted; others fill at most half of
+ * a shard's slots, and never the last one, which is for its own calls; indices in parent, child and sibling point at
+ * used slots; what is below a revoked entry is revoked.
  *
  * Read next: channel.c.
  */
@@ -105,14 +105,16 @@ struct cap_table caps;
 
 static uint32_t index_of(const struct capability *cap) { return (uint32_t)(cap - caps.entry); }
 
-/* Gives shard `id` a capability that comes from the kernel, not from another shard. Returns its handle or -COCONUT_E_FULL. */
+/* Gives shard `id` a capability that comes from the kernel, not from another shard. Returns its handle or
+ * -COCONUT_E_FULL. */
 int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource) {
 	struct capability cap = {.type = type, .rights = rights, .resource = (uint16_t)resource};
 
 	return cap_insert(&caps, id, cap, false);
 }
 
-/* Likewise for one that the manifest gives the shard at its start, when it holds nothing else: there is room (manifest.c). */
+/* Likewise for one that the manifest gives the shard at its start, when it holds nothing else: there is room
+ * (manifest.c). */
 void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource) {
 	int handle = cap_give(id, type, rights, resource);
 
@@ -153,8 +155,9 @@ const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, ui
 		[CAP_CHANNEL] = "the capability is not for a channel", [CAP_SHARD] = "the capability is not for a shard",
 		[CAP_MEMORY] = "the capability is not for memory", [CAP_GPU_DMA] = "the capability is not for a GPU partition"};
 	static const char *const no_right[] = {
-		"the capability lacks the right SEND", "the capability lacks the right RECV", "the capability lacks the right GRANT",
-		"the capability lacks the right CREATE", "the capability lacks the right WAIT", "the capability lacks the right KILL"};
+		"the capability lacks the right SEND", "the capability lacks the right RECV",
+		"the capability lacks the right GRANT", "the capability lacks the right CREATE",
+		"the capability lacks the right WAIT", "the capability lacks the right KILL"};
 	const struct capability *cap = cap_find(&caps, current->id, handle);
 
 	if (!cap)
@@ -170,9 +173,9 @@ const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, ui
 	return NULL;
 }
 
-/* True when `handle` still names the capability that the current call has looked up by cap_use. Others may have run since
- * then, and the slot may be another capability's by now. Nobody but its holder, who is in this call, changes the rights of
- * a capability: it has all that it had. */
+/* True when `handle` still names the capability that the current call has looked up by cap_use. Others may have run
+ * since then, and the slot may be another capability's by now. Nobody but its holder, who is in this call, changes the
+ * rights of a capability: it has all that it had. */
 bool cap_held(uint64_t handle) {
 	const struct capability *cap = cap_find(&caps, current->id, handle);
 

@@ -4,11 +4,12 @@
  * A channel has two ends, numbered 2c and 2c + 1, so that the other end of e is e ^ 1. Each end has an inbox, a
  * home (the shard that the manifest put there) and two lists of waiters: shards that wait to receive from the
  * inbox and shards that wait for room in it. A message is copied into the inbox by its sender and out of it by
- * its receiver, each in its own address space; or at once, by the fast path of CALL, through the kernel's view of the page.
+ * its receiver, each in its own address space; or at once, by the fast path of CALL, through the kernel's view of the
+ * page.
  *
  * Invariants: whoever waits is woken by a message, by room, by the end of the other side, by the loss of the
- * capability it waits through, by a CALL at its end (E_BUSY), or by a KILL. A woken shard looks again: being woken promises
- * nothing. While a CALL waits at an end, nobody else receives there.
+ * capability it waits through, by a CALL at its end (E_BUSY), or by a KILL. A woken shard looks again: being woken
+ * promises nothing. While a CALL waits at an end, nobody else receives there.
  *
  * Read next: fs.c.
  */
@@ -53,7 +54,8 @@ void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b) {
 }
 
 /* Opens the ends of a shard that starts or starts again, and gives it their capabilities: the handles count from 0 in
- * manifest order. Nothing waits there for a shard that starts again; what its last life has sent is still its peers'. */
+ * manifest order. Nothing waits there for a shard that starts again; what its last life has sent is still its
+ * peers'. */
 void channels_open(uint32_t home) {
 	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++) {
 		struct end *end = &ends[e];
@@ -72,8 +74,8 @@ uint32_t channel_handle(uint32_t home, uint32_t channel) {
 	return handle;
 }
 
-/* Ends the CALL at `end` if no answer can come any more, now that the other end has closed: its shard has yet to send its
- * request, or has nothing in the inbox. */
+/* Ends the CALL at `end` if no answer can come any more, now that the other end has closed: its shard has yet to send
+ * its request, or has nothing in the inbox. */
 static void forget_caller(struct end *end) {
 	if (end->caller && (end->caller->wait == WAIT_SEND || !end->count) && !ABLATE(call_over)) end->caller = NULL;
 }
@@ -96,7 +98,8 @@ void channels_close(struct shard *shard) {
 	}
 }
 
-/* A shard that is killed or dying comes back from no CALL: the end is free at once, whether the shard gets to run or not. */
+/* A shard that is killed or dying comes back from no CALL: the end is free at once, whether the shard gets to run or
+ * not. */
 void channel_call_over(const struct shard *shard) {
 	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++)
 		if (ends[e].caller == shard && !ABLATE(call_over)) ends[e].caller = NULL;
@@ -133,9 +136,9 @@ static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, u
 	sched_wait(list, kind, (uint16_t)e, handle);
 }
 
-/* Returns how the wait of the current shard at end `e` has ended: with a refusal, with 0 to look again, or with the length
- * of a message that the fast path of CALL has put into the offered buffer. A shard that was woken to look again may have
- * lost its capability or its peer before it came to run. */
+/* Returns how the wait of the current shard at end `e` has ended: with a refusal, with 0 to look again, or with the
+ * length of a message that the fast path of CALL has put into the offered buffer. A shard that was woken to look again
+ * may have lost its capability or its peer before it came to run. */
 static int64_t wait_end(uint64_t handle, uint32_t e) {
 	int64_t result = current->wait_result;
 	bool answered = current->wait == WAIT_RECV && ends[e].count;
@@ -149,8 +152,8 @@ static int64_t wait_end(uint64_t handle, uint32_t e) {
 						  : "the capability was taken away while waiting");
 }
 
-/* Queues the message for the other side of end `e`, waiting for room. `calls`: the sender is about to wait for the answer,
- * so the first receiver gets the rest of its turn. Returns 0 or the refusal. */
+/* Queues the message for the other side of end `e`, waiting for room. `calls`: the sender is about to wait for the
+ * answer, so the first receiver gets the rest of its turn. Returns 0 or the refusal. */
 static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len, bool calls) {
 	struct end *other = &ends[e ^ 1];
 
@@ -260,7 +263,8 @@ static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t b
 	if (end->receivers) sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
 	result = send(handle, (uint32_t)e, buf, len, true);
 	if (result == 0) result = receive(handle, (uint32_t)e, reply, max);
-	if (end->caller == current) end->caller = NULL; /* it may be another's by now: the loss of a capability frees the end */
+	/* It may be another's by now: the loss of a capability frees the end. */
+	if (end->caller == current) end->caller = NULL;
 	return result;
 }
 
@@ -293,12 +297,12 @@ static inline bool in_use(const struct end *end) {
  *   1. the handle names a channel with the rights SEND and RECV;
  *   2. the message lies in the page that is known to be readable;
  *   3. the buffer for the answer is the one that was offered last, or lies in the page that is known to be writable;
- *   4. exactly one shard waits to receive at the other end, through a capability that is not just being revoked, and has
- *      offered a buffer with room for the message;
+ *   4. exactly one shard waits to receive at the other end, through a capability that is not just being revoked, and
+ *      has offered a buffer with room for the message;
  *   5. nobody is in a CALL at this end or waits to receive there, and its inbox is empty;
  *   6. nobody more urgent than the peer is ready.
- * The effect is that of call_slowly: the peer is woken with its message and has the rest of this shard's turn, which the
- * tick ends as it ends any other; this shard waits. */
+ * The effect is that of call_slowly: the peer is woken with its message and has the rest of this shard's turn, which
+ * the tick ends as it ends any other; this shard waits. */
 int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max) {
 	struct shard *self = current;
 	const struct capability *cap = &self->caps[handle];
@@ -390,9 +394,9 @@ static shard_set waits_for_all(uint32_t id) {
 	return found;
 }
 
-/* Returns a set of stuck shards that keep each other stuck: each waits for all the others, if only by way of others, and
- * for nobody else. The shards outside of it go on when these have ended. Whoever waits for fewer than the set found so far
- * leads to a smaller one. */
+/* Returns a set of stuck shards that keep each other stuck: each waits for all the others, if only by way of others,
+ * and for nobody else. The shards outside of it go on when these have ended. Whoever waits for fewer than the set found
+ * so far leads to a smaller one. */
 static shard_set circle_among(shard_set stuck) {
 	shard_set circle = waits_for_all((uint32_t)__builtin_ctzl(stuck)), left = circle;
 
@@ -432,8 +436,8 @@ static void print_circle(shard_set stuck) {
 }
 
 /* Searches for shards whose waits can never end, because everybody who could end them waits likewise. Names those that
- * keep each other waiting, and kills them, not those that only wait for one of them: their waits end now. Returns whether
- * there were any. */
+ * keep each other waiting, and kills them, not those that only wait for one of them: their waits end now. Returns
+ * whether there were any. */
 bool channel_deadlocks(void) {
 	shard_set stuck = 0, before;
 

@@ -66,8 +66,9 @@
 #define COCONUT_E_VEILED    20 /* GPU memory that its owner has not unveiled */
 #define COCONUT_E_NOEXEC    21 /* the file is no program: empty, an ELF file, or too large for a shard */
 
-/* The code that the kernel keeps for a shard that did not exit by itself: it was killed by an exception or by KILL. A shard
- * may exit with the same number, and counts as one that exited: the kernel tells the two apart by a flag, WAIT by its result. */
+/* The code that the kernel keeps for a shard that did not exit by itself: it was killed by an exception or by KILL. A
+ * shard may exit with the same number, and counts as one that exited: the kernel tells the two apart by a flag, WAIT by
+ * its result. */
 #define COCONUT_KILLED       0xFFFFFFFFFFFFFFFF
 
 /* Sizes that the calls check. */
@@ -129,8 +130,8 @@ struct pipeline_config {
 
 #ifndef COCONUT_NO_CALLS /* the supervisor includes this header for the numbers only */
 
-/* Enters the supervisor with a call number and its arguments, each behind the letter of its register: "D" is rdi, "S" is
- * rsi, "d" is rdx. Its value is the result. Programs use the typed functions below. */
+/* Enters the supervisor with a call number and its arguments, each behind the letter of its register: "D" is rdi, "S"
+ * is rsi, "d" is rdx. Its value is the result. Programs use the typed functions below. */
 #define COCONUT_SYSCALL(number, ...) ({                                                                               \
 	int64_t result;                                                                                               \
 	__asm__ volatile("syscall" : "=a"(result) : "a"((uint64_t)(number)), ##__VA_ARGS__ : "rcx", "r11", "memory"); \
@@ -173,24 +174,26 @@ COCONUT_CALL(coconut_cap_restrict, (uint64_t handle, uint64_t rights), SYS_CAP_R
 /* Returns type << 48 | resource << 16 | rights of `handle`. */
 COCONUT_CALL(coconut_cap_inspect, (uint64_t handle), SYS_CAP_INSPECT, "D"(handle))
 
-/* Messages and the end of a shard. What a shard has sent stays to be received, in order, when it has ended and when it has
- * started again. What was sent to it and not received is gone: its next life finds an empty queue. While its end is closed,
- * SEND and CALL to it fail with E_CLOSED, and RECV does once nothing of what it sent is left; who waits at that moment is
- * woken with the same error. With the next life the channel is open again by the same handles; nothing marks in the queue
- * where one life's messages end and the next one's begin. Messages to a shard that has yet to start wait for it. */
+/* Messages and the end of a shard. What a shard has sent stays to be received, in order, when it has ended and when it
+ * has started again. What was sent to it and not received is gone: its next life finds an empty queue. While its end is
+ * closed, SEND and CALL to it fail with E_CLOSED, and RECV does once nothing of what it sent is left; who waits at that
+ * moment is woken with the same error. With the next life the channel is open again by the same handles; nothing marks
+ * in the queue where one life's messages end and the next one's begin. Messages to a shard that has yet to start wait
+ * for it. */
 
 /* Queues a message of 1 to COCONUT_MESSAGE_MAX bytes; waits while the queue is full. Returns 0. */
 COCONUT_CALL(coconut_channel_send, (uint64_t handle, const void *buf, size_t len),
 	SYS_CHANNEL_SEND, "D"(handle), "S"(buf), "d"(len))
 
-/* Waits for a message and takes it. Returns its length in bytes. E_CLOSED: the other end is or was closed, and nothing that
- * was sent before is left. */
+/* Waits for a message and takes it. Returns its length in bytes. E_CLOSED: the other end is or was closed, and nothing
+ * that was sent before is left. */
 COCONUT_CALL(coconut_channel_recv, (uint64_t handle, void *buf, size_t max),
 	SYS_CHANNEL_RECV, "D"(handle), "S"(buf), "d"(max))
 
 /* Sends, then waits at the same end for the answer: a client's request, or a server's reply followed by
  * its wait for the next request. The receiver goes on with what is left of the caller's turn. Returns the length of the
- * answer in bytes. An error does not say that nothing was sent: E_TOOSMALL, E_CLOSED and E_BADHANDLE may come after that. */
+ * answer in bytes. An error does not say that nothing was sent: E_TOOSMALL, E_CLOSED and E_BADHANDLE may come after
+ * that. */
 static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, size_t len, void *reply, size_t max) {
 	return coconut_syscall(SYS_CHANNEL_CALL, handle, (uint64_t)buf, len, (uint64_t)reply, max);
 }
@@ -198,8 +201,8 @@ static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, siz
 /* Opens the regular file at an absolute path of `len` bytes (no NUL needed). Returns a descriptor. */
 COCONUT_CALL(coconut_fs_open, (const char *path, size_t len), SYS_FS_OPEN, "D"(path), "S"(len))
 
-/* Reads up to `max` bytes and advances. Returns the number of bytes, 0 at the end of the file. After E_IO some bytes of the
- * buffer may have been written. */
+/* Reads up to `max` bytes and advances. Returns the number of bytes, 0 at the end of the file. After E_IO some bytes of
+ * the buffer may have been written. */
 COCONUT_CALL(coconut_fs_read, (uint64_t fd, void *buf, size_t max), SYS_FS_READ, "D"(fd), "S"(buf), "d"(max))
 
 /* Returns the size of the open file in bytes. */
@@ -218,22 +221,22 @@ COCONUT_CALL(coconut_mmap, (uint64_t address, uint64_t pages), SYS_MMAP, "D"(add
 /* Unmaps `pages` pages of the heap or of a file mapping. Returns 0. */
 COCONUT_CALL(coconut_munmap, (uint64_t address, uint64_t pages), SYS_MUNMAP, "D"(address), "S"(pages))
 
-/* Returns milliseconds since boot. Coarse on purpose: a fine clock is a side channel. It counts on while shards wait; but
- * where the machine's ACPI timer has 24 bits, and the host stops the machine for longer than 4.687 s, whole turns of that
- * timer, 4.687 s each, go unseen and are missing. */
+/* Returns milliseconds since boot. Coarse on purpose: a fine clock is a side channel. It counts on while shards wait;
+ * but where the machine's ACPI timer has 24 bits, and the host stops the machine for longer than 4.687 s, whole turns
+ * of that timer, 4.687 s each, go unseen and are missing. */
 COCONUT_CALL(coconut_time, (void), SYS_TIME)
 
 /* Promises to make from now on only the calls of the PLEDGE_ bits in `mask`. Promises cannot be taken back. */
 COCONUT_CALL(coconut_gpu_pledge, (uint64_t mask), SYS_GPU_PLEDGE, "D"(mask))
 
-/* Opens `size` bytes of this shard's partition, from `offset`, to the DMA of others; until then none of it is open to them,
- * and from then on nothing else. This shard itself may copy from all of its partition until then, and from the range alone
- * afterwards. Once. Returns 0. */
+/* Opens `size` bytes of this shard's partition, from `offset`, to the DMA of others; until then none of it is open to
+ * them, and from then on nothing else. This shard itself may copy from all of its partition until then, and from the
+ * range alone afterwards. Once. Returns 0. */
 COCONUT_CALL(coconut_gpu_unveil, (uint64_t offset, uint64_t size), SYS_GPU_UNVEIL, "D"(offset), "S"(size))
 
-/* Copies from this shard's VRAM at `source` to the partition that capability `target` names. Returns 0 when all is there.
- * E_CLOSED: nobody owns that partition, or its owner has ended; E_VEILED: it is not open there, or the source is not. After
- * E_CLOSED, E_BADHANDLE and E_IO part of it may have been copied. */
+/* Copies from this shard's VRAM at `source` to the partition that capability `target` names. Returns 0 when all is
+ * there. E_CLOSED: nobody owns that partition, or its owner has ended; E_VEILED: it is not open there, or the source is
+ * not. After E_CLOSED, E_BADHANDLE and E_IO part of it may have been copied. */
 COCONUT_CALL(coconut_gpu_dma, (uint64_t target, uint64_t source, uint64_t destination_and_length),
 	SYS_GPU_DMA, "D"(target), "S"(source), "d"(destination_and_length))
 
@@ -249,8 +252,8 @@ static inline int64_t coconut_spawn(const char *path, size_t path_len, const cha
 	return coconut_syscall(SYS_SPAWN, (uint64_t)path, path_len, (uint64_t)args, args_len, 0);
 }
 
-/* Waits until the shard has ended, frees its slot and the capability. Returns the low 32 bits of the code that it gave to
- * EXIT, 0xFFFFFFFF for -1, or -1 when it was killed (no error of this call has that number). */
+/* Waits until the shard has ended, frees its slot and the capability. Returns the low 32 bits of the code that it gave
+ * to EXIT, 0xFFFFFFFF for -1, or -1 when it was killed (no error of this call has that number). */
 COCONUT_CALL(coconut_wait, (uint64_t handle), SYS_WAIT, "D"(handle))
 
 /* Makes another shard end as killed, with all that it has spawned: it executes no instruction any more. It ends at a

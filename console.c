@@ -15,16 +15,18 @@
 #define CUT_MARK " [cut]\n"
 #define REPLACEMENT '?'
 
-/* PENDING_MAX: how many bytes of a writer can wait. PRINT_MAX: the longest piece of one print(), which a path and a reason
- * fit into; the rest is cut. */
+/* PENDING_MAX: how many bytes of a writer can wait. PRINT_MAX: the longest piece of one print(), which a path and a
+ * reason fit into; the rest is cut. */
 enum { WRITERS = MAX_SHARDS + 1, NOBODY = WRITERS, PENDING_MAX = 1024, PRINT_MAX = 400 };
 
 /* UTF-8 (RFC 3629): the range of lead bytes, of which those from LEAD_3 and LEAD_4 on begin sequences of three and of
  * four bytes; in all that follow the two upper bits are those of CONTINUATION. */
-enum { UTF8_CONTINUATION = 2, UTF8_BITS = 6, UTF8_LEAD_FIRST = 0xC2, UTF8_LEAD_3 = 0xE0, UTF8_LEAD_4 = 0xF0, UTF8_LEAD_LAST = 0xF4 };
+enum { UTF8_CONTINUATION = 2, UTF8_BITS = 6, UTF8_LEAD_FIRST = 0xC2, UTF8_LEAD_3 = 0xE0, UTF8_LEAD_4 = 0xF0,
+	UTF8_LEAD_LAST = 0xF4 };
 
-/* Code points that are no text (Unicode 15, 3.4, 23): C1 controls, those that turn the direction of writing, end a line,
- * cannot be seen or stand for nothing, and surrogates. The two joiners U+200C and U+200D stay: scripts need them. */
+/* Code points that are no text (Unicode 15, 3.4, 23): C1 controls, those that turn the direction of writing, end a
+ * line, cannot be seen or stand for nothing, and surrogates. The two joiners U+200C and U+200D stay: scripts need
+ * them. */
 static const uint32_t no_text[][2] = {
 	{0x80, 0x9F}, {0x61C, 0x61C}, {0x180E, 0x180E}, {0x200B, 0x200B}, {0x200E, 0x200F}, {0x2028, 0x202E}, {0x2060, 0x206F},
 	{0xD800, 0xDFFF}, {0xFDD0, 0xFDEF}, {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB}, {0xE0000, 0xE0FFF},
@@ -100,7 +102,8 @@ static bool is_text(const uint8_t *sequence, uint32_t len) {
 		code = code << UTF8_BITS | (sequence[i] & ((1U << UTF8_BITS) - 1));
 	for (size_t i = 0; i < ARRAY_LENGTH(no_text); i++)
 		if (code >= no_text[i][0] && code <= no_text[i][1]) return false;
-	return code >= shortest[len] && code <= 0x10FFFF && (code & 0xFFFE) != 0xFFFE; /* the last two of a plane are nothing */
+	/* The last two of a plane are nothing. */
+	return code >= shortest[len] && code <= 0x10FFFF && (code & 0xFFFE) != 0xFFFE;
 }
 
 /* Passes one byte: text as it is, complete UTF-8 sequences together, everything else replaced. */

@@ -2,7 +2,8 @@
  * cpu.c: the switches of the processor that protect the kernel from shards.
  *
  * Sets CR0, CR4 and EFER once, at boot, from what CPUID offers: setting a bit of CR4 that the processor does
- * not have is a #GP, which would end the run. What the kernel cannot do without it asks for first, to name what is missing.
+ * not have is a #GP, which would end the run. What the kernel cannot do without it asks for first, to name what is
+ * missing.
  *
  * Read next: mm.c. SDM Vol. 3A 2.5 describes the control registers.
  */
@@ -35,7 +36,8 @@ static void check_features(void) {
 			      needed[i].name, needed[i].leaf, needed[i].bit);
 }
 
-/* Returns what a leaf says, or zeros when the processor has no such leaf; `first` is the leaf that names the highest. */
+/* Returns what a leaf says, or zeros when the processor has no such leaf; `first` is the leaf that names the
+ * highest. */
 static struct cpuid optional_leaf(uint32_t first, uint32_t leaf) {
 	return cpuid(first, 0).eax >= leaf ? cpuid(leaf, 0) : (struct cpuid){0};
 }

@@ -48,7 +48,8 @@ static void use_fadt(const uint8_t *table, uint32_t len) {
 	if (timed || !fadt.pm1a_control_port) fadt = found;
 }
 
-/* Takes the two tables that the kernel uses from those that the root table names: of several the first that is usable. */
+/* Takes the two tables that the kernel uses from those that the root table names: of several the first that is
+ * usable. */
 static void acpi_init(uint64_t rsdp_phys) {
 	const uint8_t *bytes = rsdp_phys ? paging_map_table(rsdp_phys, ACPI_RSDP_SIZE) : NULL, *root;
 	struct acpi_rsdp rsdp;
@@ -61,7 +62,8 @@ static void acpi_init(uint64_t rsdp_phys) {
 		if (!table) continue;
 		print_verbose(" %c%c%c%c", table[0], table[1], table[2], table[3]);
 		if (!memcmp(table, "FACP", 4)) use_fadt(table, len);
-		if (!memcmp(table, "DMAR", 4) && (!dmar || !iommu_usable(dmar, acpi_table_length(dmar, ACPI_HEADER_SIZE)))) dmar = table;
+		if (memcmp(table, "DMAR", 4)) continue;
+		if (!dmar || !iommu_usable(dmar, acpi_table_length(dmar, ACPI_HEADER_SIZE))) dmar = table;
 	}
 	print_verbose("\n");
 }
@@ -114,8 +116,8 @@ static void print_device(const struct pci_device *d) {
 /* Returns PCI function number `index` in the order in which they were found, NULL behind the last. */
 const struct pci_device *device_at(uint32_t index) { return index < pci_count ? &pci_devices[index] : NULL; }
 
-/* Finds out what there is, which takes all devices their DMA, and sets up those that the kernel uses: the IOMMU first, then
- * the engines, which get theirs back behind it. */
+/* Finds out what there is, which takes all devices their DMA, and sets up those that the kernel uses: the IOMMU first,
+ * then the engines, which get theirs back behind it. */
 void devices_init(const struct bootinfo *info) {
 	acpi_init(info->rsdp);
 	if (!timed) print("ACPI: no timer that counts; the time is counted in ticks, some of which get lost\n");

@@ -8,12 +8,12 @@
  * Invariants: an engine reaches memory only while it works on a piece: the source to be read, the target to be written,
  * and of both no page that the caller's extents leave out: what is mapped follows from rights, not from the request.
  * An engine has one owner or none; one that runs without an owner (its shard died, or the copy was ended) reaches
- * nothing any more, and becomes free at its interrupt; that the IOMMU refuses it is no news, and takes no other domain's
- * place in the fault record. What is in the buffer goes to the target of the piece that it
+ * nothing any more, and becomes free at its interrupt; that the IOMMU refuses it is no news, and takes no other
+ * domain's place in the fault record. What is in the buffer goes to the target of the piece that it
  * came from, or nowhere. Shards never see an engine's registers.
  *
- * Read next: lib.c, which is the rest. docs/specs/edu.txt in the sources of QEMU 7.2 (edu.rst in newer ones) describes the
- * device.
+ * Read next: lib.c, which is the rest. docs/specs/edu.txt in the sources of QEMU 7.2 (edu.rst in newer ones) describes
+ * the device.
  */
 #include "kernel.h"
 #include "pci.h"
@@ -167,10 +167,10 @@ static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) 
 	return error;
 }
 
-/* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written, for as long as
- * the current shard has the capability `handle`; it sleeps until they are there. Returns 0, -COCONUT_E_NODEV without an engine behind an IOMMU, -COCONUT_E_IO when
- * an engine was refused something or does not answer, -COCONUT_E_CLOSED when the copy was ended by edu_revoke or
- * edu_cap_gone. */
+/* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written, for as long
+ * as the current shard has the capability `handle`; it sleeps until they are there. Returns 0, -COCONUT_E_NODEV without
+ * an engine behind an IOMMU, -COCONUT_E_IO when an engine was refused something or does not answer, -COCONUT_E_CLOSED
+ * when the copy was ended by edu_revoke or edu_cap_gone. */
 int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable,
 	uint64_t handle) {
 	struct copy *copy = &copies[current->id];

@@ -37,8 +37,8 @@ enum { SUPERBLOCK_OFFSET = 1024, SUPERBLOCK_SIZE = 1024, S_INODES_COUNT = 0, S_B
 /* Values in it. Revision 0 has inodes of 128 bytes and none of the feature fields. FILETYPE: directory entries carry a
  * type byte, which is not used here. The largest block is a page. */
 enum { EXT2_SUPER_MAGIC = 0xEF53, EXT2_GOOD_OLD_REV = 0, EXT2_DYNAMIC_REV = 1, EXT2_GOOD_OLD_INODE_SIZE = 128 };
-enum { EXT2_FEATURE_INCOMPAT_FILETYPE = 0x2, EXT2_FEATURE_INCOMPAT_META_BG = 0x10, EXT4_FEATURE_INCOMPAT_FLEX_BG = 0x200,
-       MIN_BLOCK_SHIFT = 10, MAX_BLOCK_SHIFT = 12 };
+enum { EXT2_FEATURE_INCOMPAT_FILETYPE = 0x2, EXT2_FEATURE_INCOMPAT_META_BG = 0x10 };
+enum { EXT4_FEATURE_INCOMPAT_FLEX_BG = 0x200, MIN_BLOCK_SHIFT = 10, MAX_BLOCK_SHIFT = 12 };
 
 /* Block group descriptor (3.2): the table of them begins in the block after the superblock's. BG_INODE_TABLE is the
  * first block of the group's inodes. */

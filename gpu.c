@@ -2,9 +2,10 @@
  * gpu.c: the GPU's memory, cut into partitions, and copies between them.
  *
  * Each `gpu` line of the manifest makes a partition: an equal share of the video memory (BAR0 of the first VGA
- * device that is known) and of the compute units (simulated: QEMU's VGA has none). Its shard gets the share mapped read-write, the
- * registers that all partitions share read-only, both uncached and at random addresses, and a configuration page that
- * says where. Copies from one partition to another are DMA by an engine behind the IOMMU (edu.c).
+ * device that is known) and of the compute units (simulated: QEMU's VGA has none). Its shard gets the share mapped
+ * read-write, the registers that all partitions share read-only, both uncached and at random addresses, and a
+ * configuration page that says where. Copies from one partition to another are DMA by an engine behind the IOMMU
+ * (edu.c).
  *
  * Invariants: no two partitions overlap. Video memory is zero whenever its partition gets an owner. A transfer ends
  * before the partition at either end changes hands.
@@ -17,8 +18,9 @@
 /* How many partitions there can be, and the compute units that they share: simulated ones. */
 enum { PARTITIONS = 8, COMPUTE_UNITS = 8 };
 
-/* Video cards: their PCI class. The ones that are known, QEMU's `VGA`, `secondary-vga` and `bochs-display`, and which of
- * their base addresses are memory and registers. Others are not touched: what is memory here may be registers there. */
+/* Video cards: their PCI class. The ones that are known, QEMU's `VGA`, `secondary-vga` and `bochs-display`, and which
+ * of their base addresses are memory and registers. Others are not touched: what is memory here may be registers
+ * there. */
 enum { VGA_CLASS = 0x03, VGA_VENDOR = 0x1234, VGA_DEVICE = 0x1111, VRAM_BAR = 0, REGISTER_BAR = 2 };
 
 /* Which arguments of GPU_DMA name the two ranges; bytes of video memory cleared between two looks at the interrupts. */
@@ -53,8 +55,8 @@ static void clear_vram(uint64_t offset, uint64_t size) {
 	}
 }
 
-/* Returns whether video memory keeps what is written: every page gets a word of its own, and the words are looked at when
- * all are there, since a base address may be larger than the memory behind it, which then appears twice. */
+/* Returns whether video memory keeps what is written: every page gets a word of its own, and the words are looked at
+ * when all are there, since a base address may be larger than the memory behind it, which then appears twice. */
 static bool keeps(uint64_t size) {
 	bool good = true;
 
@@ -214,8 +216,8 @@ void gpu_release(struct shard *shard) {
 
 /* ---- The calls ---- */
 
-/* GPU_UNVEIL: opens a range of the caller's partition to the DMA of others. From now on its own stays in there too: until
- * then it may copy from all of it. */
+/* GPU_UNVEIL: opens a range of the caller's partition to the DMA of others. From now on its own stays in there too:
+ * until then it may copy from all of it. */
 int64_t sys_gpu_unveil(uint64_t offset, uint64_t size) {
 	struct partition *part = owned_by(current);
 
@@ -249,7 +251,8 @@ static int64_t check_range(const struct partition *part, int argument, uint64_t 
 
 /* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner, or the
  * capability for it is gone. */
-static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len, uint64_t handle) {
+static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len,
+	uint64_t handle) {
 	static bool said;
 	uint32_t owners = to->owners;
 

@@ -5,10 +5,11 @@
  * root table (by bus) and a context table (by device and function), finds the tables of the device's domain there,
  * and translates the address like a page walk of the processor: what the domain does not map is refused and recorded.
  *
- * Invariants: from the scan of the devices on none is a bus master before its domain is in place; a device without a domain
- * has no context entry and reaches nothing. All tables lie in frames of the supervisor, which no shard can reach. Whatever
- * is taken out of a table is invalidated, and DMA that was under way has ended (a unit that cannot wait for that is not
- * used), before the function that does so returns: the invalidation is the revocation. A domain keeps its tables.
+ * Invariants: from the scan of the devices on none is a bus master before its domain is in place; a device without a
+ * domain has no context entry and reaches nothing. All tables lie in frames of the supervisor, which no shard can
+ * reach. Whatever is taken out of a table is invalidated, and DMA that was under way has ended (a unit that cannot wait
+ * for that is not used), before the function that does so returns: the invalidation is the revocation. A domain keeps
+ * its tables.
  *
  * Sections are those of the VT-d specification, revision 3.1, whose short names of registers and fields stand beside
  * ours in the comments.
@@ -297,7 +298,8 @@ static void report_fault(struct fault fault) {
 	print(" may not %s 0x%lx: %s (VT-d reason 0x%x)\n",
 	      fault.reason >= FAULT_INTERRUPT ? "raise interrupt" : fault.read ? "read" : "write", fault.address,
 	      fault_reason(fault.reason), fault.reason);
-	if (fault_lines[owner] == FAULT_LINES && !verbose) print("DMA fault: any more of these are not shown without --verbose\n");
+	if (fault_lines[owner] == FAULT_LINES && !verbose)
+		print("DMA fault: any more of these are not shown without --verbose\n");
 }
 
 /* Takes all fault records; also the handler of the interrupt that announces them. The loss of some makes every domain

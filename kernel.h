@@ -2,8 +2,8 @@
  * kernel.h: the index of the supervisor.
  *
  * Constants and structures first, then the functions that one file offers to the others, grouped under the file that
- * defines it; those of boot.asm stand with the file that they work for, those of the parsers in headers of their own. The
- * groups stand in reading order: read the files from top to bottom, boot.asm first.
+ * defines it; those of boot.asm stand with the file that they work for, those of the parsers in headers of their own.
+ * The groups stand in reading order: read the files from top to bottom, boot.asm first.
  *
  * Invariants of the whole kernel:
  *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point()
@@ -48,7 +48,8 @@
 #define MAX_CHANNELS MANIFEST_CHANNELS
 #define PRIORITIES 4
 
-/* What a test build leaves out, and what it makes fail: see layout.h. ABLATE is true when the named protection is out. */
+/* What a test build leaves out, and what it makes fail: see layout.h. ABLATE is true when the named protection is
+ * out. */
 #ifndef ABLATION
 #define ABLATION ABLATION_none
 #endif
@@ -150,7 +151,8 @@ struct refusal {
 	const char *reason;
 };
 
-enum __attribute__((packed)) shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED, SHARD_ENDED };
+enum __attribute__((packed)) shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED,
+	SHARD_ENDED };
 
 /* What a blocked shard waits for. */
 enum __attribute__((packed)) wait_kind { WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_DMA };
@@ -187,7 +189,8 @@ struct shard {
 	/* mm.c */
 	uint32_t frames, frames_peak;
 	uint32_t family_frames, frame_quota; /* of a payer: its own and its children's frames together */
-	uint32_t family_children, children_quota; /* of a payer: shards that it and its children have started, whose slots are in use */
+	/* of a payer: shards that it and its children have started, whose slots are in use */
+	uint32_t family_children, children_quota;
 	struct shard *payer;                 /* whose quotas it counts against: its own, or those of its parent's payer */
 
 	/* syscall.c */
@@ -374,8 +377,8 @@ static inline void mark_running(struct shard *shard) {
 	shard->usage.switches++;
 }
 
-/* Leaves the CPU from inside a system call: the FPU state is still in the registers, and the time until the shard is back
- * is not time that the call took. */
+/* Leaves the CPU from inside a system call: the FPU state is still in the registers, and the time until the shard is
+ * back is not time that the call took. */
 static inline void leave_call(struct shard *next) {
 	uint32_t now = (uint32_t)rdtsc();
 

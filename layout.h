@@ -10,7 +10,8 @@
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
-/* Physical memory, sorted by address. The loader asks the firmware for the image, the boot stack and the boot tables. */
+/* Physical memory, sorted by address. The loader asks the firmware for the image, the boot stack and the boot
+ * tables. */
 #define PHYS_IMAGE          0x200000   /* supervisor ELF, up to the boot stack */
 #define PHYS_IMAGE_LIMIT    0x300000
 #define PHYS_BOOT_STACK     0x300000   /* one page, used until paging_init is done */

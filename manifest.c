@@ -200,8 +200,8 @@ static bool parse_shard(struct parser *p) {
 	return true;
 }
 
-/* Fails when a shard is to have more capabilities from its start on than it has slots: one for each channel, one for the
- * right to start others, one for each GPU partition but its own. */
+/* Fails when a shard is to have more capabilities from its start on than it has slots: one for each channel, one for
+ * the right to start others, one for each GPU partition but its own. */
 static bool check_slots(struct parser *p) {
 	const struct manifest *m = p->m;
 	uint32_t partitions = 0;

@@ -59,8 +59,8 @@ static uint64_t *kernel_table(uint64_t *entry) {
 	return table_of(*entry);
 }
 
-/* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. Each turn walks the tables
- * once and fills neighbouring entries of the last one, up to its end. */
+/* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. Each turn walks the
+ * tables once and fills neighbouring entries of the last one, up to its end. */
 static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
 	rights |= UPPER_USER;
 	while (size) {
@@ -153,8 +153,8 @@ static bool addressable(uint64_t phys, uint64_t size) {
 	return size && phys < limit && size <= limit - phys;
 }
 
-/* Returns whether a device can be where the firmware says: at addresses that the processor can send out, and none of them
- * RAM, which the HHDM maps. Where it has no table for 2 MiB, all of them are passed at once. */
+/* Returns whether a device can be where the firmware says: at addresses that the processor can send out, and none of
+ * them RAM, which the HHDM maps. Where it has no table for 2 MiB, all of them are passed at once. */
 bool paging_device_fits(uint64_t phys, uint64_t size) {
 	if (!addressable(phys, size)) return false;
 	for (uint64_t at = phys & ~PAGE_MASK; at < phys + size && at < HHDM_SIZE;) {
@@ -180,8 +180,8 @@ void *paging_map_device(uint64_t phys, uint64_t size) {
 	return (void *)(address + offset);
 }
 
-/* Makes firmware tables readable that may lie outside the reported RAM, and returns their address, or NULL when there can
- * be none. */
+/* Makes firmware tables readable that may lie outside the reported RAM, and returns their address, or NULL when there
+ * can be none. */
 const void *paging_map_table(uint64_t phys, uint64_t size) {
 	uint64_t end = (phys + size + PAGE_MASK) & ~PAGE_MASK;
 

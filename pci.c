@@ -130,8 +130,8 @@ struct scan {
 	enum { BUS_UNKNOWN, BUS_REACHED, BUS_SCANNED } bus[BUSES];
 };
 
-/* Looks at one function, takes it its DMA, stores it if there is room, and notes the bus behind a bridge. Returns its header
- * type with HEADER_MULTIFUNCTION, or -1 when there is no such function. */
+/* Looks at one function, takes it its DMA, stores it if there is room, and notes the bus behind a bridge. Returns its
+ * header type with HEADER_MULTIFUNCTION, or -1 when there is no such function. */
 static int scan_function(struct scan *scan, uint8_t bus, uint8_t dev, uint8_t fn) {
 	struct pci_device d = {.bus = bus, .dev = dev, .fn = fn};
 	uint32_t id = scan->access->read(&d, PCI_VENDOR);

@@ -2,17 +2,18 @@
  * sched.c: who runs.
  *
  * Four priorities, turns within each. The ready shards wait in one queue a priority, the running one in
- * none. A turn is as long as a tick is apart from the next, wherever between two ticks it begins: a tick ends it when little
- * is left of it, and otherwise has the timer of the APIC interrupt at its end. The little that is left, or overdrawn, is carried
- * over to the next turn. So equals get equal time, and none of them waits longer than a tick for another one's turn.
- * Who waits or yields gives up what is left; CALL hands it to the receiver.
+ * none. A turn is as long as a tick is apart from the next, wherever between two ticks it begins: a tick ends it when
+ * little is left of it, and otherwise has the timer of the APIC interrupt at its end. The little that is left, or
+ * overdrawn, is carried over to the next turn. So equals get equal time, and none of them waits longer than a tick for
+ * another one's turn. Who waits or yields gives up what is left; CALL hands it to the receiver.
  * Beside the shards there is one kernel thread, the supervisor's own: it runs before any shard when there
  * is work for it (a shard has ended, the periodic search for deadlocks) and when nothing else can run; then it
  * halts the CPU until the next interrupt.
  *
  * Invariants: `current` is in no queue and the only shard whose state is RUNNING, or the supervisor's thread. A blocked
- * shard is on exactly one list of waiters. Nothing is switched behind the back of kernel code: only a handler that calls
- * sched_wait, sched_yield or preempt_point, the fast path of CALL, an exit, and the return to ring 3, lose the CPU.
+ * shard is on exactly one list of waiters. Nothing is switched behind the back of kernel code: only a handler that
+ * calls sched_wait, sched_yield or preempt_point, the fast path of CALL, an exit, and the return to ring 3, lose the
+ * CPU.
  *
  * Read next: profile.c, then shard.c.
  */
@@ -83,8 +84,8 @@ static inline void charge(uint64_t now) {
 	charged_until = now;
 }
 
-/* Takes the next to run out of its queue: the supervisor's thread when it has work or nobody else can. What a shard has to
- * attend to when it goes on is its own death, if anything. */
+/* Takes the next to run out of its queue: the supervisor's thread when it has work or nobody else can. What a shard has
+ * to attend to when it goes on is its own death, if anything. */
 static struct shard *pick(void) {
 	uint32_t priority = (uint32_t)__builtin_ctz(ready_mask | READY_QUEUE(PRIORITIES)) - 1;
 
@@ -114,8 +115,8 @@ static inline bool others_first(void) { return ready_mask & (2 * current->better
 /* True when the turn of the current shard is to end now. */
 static inline bool turn_over(void) { return current->turn_left <= turn_length / TURN_PARTS; }
 
-/* Puts the current shard back into its queue if its turn is over and others wait, or if somebody more urgent does. Returns
- * who is next to run, or NULL: the current shard goes on. */
+/* Puts the current shard back into its queue if its turn is over and others wait, or if somebody more urgent does.
+ * Returns who is next to run, or NULL: the current shard goes on. */
 LEAN static struct shard *relieve(void) {
 	struct shard *self = current;
 	bool over;
@@ -197,7 +198,7 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, ui
 	self->state = SHARD_BLOCKED;
 	charge(rdtsc());
 	leave_call(pick());
-	interrupt_window(); /* all that wait in a long list may have been woken to look again, and run one behind the other */
+	interrupt_window(); /* all in a long list may have been woken to look again, and run one behind the other */
 	if (self->killed) handle_sys_exit(COCONUT_KILLED);
 	return self->wait_result;
 }
@@ -270,8 +271,8 @@ void sched_exit(void) {
 	panic("shard %u ran after its end", self->id);
 }
 
-/* Lets interrupts in, and other shards when their time has come. Long work calls it between its pieces. What was true of
- * other shards before, what a capability names included, need not be true after. */
+/* Lets interrupts in, and other shards when their time has come. Long work calls it between its pieces. What was true
+ * of other shards before, what a capability names included, need not be true after. */
 void preempt_point(void) {
 	struct shard *next;
 
@@ -290,8 +291,8 @@ static void turn_ends(void *unused) {
 	if (turn_over()) need_resched = true;
 }
 
-/* Measures a turn, and the APIC's timer, between the first two ticks. Later the length of a turn follows that of the ticks
- * slowly, so that a late one, or a pause of the whole machine, does little. */
+/* Measures a turn, and the APIC's timer, between the first two ticks. Later the length of a turn follows that of the
+ * ticks slowly, so that a late one, or a pause of the whole machine, does little. */
 static inline void measure_turn(uint64_t now) {
 	int64_t longer = (int64_t)(now - last_tick) - turn_length;
 
@@ -309,8 +310,8 @@ static inline void measure_turn(uint64_t now) {
 	}
 }
 
-/* Called at every tick: ends the turn of the current shard, or arranges for its end if an equal waits and it comes before the
- * next tick; wakes the supervisor's thread for the periodic search. */
+/* Called at every tick: ends the turn of the current shard, or arranges for its end if an equal waits and it comes
+ * before the next tick; wakes the supervisor's thread for the periodic search. */
 LEAN void sched_tick(void) {
 	uint64_t now = rdtsc();
 

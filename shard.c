@@ -24,14 +24,16 @@
 
 struct shard shards[MAX_SHARDS];
 
-/* Notes why the shard that is being built cannot be: `reason`, or, if that is NULL, that it got no frame. Returns the error. */
+/* Notes why the shard that is being built cannot be: `reason`, or, if that is NULL, that it got no frame. Returns the
+ * error. */
 static int fail(struct shard *shard, int error, const char *reason) {
 	shard->refusal.reason = reason ? reason : error == -COCONUT_E_QUOTA ? "the quota of frames does not hold it"
 			      : "the machine has not enough free frames for it";
 	return error;
 }
 
-/* True when the program of a GPU shard leaves out the page that its configuration takes; shards/shard.ld links it so. */
+/* True when the program of a GPU shard leaves out the page that its configuration takes; shards/shard.ld links it
+ * so. */
 static bool leaves_page(const struct ext2_file *program) {
 	uint64_t offset = GPU_CONFIG_VADDR - COCONUT_CODE_BASE, end = offset + PAGE_SIZE, word = 0;
 
@@ -135,7 +137,8 @@ static int map_stack(struct shard *shard, const struct manifest_shard *spec) {
 	return 0;
 }
 
-/* Builds everything that a shard needs to run. Returns 0, or an error with its reason noted; no frame is left in use then. */
+/* Builds everything that a shard needs to run. Returns 0, or an error with its reason noted; no frame is left in use
+ * then. */
 static int build(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
 	int error = space_create(shard);
 
@@ -149,8 +152,8 @@ static int build(struct shard *shard, const struct manifest_shard *spec, const s
 }
 
 /* Builds a shard in the free slot `id` from the file that is its program, NULL if there is none, and makes it ready.
- * `parent` is the shard that spawns it, NULL for one of the manifest. Returns 0, or an error: nothing is left behind then
- * but the reason, in its `refusal`. */
+ * `parent` is the shard that spawns it, NULL for one of the manifest. Returns 0, or an error: nothing is left behind
+ * then but the reason, in its `refusal`. */
 int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent) {
 	struct shard *shard = &shards[id];
@@ -209,8 +212,8 @@ void handle_sys_exit(uint64_t code) {
 	uint64_t wall_ms = timer_ms() - self->started_ms;
 
 	self->dying = true;
-	/* It is on its way, and nothing may end it a second time: a KILL that came before is forgotten here, and one that comes
-	 * while the functions below let others run finds `dying` (shard_kill). */
+	/* It is on its way, and nothing may end it a second time: a KILL that came before is forgotten here, and one that
+	 * comes while the functions below let others run finds `dying` (shard_kill). */
 	self->killed = false;
 	kernel_since = (uint32_t)rdtsc();
 	self->exit_code = self->profile->exit_code = code;

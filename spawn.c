@@ -12,7 +12,8 @@
  */
 #include "kernel.h"
 
-/* The capability `index` for shard `id` is removed: if SPAWN had returned it, nobody will wait for the shard any more. */
+/* The capability `index` for shard `id` is removed: if SPAWN had returned it, nobody will wait for the shard any
+ * more. */
 void spawn_cap_gone(uint32_t id, uint32_t index) {
 	if (shards[id].state == SHARD_FREE || shards[id].parent_cap != index) return;
 	shards[id].parent_cap = CAP_NONE;
@@ -85,7 +86,8 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 	/* Others ran while the path was looked up: what they have taken away by now must start nothing. */
 	if (!ABLATE(recheck) && (bad = check_create())) return bad;
 	if (current->payer->family_children >= current->payer->children_quota && !ABLATE(quota))
-		return refuse(COCONUT_E_QUOTA, 0, 0, "the shard and its children have started as many as spawn= of the manifest allows");
+		return refuse(COCONUT_E_QUOTA, 0, 0,
+			"the shard and its children have started as many as spawn= of the manifest allows");
 	int slot = free_slot();
 	if (slot < 0) return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
 	return launch((uint32_t)slot, path_copy, &program, args_copy);

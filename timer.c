@@ -24,8 +24,8 @@ enum { PIT_HZ = 1193182, TICK_HZ = 1000, PIT_DIVISOR = PIT_HZ / TICK_HZ };
 
 enum { PM_TIMER_HZ = 3579545, PM_TIMER_NARROW = 0xFFFFFF }; /* ACPI 6.5, 4.8.2.1 and 4.8.3.3 */
 
-/* How often a timer is looked at before it counts as dead. A look is an access to a port, of some hundred nanoseconds or
- * more, so these are seconds for an interrupt that is due in two microseconds, and some hundred counts. */
+/* How often a timer is looked at before it counts as dead. A look is an access to a port, of some hundred nanoseconds
+ * or more, so these are seconds for an interrupt that is due in two microseconds, and some hundred counts. */
 enum { TICK_LOOKS = 4000000, PM_LOOKS = 1000 };
 
 static uint64_t ticks;
@@ -68,8 +68,9 @@ void timer_init(void) {
 	pit_start(PIT_RATE_GENERATOR, PIT_DIVISOR);
 }
 
-/* Takes the time from the ACPI timer at `port` from now on, if something counts there; `wide` when it has 32 bits rather
- * than 24. The sum begins with what the ticks say, so that the time does not go back. Returns whether it counts. */
+/* Takes the time from the ACPI timer at `port` from now on, if something counts there; `wide` when it has 32 bits
+ * rather than 24. The sum begins with what the ticks say, so that the time does not go back. Returns whether it
+ * counts. */
 bool timer_use_acpi(uint16_t port, bool wide) {
 	uint32_t first = inl(port), looks = 0;
 
