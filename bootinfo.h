@@ -16,9 +16,10 @@
 #define BOOTINFO_MAGIC   0x544E434F /* "OCNT" in memory order */
 #define BOOTINFO_VERSION 1
 
-/* What a region of physical memory is; device memory and holes are not listed. USABLE: free once boot services have
- * ended. LOADER: supervisor image, ramdisk, bootinfo, memory map. ACPI: tables and non-volatile storage, read and never
- * handed out. FIRMWARE: what it keeps at run time, never handed out. */
+/* What a region of physical memory is; device memory, what firmware calls reserved or broken, and holes are not listed.
+ * USABLE: free once boot services have ended; without firmware, what mm.c keeps out lies in there too. LOADER: what the
+ * loader has put there: image, ramdisk, bootinfo. ACPI: tables and non-volatile storage, read and never handed out.
+ * FIRMWARE: what it keeps at run time, never handed out. */
 enum { BOOT_MEM_USABLE = 1, BOOT_MEM_LOADER, BOOT_MEM_ACPI, BOOT_MEM_FIRMWARE };
 
 struct boot_region {

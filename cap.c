@@ -38,7 +38,7 @@ int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, b
 	return free_slot;
 }
 
-/* Gives `shard` a copy of entry `from` with the given rights, a subset of its own, as its child. Returns the
+/* Gives `shard` a copy of entry `from`, with those of the given rights that it has itself, as its child. Returns the
  * handle or -COCONUT_E_FULL. */
 int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights) {
 	struct capability *parent = &table->entry[from], copy = *parent;

@@ -19,7 +19,7 @@
 #define ENDS (2 * MAX_CHANNELS)
 
 /* Of the two ends of a channel that the manifest makes. Pending: its home has not started yet, and messages to it wait.
- * Closed: its home has ended. */
+ * Closed: its home has ended, or could not start. */
 enum __attribute__((packed)) end_state { END_UNUSED, END_PENDING, END_OPEN, END_CLOSED };
 
 struct message {
@@ -80,7 +80,8 @@ static void forget_caller(struct end *end) {
 	if (end->caller && (end->caller->wait == WAIT_SEND || !end->count) && !ABLATE(call_over)) end->caller = NULL;
 }
 
-/* Closes the ends of a dying shard. Messages it has sent stay to be received; those to it are wiped. */
+/* Closes the ends of a shard that dies or cannot start. Messages it has sent stay to be received; those to it are
+ * wiped. */
 void channels_close(struct shard *shard) {
 	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++) {
 		struct end *end = &ends[e], *other = &ends[e ^ 1];

@@ -5,8 +5,9 @@
  *
  *     rax = call number      rdi, rsi, rdx, r10, r8 = arguments      rax = result
  *
- * The supervisor preserves every other register (XMM, x87 and MXCSR too) except rcx and r11, which the
- * instruction itself overwrites. A result of zero or more is success; a negative result is -COCONUT_E_...
+ * The supervisor preserves every other register (XMM, x87 and MXCSR too) except rcx and r11, which the instruction
+ * itself overwrites, and the selectors in ds, es, fs and gs, which may be 0 afterwards. A result of zero or more is
+ * success; a negative result is -COCONUT_E_..., but for the -1 by which WAIT tells of a killed shard.
  *
  * Read next: shards/hello-c/main.c for a first shard, syscall.c for the other side of the door.
  */
@@ -50,13 +51,13 @@
 #define COCONUT_E_BADHANDLE  4 /* the handle or descriptor names nothing */
 #define COCONUT_E_TYPE       5 /* the capability is of another type */
 #define COCONUT_E_RIGHTS     6 /* the capability lacks the right */
-#define COCONUT_E_CLOSED     7 /* the other end of the channel is closed: its shard died or has ended */
+#define COCONUT_E_CLOSED     7 /* nobody is at the other end of the channel, or has the partition: no more, or not yet */
 #define COCONUT_E_BUSY       8 /* another holder of this end is waiting in a CALL */
 #define COCONUT_E_TOOSMALL   9 /* the message is larger than the buffer; it stays queued */
 #define COCONUT_E_NOMEM     10 /* the machine has no free frame */
-#define COCONUT_E_QUOTA     11 /* the shard has used up its quota of frames */
+#define COCONUT_E_QUOTA     11 /* the quota of frames is used up, or that of children */
 #define COCONUT_E_FULL      12 /* a table (capabilities, descriptors, shards) has no free slot */
-#define COCONUT_E_EXISTS    13 /* part of the range is mapped already */
+#define COCONUT_E_EXISTS    13 /* part of the range is mapped already; UNVEIL has been called before */
 #define COCONUT_E_NOENT     14 /* no file has this path */
 #define COCONUT_E_NOTFILE   15 /* the path names a directory or something else that is no regular file */
 #define COCONUT_E_IO        16 /* the file system is damaged there, or a DMA transfer was refused */
@@ -156,8 +157,8 @@ static inline void __attribute__((noreturn)) coconut_exit(uint64_t code) {
 	__builtin_unreachable();
 }
 
-/* Writes 1 to COCONUT_WRITE_MAX bytes to the console. Returns 0. Text in UTF-8 passes; control
- * characters other than newline and tab, malformed bytes, and what turns the direction of writing are replaced. */
+/* Writes 1 to COCONUT_WRITE_MAX bytes to the console. Returns 0. Text in UTF-8 passes; control characters other than
+ * newline and tab, malformed bytes, what turns the direction of writing and what cannot be seen are replaced. */
 COCONUT_CALL(coconut_serial_write, (const void *buf, size_t len), SYS_SERIAL_WRITE, "D"(buf), "S"(len))
 
 /* Gives the shard at the other end of `channel` a copy of capability `handle` with a subset of its rights.
@@ -256,11 +257,12 @@ static inline int64_t coconut_spawn(const char *path, size_t path_len, const cha
  * to EXIT, 0xFFFFFFFF for -1, or -1 when it was killed (no error of this call has that number). */
 COCONUT_CALL(coconut_wait, (uint64_t handle), SYS_WAIT, "D"(handle))
 
-/* Makes another shard end as killed, with all that it has spawned: it executes no instruction any more. It ends at a
- * priority at least as high as the caller's; WAIT tells when it has. Returns 0, also when it has ended already. */
+/* Makes another shard end as killed, unless it is in its EXIT already, with all that it has spawned: their programs
+ * execute no instruction any more. It ends at a priority at least as high as the caller's; WAIT tells when it has.
+ * Returns 0, also when it has ended already. */
 COCONUT_CALL(coconut_kill, (uint64_t handle), SYS_KILL, "D"(handle))
 
-/* Lets other shards of the same priority run first. Returns 0. */
+/* Lets other shards of the same priority, and more urgent ones, run first. Returns 0. */
 COCONUT_CALL(coconut_yield, (void), SYS_YIELD)
 
 static inline size_t coconut_strlen(const char *s) {

@@ -63,7 +63,8 @@ static void drain_next(void) {
 	drain(last_drained);
 }
 
-/* Gives waiting text its turn. Called at every tick, so that text never waits for the next writer. */
+/* Gives one writer's waiting text its turn, if no line is open. Called at every tick, so that text does not wait for
+ * the next writer. */
 void console_poll(void) {
 	if (owner == NOBODY && writers_waiting) drain_next();
 }
@@ -165,7 +166,7 @@ void console_panic(void) {
 	panicking = true;
 }
 
-/* Prints on the supervisor's behalf. What is too long is cut visibly, and ends its line. */
+/* Prints on the supervisor's behalf, nothing under `quiet`. What is too long is cut visibly, and ends its line. */
 void print(const char *template, ...) {
 	char text[PRINT_MAX];
 	va_list args;

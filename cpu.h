@@ -1,5 +1,6 @@
 /*
- * cpu.h: the instructions that C has no words for, one inline function each, and the numbers of exceptions.
+ * cpu.h: instructions that C has no words for and that several files use, one inline function each, and the numbers of
+ * exceptions.
  *
  * Read next: kernel.h.
  */

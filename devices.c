@@ -74,7 +74,7 @@ const uint8_t *device_dmar(uint32_t *len) {
 	return dmar;
 }
 
-/* Switches the machine off. Returns where ACPI names no port for that. */
+/* Switches the machine off. Returns where ACPI names no port for that, or nothing comes of it. */
 void power_off(void) {
 	if (fadt.pm1a_control_port) outw(fadt.pm1a_control_port, PM1_SLEEP_ENABLE);
 }

@@ -168,9 +168,10 @@ static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) 
 }
 
 /* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written, for as long
- * as the current shard has the capability `handle`; it sleeps until they are there. Returns 0, -COCONUT_E_NODEV without
- * an engine behind an IOMMU, -COCONUT_E_IO when an engine was refused something or does not answer, -COCONUT_E_CLOSED
- * when the copy was ended by edu_revoke or edu_cap_gone. */
+ * as the current shard has the capability `handle`; it sleeps until they are there. Returns 0, -COCONUT_E_NODEV
+ * without an engine behind an IOMMU, -COCONUT_E_IO when an engine was refused something or does not answer,
+ * -COCONUT_E_CLOSED when the copy was ended by edu_revoke or edu_cap_gone. After an error some of the bytes may be
+ * there. */
 int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable,
 	uint64_t handle) {
 	struct copy *copy = &copies[current->id];

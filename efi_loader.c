@@ -5,9 +5,10 @@
  *   2. load and check supervisor.elf                  5. leave the firmware with its final memory map
  *   3. load and check ramdisk.img, cmdline.txt        6. jump to the ELF's entry point
  *
- * Everything the supervisor gets lies below 1 GiB, which is what its trampoline maps. Messages are whole lines that
- * begin with [BOOT] and go to COM1 directly: OVMF copies its own console there too, so using both would print twice.
- * Whatever fails is said in one line, with what to do, and ends the machine with DEBUG_EXIT_LOADER.
+ * What the supervisor gets lies below 1 GiB, which is what its trampoline maps, but for the ACPI tables. Messages are
+ * whole lines that begin with [BOOT] and go to COM1 directly: OVMF copies its own console there too, so using both
+ * would print twice. Whatever fails is said in one line, with what to do, and ends the machine: with DEBUG_EXIT_LOADER
+ * where QEMU listens.
  *
  * Built with gnu-efi: GNU_EFI_USE_MS_ABI makes the compiler call the firmware with its calling convention; efi_main
  * itself is called by gnu-efi's crt0 with ours. There is no library behind this file but serial.c and lib.c, which it
@@ -161,7 +162,8 @@ static void reserve(uint64_t base, uint64_t size, EFI_MEMORY_TYPE type, const ch
 		give_up_range(base, size, what);
 }
 
-/* Reserves the fixed addresses. The image is to be executed, and some firmware forbids that for loader data. */
+/* Reserves the three ranges that are used before mm.c hands out frames. The image is to be executed, and some firmware
+ * forbids that for loader data. */
 static void reserve_fixed_ranges(void) {
 	if (PROVOKE == PROVOKE_taken)
 		reserve(PHYS_IMAGE + PAGE_SIZE, PAGE_SIZE, EfiRuntimeServicesData, "provoked by a test");
@@ -290,7 +292,7 @@ static void check_paging(void) {
 }
 
 /* Ends boot services. The key says which map we saw; if anything was allocated since, it is stale and we look again.
- * Nothing but these two calls is allowed once the first attempt has failed (7.4.6). */
+ * Of boot services only those for memory are allowed once the first attempt has been made (7.4.6). */
 static void exit_boot_services(EFI_HANDLE self) {
 	for (unsigned i = 0; i < MAP_TRIES; i++) {
 		if (read_map() != EFI_SUCCESS) give_up("the firmware's memory map grew too fast: restart the machine");

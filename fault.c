@@ -2,8 +2,8 @@
  * fault.c: exceptions and panics in words.
  *
  * A fault of a shard ends that shard and leaves two lines on the console: what happened and the likely cause.
- * A fault of the kernel, or a broken assertion, ends the run: everything known is printed, with the page walk
- * of the address and a backtrace with names, and the exit status says that it was a panic.
+ * A fault of the kernel, or whatever it cannot go on with, ends the run with a backtrace with names, a fault with the
+ * registers and, where an address is to blame, its page walk; the exit status says that it was a panic.
  *
  * Read next: apic.c. SDM Vol. 3A 6.15 describes the exceptions.
  */
@@ -283,7 +283,7 @@ static void panic_begin(void) {
 	console_panic();
 }
 
-/* Ends the run because of an exception in ring 0, or one that is nobody's fault (machine check). */
+/* Ends the run because of an exception in ring 0, or one that is nobody's fault (machine check, double fault). */
 void fault_panic(struct trap_frame *frame) {
 	panic_begin();
 	uint64_t address = read_cr2();
@@ -299,7 +299,7 @@ void fault_panic(struct trap_frame *frame) {
 	debug_exit(DEBUG_EXIT_PANIC);
 }
 
-/* Ends the run because the kernel found something that cannot be. */
+/* Ends the run because the kernel found something that cannot be, or that it cannot do without. */
 void panic(const char *template, ...) {
 	char text[256];
 	va_list args;

@@ -1,11 +1,11 @@
 /*
  * gpu.c: the GPU's memory, cut into partitions, and copies between them.
  *
- * Each `gpu` line of the manifest makes a partition: an equal share of the video memory (BAR0 of the first VGA
- * device that is known) and of the compute units (simulated: QEMU's VGA has none). Its shard gets the share mapped
+ * Each `gpu` line of the manifest makes a partition: an equal share of the video memory (BAR0 of the first VGA device
+ * that is known) and of the compute units (simulated: QEMU's VGA has none). Its shard gets the share mapped
  * read-write, the registers that all partitions share read-only, both uncached and at random addresses, and a
  * configuration page that says where. Copies from one partition to another are DMA by an engine behind the IOMMU
- * (edu.c).
+ * (edu.c); where there is none, the processor makes them.
  *
  * Invariants: no two partitions overlap. Video memory is zero whenever its partition gets an owner. A transfer ends
  * before the partition at either end changes hands.

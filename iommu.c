@@ -76,7 +76,8 @@ enum { MESSAGE_ADDRESS = 0xFEE00000, MESSAGE_END = 0xFEF00000, MESSAGE_REMAPPABL
  * shard, and of nobody, are put on the console, where not all of them were asked for. */
 enum { DOMAINS = 16, PATIENCE = 1000000, FAULT_LINES = 16, NOBODY = MAX_SHARDS };
 
-/* What one device reaches. Its number is the index; the unit's number for it (DID) is one more, since 0 is reserved. */
+/* What one device reaches. Its number is the index; the unit's number for it (DID) is one more, since 0 may be
+ * reserved (6.1). */
 struct domain {
 	const struct pci_device *device; /* NULL: the slot is free */
 	uint64_t root; /* its topmost table */

@@ -6,10 +6,11 @@
  * The groups stand in reading order: read the files from top to bottom, boot.asm first.
  *
  * Invariants of the whole kernel:
- *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point()
- *     and at the end of a wait (sched_wait). Unless a handler gives the CPU away, nothing else runs between two such
- *     points, so there are no locks.
- *   - No page is writable and executable. User memory is touched between stac and clac only: see cpu.h, channel.c.
+ *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point(),
+ *     at the end of a wait (sched_wait), and while timer_init waits for the first tick. Unless a handler gives the CPU
+ *     away, nothing else runs between two such points, so there are no locks.
+ *   - From paging_init on no page is writable and executable. User memory is touched between stac and clac only: see
+ *     cpu.h, channel.c.
  *   - A free frame that has been used before contains zeros: whoever frees it clears it.
  *   - A function that returns an error does so as a negative COCONUT_E_ number; where it returns something else, its
  *     contract says what. It has then changed nothing, unless it says so.
@@ -134,7 +135,7 @@ struct usage { uint64_t syscalls, cycles, switches; };
 /* How a life ended: by its own EXIT, by a fault or a KILL, or before it began. A code says nothing about that. */
 enum __attribute__((packed)) ending { ENDED_BY_EXIT, ENDED_KILLED, ENDED_NOT_STARTED };
 
-/* A row of the profile: one per manifest line, kept over restarts. */
+/* A row of the profile: one per manifest line, kept over restarts, and one per name of spawned programs. */
 struct profile {
 	char name[MANIFEST_NAME_MAX + 1];
 	uint64_t syscalls, cycles, switches, wall_ms; /* of the lives that are over */

@@ -5,7 +5,8 @@
  * there on a stack with a guard page, starts what the manifest asks for and becomes the supervisor's own
  * thread (sched_loop). When the last shard has ended, supervisor_finish prints the profile and ends the run.
  *
- * Invariant: whatever happens, the run ends through debug_exit, whose code run.sh turns into its exit status.
+ * Invariant: where the kernel ends the run it does so by debug_exit, whose code run.sh turns into its exit status; only
+ * a processor on which no C can run ends in boot.asm.
  *
  * Read next: pvh.c, serial.c, and on in the order of kernel.h.
  */
@@ -83,7 +84,7 @@ uint32_t manifest_waits_for(uint32_t id) {
 	return id;
 }
 
-/* Starts a shard of the manifest. One that cannot start counts as killed, and its peers find its ends closed. */
+/* Starts a shard of the manifest. The life of one that cannot start is over, and its peers find its ends closed. */
 static void start_shard(uint32_t id) {
 	const struct manifest_shard *spec = &manifest.shard[id];
 	struct profile *profile = profile_row(id, spec->name);

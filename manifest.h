@@ -67,7 +67,7 @@ struct manifest {
 struct manifest_error {
 	uint32_t line;      /* from 1 */
 	const char *reason; /* a phrase for the console */
-	const char *word;   /* the offending word, inside the text, without bytes below 0x20; NULL when there is none */
+	const char *word;   /* the offending word, inside the text, without control bytes but tabs; NULL when there is none */
 };
 
 /* Parses `len` bytes at `text`, a buffer with room for one byte more, and fills in `m`. The text is cut up in place

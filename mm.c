@@ -124,7 +124,7 @@ static uint64_t place_for_map(const struct bootinfo *info, uint64_t bytes) {
 	panic("no room below 1 GiB for the frame map of %lu KiB: give the machine more memory", bytes / 1024);
 }
 
-/* Takes over the usable memory that the loader reports. The regions are sorted: the last usable one ends highest. */
+/* Takes over the usable memory that the loader reports. */
 void mm_init(const struct bootinfo *info) {
 	const struct boot_region *region = phys_to_virt(info->regions);
 	uint64_t frames = 0;

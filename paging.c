@@ -5,8 +5,9 @@
  * the PML4, and the walk that maps and unmaps the pages of shards in the lower half.
  *
  * Invariants: no leaf is writable and executable; no leaf of the upper half has U; the lower half of the
- * supervisor's own tables is empty. An entry that points to a table of a shard counts the used entries of
- * that table in its bits 61..52, which the hardware ignores there: an empty table is found without a search.
+ * supervisor's own tables is empty (all this from paging_init on). An entry that points to a table of a shard counts
+ * the used entries of that table in its bits 61..52, which the hardware ignores there: an empty table is found without
+ * a search.
  *
  * Read next: idt.c. MEMORY_MAP.md shows the result; SDM Vol. 3A 4.5 describes the format.
  */
@@ -166,7 +167,7 @@ bool paging_device_fits(uint64_t phys, uint64_t size) {
 }
 
 /* Maps device registers uncached (PCD and PWT: SDM Vol. 3A 4.9.2) and returns their address, or NULL when no device can
- * be there. `phys` and `size` need no alignment. */
+ * be there or no addresses are left for it. `phys` and `size` need no alignment. */
 void *paging_map_device(uint64_t phys, uint64_t size) {
 	if (!paging_device_fits(phys, size)) return NULL;
 	uint64_t offset = phys & PAGE_MASK;

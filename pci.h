@@ -61,7 +61,7 @@ uint16_t pci_command(const struct pci_access *access, const struct pci_device *d
 /* Has a device whose `msi` is not 0 interrupt by writing `data` to `address`: one message, enabled and unmasked. */
 void pci_msi_enable(const struct pci_access *access, const struct pci_device *device, uint32_t address, uint16_t data);
 
-/* Return in words what the device is, and what a capability with that identifier is, for the table of --verbose. */
+/* Return in words what the device is, for the console, and what a capability with that identifier is. */
 const char *pci_class_name(const struct pci_device *device);
 const char *pci_capability_name(uint8_t id);
 

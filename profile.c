@@ -24,7 +24,8 @@ struct profile *profile_row(uint32_t id, const char *name) {
 	return row;
 }
 
-/* Returns the row that all spawned shards of one program share, named after the last part of its path. */
+/* Returns the row that all spawned shards share whose paths have the same last part, after which it is named. When only
+ * one row is left it takes those of all other names. */
 struct profile *profile_row_for_program(const char *path) {
 	char name[MANIFEST_NAME_MAX + 1] = {0};
 	const char *last = path;

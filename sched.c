@@ -134,7 +134,8 @@ LEAN static struct shard *relieve(void) {
 	return pick();
 }
 
-/* Makes a shard ready to run. It preempts the current one at the next return to ring 3 if it comes first. */
+/* Makes a shard ready to run. If it is more urgent than the current one it preempts that one, at the latest at the next
+ * return to ring 3. */
 void sched_ready(struct shard *shard) {
 	shard->state = SHARD_READY;
 	give_up_turn(shard);

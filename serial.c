@@ -1,9 +1,9 @@
 /*
  * serial.c: the UART behind COM1, and formatted printing.
  *
- * Owns the port and nothing else: who may write when is console.c's business, except that a panic writes
- * straight through. The UART is polled; its receive side and its interrupts stay off. The loader uses this file too,
- * which is why nothing of the supervisor is called here.
+ * Owns the port and nothing else: who may write when is console.c's business, except that a panic writes straight
+ * through. The UART is polled; nobody reads what it receives, and its interrupts stay off. The loader uses this file
+ * too, which is why nothing of the supervisor is called here.
  *
  * Read next: console.c.
  */
@@ -75,7 +75,7 @@ static void sink_text(struct sink *sink, const char *text, size_t len, int width
 /* Writes `value` in `base`, at least `width` wide, filled with zeros when `zeros`, which is for widths up to 24 only. A
  * sign stands in front of the zeros. */
 static void sink_number(struct sink *sink, uint64_t value, unsigned base, bool negative, int width, bool zeros) {
-	char digits[24]; /* the longest number has 20 and a sign */
+	char digits[24]; /* the longest numbers have 20, or 19 and a sign */
 	size_t at = sizeof(digits);
 	int least = zeros ? width - negative : 1; /* digits */
 

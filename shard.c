@@ -1,11 +1,12 @@
 /*
  * shard.c: the life of a shard: create, map memory, exit.
  *
- * A shard is built from its line of the manifest: an address space, its code from the ramdisk, one page of
- * stack with the args string on top, a configuration page if it is a pipeline stage, its ends of channels.
+ * A shard is built from its line of the manifest, or from what SPAWN was told: an address space, its code from the
+ * ramdisk, one page of stack with the args string on top, a configuration page if it is a pipeline stage or has a
+ * partition of the GPU.
  * It dies in its own context, on its own kernel stack: first everything that others can see (channel ends,
  * capabilities, files), then its memory, in pieces that let interrupts in. Its slot is freed last, by another
- * thread: its parent's in WAIT, or the supervisor's.
+ * thread: that of whoever WAITs for it, or the supervisor's.
  *
  * Invariants: slot i belongs to line i of the manifest, the slots behind them to spawned shards. What a shard owns
  * is counted in frames; at its end the count is zero. The slot of a shard is not free before those of the shards
@@ -74,7 +75,7 @@ static int load_code(struct shard *shard, const struct manifest_shard *spec, con
 	return 0;
 }
 
-/* Fills in the configuration page of a pipeline stage. */
+/* Gives a pipeline stage its configuration page. Returns 0, or an error with its reason noted, as those below do. */
 static int map_pipeline_config(struct shard *shard, const struct manifest_shard *spec) {
 	int error;
 

@@ -48,7 +48,8 @@ static int free_slot(void) {
 	return -1;
 }
 
-/* Starts a program in slot `id`. Returns the handle of its capability, or an error with nothing left behind. */
+/* Starts a program in slot `id`. Returns the handle of its capability, or an error with nothing left behind but, maybe,
+ * a row of the profile. */
 static int64_t launch(uint32_t id, const char *path, const struct ext2_file *program, const char *args) {
 	struct manifest_shard spec = {.path = path, .args = args, .priority = current->priority, .after = -1, .pipeline = -1};
 	struct profile *profile = profile_row_for_program(path);
@@ -100,7 +101,7 @@ static struct shard *shard_of(uint64_t handle, uint8_t right, int64_t *error) {
 	return cap ? &shards[cap->resource] : NULL;
 }
 
-/* WAIT: waits until a shard has ended and frees its slot. Returns its exit code. */
+/* WAIT: waits until a shard has ended and frees its slot. Returns what shard_free says of its end. */
 int64_t sys_wait(uint64_t handle) {
 	int64_t error;
 	struct shard *shard = shard_of(handle, CAP_RIGHT_WAIT, &error);

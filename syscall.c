@@ -3,7 +3,7 @@
  *
  * A call arrives from syscall_entry in boot.asm on the shard's own kernel stack, is looked up in the table
  * below and charged to the shard's profile. Handlers are named sys_... and live in the file that owns what
- * they change; each returns 0 or more, or passes its refusal through refuse().
+ * they change; each returns 0 or more, or passes its refusal through refuse(); WAIT alone has a -1 that is no refusal.
  *
  * Invariant: no handler touches user memory before user_readable or user_writable has said yes. Only the
  * shard itself can change its mappings, so what was checked stays true until the shard unmaps something, which
@@ -32,7 +32,7 @@ enum { STAR_KERNEL_SHIFT = 32, STAR_USER_SHIFT = 48 };
 
 void syscall_entry(void);
 
-/* GPU_PLEDGE: gives up every call that `mask` does not name, for good. */
+/* GPU_PLEDGE: gives up, for good, every call that `mask` does not name and that is not always left. */
 static int64_t sys_pledge(uint64_t mask) {
 	uint64_t left = CALLS_ALWAYS;
 

@@ -3,7 +3,7 @@
  *
  * The PIT interrupts about a thousand times a second, which preempts shards. Ticks are no clock, though: on a
  * busy host some are lost. The time comes from the ACPI power-management timer, which counts at 3.579545 MHz
- * whatever happens; it wraps after 4.7 s, so every tick folds it into a 64-bit sum. Without ACPI the ticks
+ * whatever happens; one of 24 bits wraps after 4.7 s, so every tick folds it into a 64-bit sum. Without ACPI the ticks
  * have to do. Without a tick there is no run: a shard that makes no call would keep the CPU for ever.
  *
  * Read next: syscall.c.
@@ -31,7 +31,7 @@ enum { TICK_LOOKS = 4000000, PM_LOOKS = 1000 };
 static uint64_t ticks;
 static uint16_t pm_port; /* 0: no ACPI timer */
 static uint32_t pm_mask, pm_last; /* the bits that it has, and what it said last */
-static uint64_t pm_sum; /* its counts since the boot */
+static uint64_t pm_sum; /* its counts since the boot, those before it was found made up from the ticks */
 
 /* Moves the 16 legacy lines to VECTOR_PIC and lets only the timer through. */
 static void pic_init(void) {

@@ -100,7 +100,7 @@ static inline uint64_t coconut_gpu_pledge(uint64_t mask) {
 	return coconut_syscall1(SYS_GPU_PLEDGE, mask & (PLEDGE_SERIAL | PLEDGE_CHANNEL | PLEDGE_GPU_DMA));
 }
 
-/* Restricts GPU DMA to `size` bytes of the own partition from `offset`. Returns 0. */
+/* Restricts GPU DMA to `size` bytes of the own partition from `offset`; before, others' reaches nothing. Returns 0. */
 static inline uint64_t coconut_gpu_unveil(uint64_t offset, uint64_t size) {
 	return coconut_syscall2(SYS_GPU_UNVEIL, offset, size);
 }
@@ -161,7 +161,7 @@ static inline size_t coconut_strlen(const char *s) {
 /* Writes a NUL-terminated string that is not empty. Returns 0. */
 static inline uint64_t coconut_puts(const char *s) { return coconut_serial_write(s, coconut_strlen(s)); }
 
-/* Returns the configuration page, or 0 where it is not one. */
+/* Returns the configuration page, or 0 where the page is not one. Reading it faults where nothing is mapped. */
 static inline const struct gpu_config *coconut_gpu_config(void) {
 	const struct gpu_config *page = (const struct gpu_config *)GPU_CONFIG_VADDR;
 

@@ -3,9 +3,10 @@
 
 The benchmark build differs from the product in one bit: ring 3 may read the time stamp counter (CR4.TSD is off).
 
-Every figure is a number of guest instructions: QEMU counts them exactly, so two runs give the same figures on any
-machine. The figures go to stdout, as `BENCH name value` lines and as a table beside those of other systems
-(scripts/bench_peers.json says how they were measured), and to build/bench.json.
+Every figure but the sizes is a number of guest instructions: QEMU counts them exactly, so two runs give the same
+figures on any machine that has the same compiler and QEMU. The figures go to stdout, as `BENCH name value` lines and
+as a table beside those of other systems (scripts/bench_peers.json says how they were measured), and to
+build/bench.json.
 
 Read next: tests/bench/bench/main.c for what is measured.
 """

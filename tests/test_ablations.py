@@ -1,8 +1,9 @@
-"""Ablations: every protection is left out once, in a build of its own, and the attack on it must then succeed.
+"""Ablations: every protection that layout.h names is left out, in a build of its own, and the attack must then succeed.
 
 An attack that is repelled proves little unless it is known that it would have done harm. So the unchanged tests of
 tests/test_attacks.py run here on a kernel that lacks one protection, and must fail with the symptom that is predicted
 below; a build that does not boot is no such symptom. Each line says what happened and how many protections are done.
+Those of ELSEWHERE are left out by other tests, beside what shows them at work.
 
 Read next: layout.h (the list ABLATION_), docs/security.md.
 """

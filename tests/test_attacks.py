@@ -367,7 +367,7 @@ def calls_cast(wanted):
 
 @rows(*numbers("C", 1, 15), "pledge")
 def test_calls(t, wanted=(*numbers("C", 1, 15), "pledge"), **options):
-    """Every wrong argument of every call is refused by its name, and nothing else happens."""
+    """Wrong arguments of every kind are refused by name, and nothing else happens."""
     run_cast(t, calls_cast(wanted), ["calls"], **options)
 
 
@@ -493,8 +493,8 @@ def test_exhaustion(t, wanted=("E1", "E2", "E3", "E4", "E6", "E8"), **options):
 
 @rows("E7")
 def test_cycles(t, wanted=("E7",), **options):
-    """A thousand shards that fault, that end, and that are killed in the middle of anything, and many restarts of a shard
-    that others wait for, leave every count as it was."""
+    """A thousand shards that fault, as many that end, and that are killed in the middle of anything, and many restarts
+    of a shard that others wait for, leave every count as it was."""
     count = 1000 if t.full else 150
     cast = Cast()
     pair(cast, "E7", "E7", "ends=%d" % count, "ends.peer", "restart=%d" % (count + 1))

@@ -145,7 +145,7 @@ def check_cause(t, name, seen, expected):
 
 
 def test_exceptions(t):
-    """Every kind of exception kills only its shard, with vector, rip and likely cause on the console."""
+    """An exception of ring 3 kills its shard and no other, with vector, rip and likely cause on the console."""
     address = labels(t)
     seen = run(t, CASES)
     for name, expected in CASES.items():

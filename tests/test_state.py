@@ -7,7 +7,7 @@ from test_calls import BIG
 
 
 def test_registers(t):
-    """A call changes rax, rcx and r11 only, and leaves no kernel address in any register."""
+    """Of the general registers a call changes rax, rcx and r11 only, and it leaves no kernel address in any."""
     t.guest('shard a /t/registers args="a"\nshard b /t/registers args="b"\nchannel a b\nchannel a b', files={"/big": BIG},
             expect=0)
 

@@ -1,10 +1,11 @@
 /*
  * trace.c: records what happens, and when, in a ring in memory: the guest's part of `run.sh --trace`.
  *
- * Only a build with `--define TRACE=PAGES` contains this file, and no other file knows of it. The linker leads calls of
- * the functions that are wrapped here from one file of the supervisor to another (and from boot.asm) to __wrap_NAME, which
- * takes a note and goes on to __real_NAME (ld, --wrap; build.sh takes the names from this file). So there is nothing to leave
- * out of the default build. A function that is gone is an error when the variant is linked.
+ * Only a build with `--define TRACE=PAGES` contains this file, and no other file of the supervisor knows of it. The
+ * linker leads calls of the functions that are wrapped here from one file of the supervisor to another (and from
+ * boot.asm) to __wrap_NAME, which takes a note and goes on to __real_NAME (ld, --wrap; build.sh takes the names from
+ * this file). So there is nothing to leave out of the default build. A function that is gone is an error when the
+ * variant is linked.
  *
  * Invariants: an event is written whole before anything else runs, since the kernel has interrupts off; the newest events
  * are kept and `written` counts all. The ring lies in frames of the supervisor. Nobody reads it here: run.sh keeps the machine's

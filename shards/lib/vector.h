@@ -48,7 +48,7 @@ static inline v4 max_lane(v4 a) {
 /* Returns the square root, correctly rounded. */
 static inline float square_root(float a) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(a))); }
 
-/* Returns 2^x in each lane, within 3e-7 of it: 0 below -127, and 2^127 above 127.
+/* Returns 2^x in each lane, wrong by less than 3e-7 of it; 0 below -126.5, and 2^127 above 127.
  *
  * 2^x = 2^k * 2^r with k = round(x) and |r| <= 1/2. Adding 1.5 * 2^23 rounds to an integer and leaves k in the low bits
  * of the sum, from where it is shifted into the exponent of 1.0. 2^r is the minimax polynomial of degree 5 that is

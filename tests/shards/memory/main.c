@@ -1,4 +1,5 @@
-/* memory: MMAP and MUNMAP: what they give, and every way in which they refuse. Its manifest line says frames=200. */
+/* memory: MMAP and MUNMAP: what they give, and how they refuse, but for a machine without memory (nomem). Its line of
+ * the manifest says frames=200. */
 #include "../expect.h"
 
 #define QUOTA 200

@@ -19,6 +19,9 @@ static void always_denied(void) {
 	REFUSED(PLEDGE, CALL(SYS_CAP_RESTRICT, 0, 0));
 	REFUSED(PLEDGE, CALL(SYS_CAP_INSPECT, 0));
 	REFUSED(PLEDGE, CALL(SYS_TIME));
+	REFUSED(PLEDGE, CALL(SYS_SPAWN, "/t/ok", 5, HEAP, 0));
+	REFUSED(PLEDGE, CALL(SYS_WAIT, 0));
+	REFUSED(PLEDGE, CALL(SYS_KILL, 0));
 }
 
 static void always_allowed(void) {

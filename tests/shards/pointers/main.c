@@ -1,5 +1,6 @@
 /*
- * pointers: every call that takes a buffer, with every kind of buffer that is not wholly the shard's.
+ * pointers: every call that takes a buffer but SPAWN, with every kind of buffer that is not wholly the shard's. What is
+ * wrong for SPAWN stands in tests/attacks/calls.
  *
  * args "attacker" tries; args "peer" holds the other end of its channel: it sends one message, which every refused
  * receive must leave alone, and must get exactly one, the last.

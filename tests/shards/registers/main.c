@@ -1,8 +1,9 @@
 /*
- * registers: what a system call may change: rax, rcx and r11, and no kernel address may appear in any register.
+ * registers: what a system call may change of the general registers: rax, rcx and r11. No kernel address may appear in
+ * any.
  *
- * args "a" makes every call, good and refused, with random values in all registers that are no arguments; args "b" is
- * the other end of its channel, so that some of the calls block.
+ * args "a" makes most calls as they should be made, and each that can be refused so that it is, with random values in all
+ * registers that are no arguments; args "b" is the other end of its channel, so that some of the calls block.
  */
 #include "../expect.h"
 
@@ -37,7 +38,7 @@ static int64_t call(uint64_t *random, uint64_t number, uint64_t a0, uint64_t a1,
 	return result;
 }
 
-static void every_call(uint64_t *random) {
+static void good_calls(uint64_t *random) {
 	CHECK_EQ(call(random, SYS_SERIAL_WRITE, (uint64_t)"\n", 1, 0, 0, 0), 0);
 	CHECK_EQ(call(random, SYS_CHANNEL_SEND, 0, BUF, 100, 0, 0), 0);
 	CHECK_EQ(call(random, SYS_CHANNEL_RECV, 0, BUF, 256, 0, 0), 100);
@@ -70,7 +71,7 @@ int main(const char *args) {
 		return got != -COCONUT_E_CLOSED;
 	}
 	for (int round = 0; round < 5; round++)
-		every_call(&random);
+		good_calls(&random);
 	for (uint64_t number = 1; number < 3 * SYS_LIMIT; number++) {
 		uint64_t wild = random_next(&random) | 1UL << 62;
 		if (number != SYS_GPU_PLEDGE && number != SYS_TIME && number != SYS_YIELD)
