@@ -8,6 +8,7 @@ HHDM, as the processor does. Read next: scripts/pictures_book.py.
 
 import json
 import os
+import re
 import struct
 
 import gdb
@@ -267,7 +268,7 @@ def scene_pipeline():
     return {"stages": found, "switches": timeline}
 
 
-run("set pagination off", "set confirm off", "set architecture i386:x86-64", "file " + os.environ["ELF"],
+run("set pagination off", "set confirm off", "set architecture i386:x86-64", "file " + re.sub(r"([\\\"'\s])", r"\\\1", os.environ["ELF"]),
     "target remote " + os.environ["SOCKET"])
 result = globals()["scene_" + os.environ["SCENE"]]()
 with open(os.environ["OUT"], "w", encoding="utf-8") as out:

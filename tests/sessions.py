@@ -9,6 +9,7 @@ Read next: scripts/watch.py, which knows --console.
 
 import os
 import re
+import shlex
 
 
 class Step:
@@ -24,12 +25,13 @@ class Step:
 
 def with_console(command, console):
     """Returns the command that starts a machine for gdb, with its console in a file."""
-    return re.sub(r"(\./(?:scripts/qemu-)?run\.sh)(?= .*(?:--gdb|--tour|-s -S)\b)", r"\1 --console '%s'" % console, command)
+    return re.sub(r"(\./(?:scripts/qemu-)?run\.sh)(?= .*(?:--gdb|--tour|-s -S)\b)",
+                  lambda found: found.group(1) + " --console " + shlex.quote(console), command)
 
 
 def script(commands, console):
     """Returns gdb's commands with a mark in front of each and behind the last."""
-    mark = "python import os; gdb.write('@@%%d %%d@@\\n' %% (%d, os.path.getsize('%s')))\n"
+    mark = "python import os; gdb.write('@@%%d %%d@@\\n' %% (%d, os.path.getsize(%r)))\n"
     return "".join(mark % (i, console) + command.rstrip("\n") + "\n" for i, command in enumerate(commands)) + \
         mark % (len(commands), console)
 

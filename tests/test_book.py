@@ -14,6 +14,7 @@ import filecmp
 import glob
 import os
 import re
+import shlex
 import shutil
 import time
 
@@ -78,7 +79,7 @@ def read_session(blocks):
 
 def run_by_script(t, machine, path):
     """Gives the commands to the gdb that `run.sh --gdb` starts. What gdb passes on from QEMU's monitor is on stderr."""
-    return t.sh("exec < '%s' 2>&1\n%s" % (path, machine)).stdout
+    return t.sh("exec < %s 2>&1\n%s" % (shlex.quote(path), machine)).stdout
 
 
 def run_by_hand(t, machine, path, script):
@@ -92,7 +93,7 @@ def run_by_hand(t, machine, path, script):
         deadline = time.monotonic() + 300
         while not os.path.exists(socket) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
-        return t.sh("gdb -nx -q -batch -x '%s' 2>&1" % path).stdout
+        return t.sh("gdb -nx -q -batch -x %s 2>&1" % shlex.quote(path)).stdout
     finally:
         harness.end_group(process, 15)
         harness.finish(process, 60)

@@ -255,7 +255,7 @@ def test_stdout(t):
     done = t.sh(run + ">/dev/full", expect=3)
     t.equal(done.stderr, "run.sh: stdout cannot be written: No space left on device. The run was ended.\n", "stderr")
     place = t.file("console", "")
-    t.equal(t.sh(run + "--console '%s' >&-" % place, expect=0).stderr, "", "stderr with --console")
+    t.equal(t.sh(run + "--console %s >&-" % shlex.quote(place), expect=0).stderr, "", "stderr with --console")
     with open(place, encoding="utf-8") as file:
         t.check(HELLO in file.read(), "the console has not gone to the file")
     t.check(HELLO in t.sh(run + "<&-", expect=0).stdout, "without stdin hello-c did not run")
@@ -285,7 +285,7 @@ def test_no_room(t):
     if t.sh("unshare -m mount -t tmpfs -o size=1m none build/runs").returncode:
         t.skip("this user may not mount a small disk")
     cases = [("100k", "", 4, "cp: error writing "), ("9m", "", 4, ""),
-             ("14m", "--trace '%s/out'" % t.scratch, 3, "QEMU was ended by signal 7 (Bus error). ")]
+             ("14m", "--trace %s" % shlex.quote(os.path.join(t.scratch, "out")), 3, "QEMU was ended by signal 7 (Bus error). ")]
     for size, options, status, words in cases:
         inside = "mount -t tmpfs -o size=%s none build/runs && exec ./run.sh --kernel --shard shards/hello-c %s"
         done = t.sh(["unshare", "-m", "bash", "-c", inside % (size, options)], expect=status)
@@ -427,9 +427,10 @@ def check_commands(t, environment, tree):
     commands = ["shards", "kbt", "break sys_fs_read", "continue", "kbt", "trapframe", "help shards", "kill"]
     path = t.file("commands", sessions.script(commands, console))
     machine = sessions.with_console("./run.sh --timeout 300 --gdb=hello-c --kernel --shard shards/hello-c", console)
-    steps = sessions.steps(t.sh("%s < '%s' 2>&1" % (machine, path), env=environment, cwd=tree, expect=3).stdout, console)
+    steps = sessions.steps(t.sh("%s < %s 2>&1" % (machine, shlex.quote(path)), env=environment, cwd=tree, expect=3).stdout, console)
     said = [step.printed for step in steps]
     t.check(re.search(r"^\d+\t.*coconut_puts", said[0], re.M), "no source: " + said[0][-300:])
+    t.check(re.search(r"^Temporary breakpoint .*hello-c/main\.c:\d+$", said[0], re.M), "a line is torn: " + said[0][-300:])
     t.check(re.search(r"^\* +0 +running .*hello-c", said[1], re.M), "shards: " + said[1])
     for name in ("sys_fs_read", "syscall_dispatch", "syscall_entry", "from ring 3: call 31 FS_READ", "coconut.h:"):
         t.check(name in said[5], "kbt lacks %s: %s" % (name, said[5]))

@@ -22,6 +22,7 @@ Read next: sessions.py, then docs/debugging.md, the page with the most blocks.
 import glob
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -174,7 +175,7 @@ class Reader:
 
     def debug_by_run(self, starter, script):
         path = self.t.file("commands", script)
-        return self.t.sh("exec < '%s' 2>&1\n%s" % (path, self.place(starter.text))).stdout
+        return self.t.sh("exec < %s 2>&1\n%s" % (shlex.quote(path), self.place(starter.text))).stdout
 
     def debug_by_hand(self, starter, script):
         socket = os.path.join(self.folder, "gdb")
@@ -349,7 +350,7 @@ def copy_of_tree(t):
     """Returns the path of a copy of the project, with what has been built and without what runs and tests have left."""
     copy = os.path.join(t.scratch, "copy")
     os.makedirs(copy)
-    t.sh("tar -c --exclude=./.git --exclude=./build/runs --exclude=./build/tests --exclude=./build/variants . | tar -x -C '%s'" % copy,
+    t.sh("tar -c --exclude=./.git --exclude=./build/runs --exclude=./build/tests --exclude=./build/variants . | tar -x -C %s" % shlex.quote(copy),
          expect=0)
     return copy
 

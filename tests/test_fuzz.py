@@ -10,6 +10,7 @@ import glob
 import os
 import pathlib
 import re
+import shlex
 import shutil
 
 FLAGS = ["-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined", "-I.", "-Ishards/lib", "-Itests/fuzz"]
@@ -44,8 +45,8 @@ def make_image(t):
         file.write(b"end")
     os.symlink("file", os.path.join(tree, "link"))
     image = os.path.join(t.scratch, "image")
-    t.sh("PATH=$PATH:/usr/sbin mke2fs -q -t ext2 -b 1024 -I 128 -N 24 -m 0 -O none,filetype,sparse_super -d '%s' '%s' 64k"
-         % (tree, image), expect=0)
+    t.sh("PATH=$PATH:/usr/sbin mke2fs -q -t ext2 -b 1024 -I 128 -N 24 -m 0 -O none,filetype,sparse_super -d %s %s 64k"
+         % (shlex.quote(tree), shlex.quote(image)), expect=0)
     return image
 
 

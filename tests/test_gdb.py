@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -39,7 +40,7 @@ class Session:
         console = t.file("console", "")
         path = t.file("commands", sessions.script(commands, console))
         machine = sessions.with_console("./run.sh --timeout 300 %s %s" % (where, options), console)
-        done = t.sh("%s < '%s' 2>&1" % (machine, path))  # what gdb passes on from QEMU's monitor is on stderr
+        done = t.sh("%s < %s 2>&1" % (machine, shlex.quote(path)))  # what gdb passes on from QEMU's monitor is on stderr
         steps = sessions.steps(done.stdout, console)
         t.equal(len(steps), len(commands) + 2, "the beginning, the commands, and the end that gdb came to")
         t.equal(done.returncode, expect, "exit status of run.sh")
@@ -52,8 +53,7 @@ class Session:
 
 def start(t, where, commands, options="", **others):
     """Runs a session with the three shards of tests/shards/debugged."""
-    manifest = t.file("debugged.conf", MANIFEST)
-    probe = t.shard("debugged")
+    manifest, probe = shlex.quote(t.file("debugged.conf", MANIFEST)), shlex.quote(t.shard("debugged"))
     return Session(t, where, commands, "--kernel --verbose --manifest %s --add %s:/t/debugged %s" % (manifest, probe, options),
                    **others)
 
@@ -217,7 +217,7 @@ def test_iommu(t):
     """iommu shows during a copy exactly the two pages of a piece, each with one right, in the two partitions."""
     manifest = t.file("gpu.conf", GPU)
     session = Session(t, "--gdb", ["thbreak engine_interrupt", "continue", "iommu", "fault", "delete", "continue"],
-                      "--kernel --verbose --manifest " + manifest, expect=0)
+                      "--kernel --verbose --manifest " + shlex.quote(manifest), expect=0)
     said = session.said[2]
     t.check("works for shard 0 (source)" in said, said)
     pages = re.findall(r"^ +(0x\w+) +(0x\w+) +(read|write)$", said, re.M)
@@ -360,7 +360,7 @@ def go_through(t, mi):
 def read_vscode(t, kind):
     """Returns (the first configuration of launch.json for an extension, the tasks by their labels), this folder's name put in."""
     with open(os.path.join(t.root, ".vscode", "launch.json"), encoding="utf-8") as file:
-        configurations = json.loads(file.read().replace("${workspaceFolder}", t.root))["configurations"]
+        configurations = json.loads(file.read().replace("${workspaceFolder}", json.dumps(t.root)[1:-1]))["configurations"]
     with open(os.path.join(t.root, ".vscode", "tasks.json"), encoding="utf-8") as file:
         tasks = {task["label"]: task for task in json.load(file)["tasks"]}
     for each in configurations:

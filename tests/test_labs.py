@@ -205,7 +205,7 @@ def test_students_copy(t):
     for path in glob.glob(os.path.join(student.tree, "*.*")):
         with open(path, "rb") as ours, open(os.path.join(single, os.path.basename(path)), "rb") as theirs:
             t.check(ours.read() == theirs.read(), os.path.basename(path) + " is not in its starting state")
-    history = t.sh("git -C '%s' log --oneline && git -C '%s' status --short" % (single, single), expect=0).stdout
+    history = t.sh("git log --oneline && git status --short", cwd=single, expect=0).stdout
     t.equal(len(history.strip().split("\n")), 1, "the lines of the copy's history and status")
 
 

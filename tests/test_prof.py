@@ -6,6 +6,7 @@ Read next: scripts/coconut-prof.py.
 import os
 import random
 import re
+import shlex
 import subprocess
 
 import harness
@@ -144,12 +145,13 @@ def test_inputs(t):
     path, script = t.file("good.log", GOOD), os.path.join(t.root, "scripts", "coconut-prof.py")
     wanted = report(GOOD)[1]
     for words in ([path], ["-"]):
-        done = t.sh("%s %s < %s" % (script, words[0], path), expect=0)
+        done = t.sh("%s %s < %s" % (shlex.quote(script), shlex.quote(words[0]), shlex.quote(path)), expect=0)
         t.equal((done.stdout, done.stderr), (wanted, ""), "the report of " + words[0])
     for option in ("-h", "--help"):
         done = t.sh([script, option], expect=0)
         t.check("FILE" in done.stdout and "./run.sh" in done.stdout, "the help: " + done.stdout)
-    t.sh("PYTHONOPTIMIZE=2 %s -h && PYTHONOPTIMIZE=2 %s %s" % (script, script, path), expect=0)
+    words = (shlex.quote(script), shlex.quote(script), shlex.quote(path))
+    t.sh("PYTHONOPTIMIZE=2 %s -h && PYTHONOPTIMIZE=2 %s %s" % words, expect=0)
     folder, none = t.scratch, os.path.join(t.scratch, "none")
     for words, status, why in (([none], 1, "No such file"), ([folder], 1, "directory"), ([path, path], 2, "unrecognized"),
                                (["--nosuch"], 2, "-h says more")):
@@ -164,7 +166,7 @@ def test_inputs(t):
         os.close(user)
     t.equal(done.returncode, 2, "status at a terminal")
     t.check(b"name a FILE" in done.stderr, "at a terminal: %r" % done.stderr)
-    t.equal(t.sh(script + " <&-").returncode, 2, "status without stdin")
+    t.equal(t.sh(shlex.quote(script) + " <&-").returncode, 2, "status without stdin")
 
 
 def test_short_reader(t):

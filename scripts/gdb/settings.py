@@ -7,6 +7,7 @@ import contextlib
 
 import gdb
 
+LASTING = "width 0"  # gdb takes its width back where output goes to a string
 SETTINGS = (
     "architecture i386:x86-64",
     "backtrace limit unlimited",  # kbt
@@ -30,7 +31,7 @@ SETTINGS = (
     "schedule-multiple off",
     "scheduler-locking off",
     "trace-commands off",
-    "width 0",
+    LASTING,
 )
 
 
@@ -38,7 +39,7 @@ def apply(settings=SETTINGS):
     """Sets them; one that this gdb does not know needs no value."""
     for setting in settings:
         with contextlib.suppress(gdb.error):
-            gdb.execute("set " + setting, to_string=True)
+            gdb.execute("set " + setting, to_string=setting != LASTING)
 
 
 apply()
