@@ -77,7 +77,7 @@ enum { MESSAGE_ADDRESS = 0xFEE00000, MESSAGE_END = 0xFEF00000, MESSAGE_REMAPPABL
 enum { DOMAINS = 16, PATIENCE = 1000000, FAULT_LINES = 16, NOBODY = MAX_SHARDS };
 
 /* What one device reaches. Its number is the index; the unit's number for it (DID) is one more, since 0 may be
- * reserved (6.1). */
+ * reserved. */
 struct domain {
 	const struct pci_device *device; /* NULL: the slot is free */
 	uint64_t root; /* its topmost table */
