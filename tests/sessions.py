@@ -2,7 +2,8 @@
 
 At a reader's terminal both come mixed, and either may tear a line of the other. A test sends the console to a file
 (run.sh --console), which QEMU writes itself: at a stop it holds all that the guest has said. A mark in front of each
-command tells how long the file was then, so that every word of the console belongs to the command that led to it.
+command tells how long the file was then, so that every word of the console belongs to the command that led to it. Warnings of
+QEMU, which come at any moment and belong to no command, are left out.
 
 Read next: scripts/watch.py, which knows --console.
 """
@@ -19,8 +20,9 @@ class Step:
         self.printed, self.console = printed, console
 
     def shown(self):
-        """Returns both: the guest speaks while it runs, and gdb when it has stopped."""
-        return self.console + "\n" + self.printed
+        """Returns both: gdb says that the guest goes on, the guest speaks while it runs, and gdb again when it has stopped."""
+        goes_on, stopped = re.match(r"((?:Continuing\.\n)?)(.*)", self.printed, re.S).groups()
+        return goes_on + self.console + "\n" + stopped
 
 
 def with_console(command, console):
@@ -41,6 +43,7 @@ def steps(output, console):
     marks were reached, and one."""
     with open(console, "rb") as file:
         said = file.read()
+    output = re.sub(r"^qemu-system-x86_64: warning: .*\n", "", output, flags=re.M)
     pieces = re.split(r"@@\d+ (\d+)@@\n", output)
     ends = [0] + [int(size) for size in pieces[1::2]] + [len(said)]
     return [Step(printed.replace("(gdb) ", ""), said[start:end].decode(errors="replace"))

@@ -2,12 +2,11 @@
 
 A chapter has a section "In the debugger" with a session: a block `sh` that starts the machine, then blocks `gdb` in which
 lines that begin with `(gdb) ` are typed and the others are what gdb prints, or what the guest says until gdb has stopped it.
-The test types the same and looks for the lines in the same order, the guest's first; others may stand between them. What
-depends on the compiler is not compared: addresses in the supervisor's image, line numbers, offsets in functions, what gdb
-knows of the arguments of a function, numbers of gdb's values. `...` stands for any text. A block anywhere else in a chapter
-would not be tried, and is a failure.
+The test types the same; what follows a command is a transcript (transcripts.py) of what came then, the guest's lines first.
+What depends on the compiler is `...` in the chapters: addresses in the supervisor's image, line numbers, what gdb knows of the
+arguments of a function. A block anywhere else in a chapter would not be tried, and is a failure.
 
-Read next: sessions.py, which keeps gdb and the console apart, then the sessions themselves: docs/book/01-firmware-and-loader.md.
+Read next: transcripts.py; sessions.py, which keeps gdb and the console apart; then docs/book/01-firmware-and-loader.md.
 """
 
 import filecmp
@@ -21,34 +20,17 @@ import time
 import harness
 import sessions
 import test_docs
+import transcripts
 
 FOLDER = os.path.join("docs", "book")
 CHAPTERS = sorted(glob.glob(os.path.join(harness.ROOT, FOLDER, "[0-9][0-9]-*.md")))
 SESSION = "In the debugger"
 PROMPT = "(gdb) "
-MASKS = [
-    (r"0xffffffff80[0-9a-f]{6}\b", "ADDRESS"),  # of the image
-    (r"<(\w+)\+\d+>", r"<\1+N>"),
-    (r"\bbreakpoint (\d+)(\.\d+)?, ", r"breakpoint \1, "),  # of several places where a function was inlined
-    (r"\(.*\) at (?=\S+:\d)", "(ARGUMENTS) at "),  # in a frame: the optimiser decides which of them are known
-    (r"\b(\w+\.(?:c|h|asm)):\d+", r"\1:N"),
-    (r"\bline \d+", "line N"),
-    (r"^\d+ (?=\S)", "N "),  # a line of source
-    (r"^\$\d+ =", "$N ="),
-]
 
 
 def read(path):
     with open(path, encoding="utf-8") as file:
         return file.read()
-
-
-def normal(line):
-    """Returns a line without what depends on the compiler, and with single blanks."""
-    line = " ".join(line.replace(PROMPT, "").split())
-    for pattern, word in MASKS:
-        line = re.sub(pattern, word, line)
-    return line
 
 
 def parts(text):
@@ -65,15 +47,15 @@ def code_blocks(text):
 
 
 def read_session(blocks):
-    """Returns what the blocks of a session say as [(command, [expected line])]."""
+    """Returns what the blocks of a session say as [(command, transcript)]."""
     found = []
     for line in "".join(blocks).split("\n"):
         if line.startswith(PROMPT):
-            found.append((line[len(PROMPT):], []))
+            found.append((line[len(PROMPT):], ""))
         elif line.startswith(">"):  # the body of a command of several lines
-            found[-1] = (found[-1][0] + "\n" + line[1:], [])
+            found[-1] = (found[-1][0] + "\n" + line[1:], "")
         elif line.strip():
-            found[-1][1].append(line)
+            found[-1] = (found[-1][0], found[-1][1] + line + "\n")
     return found
 
 
@@ -99,18 +81,6 @@ def run_by_hand(t, machine, path, script):
         harness.finish(process, 60)
 
 
-def compare(t, where, command, wanted, output):
-    """Looks for the expected lines of one command in what was shown then."""
-    left = [normal(line) for line in output.split("\n")]
-    for line in wanted:
-        pattern = re.compile(".*".join(re.escape(part.strip()) for part in normal(line).split("...")))
-        before = list(left)
-        while left and not pattern.fullmatch(left[0]):
-            left.pop(0)
-        t.check(left, "%s: after `%s` there is no line: %s (but: %s)" % (where, command, line, " | ".join(before)[:200]))
-        left.pop(0)
-
-
 def replay(t, where, machine, todo):
     """Runs a session and compares what it shows."""
     console = t.file("console", "")
@@ -127,7 +97,7 @@ def replay(t, where, machine, todo):
             shutil.rmtree(folder, ignore_errors=True)
     shown = sessions.steps(output, console)[1:-1]
     for step, (command, wanted) in zip(shown, todo):
-        compare(t, where, command, wanted, step.shown())
+        transcripts.check(t, "%s, after `%s`" % (where, command), wanted, step.shown())
     t.equal(len(shown), len(todo), "%s: how many commands gdb came to the end of (%s)" % (where, output[-200:]))
 
 

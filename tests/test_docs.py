@@ -8,15 +8,14 @@ A document carries its expectations in HTML comments, which a reader does not se
     -->
     <!-- try as: NAME -->    start the block in the background; it waits for gdb
     <!-- try in: NAME        give the block to that gdb; `expect:` looks at what the block prints
-    <!-- output -->          these lines, in this order, are in the output of the block before; numbers may differ,
-                             `...` stands for any text
+    <!-- output -->          a transcript (transcripts.py) of the block before
     <!-- file: PATH -->      write the block into a file
 
 Paths under /tmp are moved to a folder of the test, and `-s` with `:1234` to a socket there, so that tests can run side
 by side. Where gdb is used, the console gets a file of its own (sessions.py), and `expect:` looks at what gdb prints. A block
 in a document without such a comment is a failure: it would not be tried.
 
-Read next: sessions.py, then docs/debugging.md, the page with the most blocks.
+Read next: transcripts.py, sessions.py, then docs/debugging.md, the page with the most blocks.
 """
 
 import glob
@@ -30,13 +29,14 @@ import time
 
 import harness
 import sessions
+import transcripts
 
 DOCUMENTS = ["README.md", "docs/debugging.md", "docs/gpu.md", "docs/from-rust.md"]  # those with commands
+UNTRIED = "CONTRIBUTING.md"  # it says so: its commands need a container
 COMMENT = re.compile(r"<!-- *(.*?) *-->", re.S)
 # Behind a word that is a group of tests too: kinds of files, and the fields of struct profile.
 FIELDS_AND_FILES = ["c", "h", "py", "md", "rs", "name", "used", "syscalls", "cycles", "switches", "wall_ms", "exit_code", "ending"]
 CITATION = re.compile(r"`([\w./-]+):/(.+?)/`")
-NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|\d+")
 
 
 def read(path):
@@ -123,7 +123,7 @@ class Reader:
             if block.kind == "try":
                 self.run(block, where)
             elif block.kind == "output":
-                self.compare(block, where)
+                transcripts.check(self.t, where.rstrip(": "), block.text, self.output)
             elif block.kind == "file":
                 path = self.place(block.name)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -148,17 +148,6 @@ class Reader:
         for wanted in block.expectations:
             found = re.search(wanted.lstrip("!"), output, re.M)
             self.t.check(bool(found) != wanted.startswith("!"), where + "the output does not fit `%s`" % wanted)
-
-    def compare(self, block, where):
-        """Looks for the lines of a transcript in the last output."""
-        left = [NUMBER.sub("N", " ".join(line.split())) for line in self.output.split("\n")]
-        for line in block.text.rstrip("\n").split("\n"):
-            parts = NUMBER.sub("N", " ".join(line.split())).split("...")
-            wanted = re.compile(".*".join(re.escape(part) for part in parts))
-            while left and not wanted.fullmatch(left[0]):
-                left.pop(0)
-            self.t.check(left, where + "the output lacks this line (or has it elsewhere): " + line)
-            left.pop(0)
 
     def debug(self, starter, commands):
         """Runs a machine and gdb with the blocks of a session."""
@@ -216,6 +205,39 @@ for _document in DOCUMENTS:
     for _heading, _blocks in blocks(_document).items():
         _name = re.sub(r"\W+", "_", os.path.basename(_document)[:-len(".md")] + "_" + _heading)
         globals()["test_" + _name.lower()] = make_test(_document, _heading, _blocks)
+
+
+# ---- Transcripts ----
+
+
+def transcripts_of(document):
+    """Returns the transcripts that a document shows: what stands after `<!-- output -->`, and what gdb answers."""
+    text = read(document)
+    found = re.findall(r"^<!-- output -->\n```\w*\n(.*?)^```$", text, re.M | re.S)
+    for block in re.findall(r"^```gdb\n(.*?)^```$", text, re.M | re.S):
+        found += re.split(r"^(?:\(gdb\) |>).*\n", block, flags=re.M)[1:]
+    return [transcript for transcript in found if transcript.strip()]
+
+
+def test_transcripts(t):
+    """In every transcript of every document each character is compared: with any one changed, it is no piece of its output."""
+    count = 0
+    for document in documents():
+        tried = document in DOCUMENTS or re.match(r"(docs/book|labs/\d\d-.*)/", document)
+        t.check(tried or document == UNTRIED or "```" not in read(document), document + " has code that no test tries")
+        for transcript in transcripts_of(document):
+            output = "before\n" + transcript.replace(transcripts.GAP, "any text") + "after\n"
+            t.equal(transcripts.missing(transcript, output), None, document + ": what is missing of a transcript in itself")
+            for changed in transcripts.changes(transcript):
+                t.check(transcripts.missing(changed, output), "%s: this is taken for what it shows: %s" % (document, changed))
+                count += 1
+            lines = transcript.rstrip("\n").split("\n")
+            for i in range(1, len(lines) - 1):
+                shorter = "\n".join(lines[:i] + lines[i + 1:])
+                t.check(transcripts.GAP in lines[i - 1:i + 2] or transcripts.missing(shorter, output),
+                        "%s: nobody misses the line %s" % (document, lines[i]))
+    t.check(count > 5000, "only %d characters are compared" % count)
+    t.note("%d characters" % count)
 
 
 # ---- Links and citations ----

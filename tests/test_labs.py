@@ -1,8 +1,8 @@
 """The labs: each starting state fails as its handout says, its solution gets full marks, plausible wrong ones do not.
 
 A handout marks its blocks of commands: `<!-- broken` is run in the starting state, `<!-- solved` in that of the solution, with
-`status:` and `expect: REGEX` lines as in tests/test_docs.py; the lines of a block after `<!-- output -->` are in the output
-of the block before, in this order, numbers aside and `...` for any text.
+`status:` and `expect: REGEX` lines as in tests/test_docs.py; a block after `<!-- output -->` is a transcript (transcripts.py)
+of the block before.
 
 The files of solutions/ are NN-name.patch, NN-name.wrong-REASON.patch, both against the starting state, and NN-name.gdb, a
 session that finds the answers on the broken machine. One whose REASON begins with `prints` shows on the console what the
@@ -20,6 +20,7 @@ import tempfile
 import time
 
 import harness
+import transcripts
 
 sys.path.insert(0, os.path.join(harness.ROOT, "tests", "attacks"))
 
@@ -29,7 +30,6 @@ LABS = os.path.join(harness.ROOT, "labs")
 SOLUTIONS = os.path.join(harness.ROOT, "solutions")
 NAMES = sorted(name for name in os.listdir(LABS) if name[:2].isdigit())
 BLOCK = re.compile(r"<!-- *((?:(?!-->).)*?) *-->\n```\w*\n(.*?)^```$", re.M | re.S)
-NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|\d+")
 POINTS = re.compile(r"^Points: (\d+) of (\d+)$", re.M)
 SOURCES = ("*.c", "*.h", "*.asm", "*.ld")
 
@@ -76,7 +76,7 @@ class Student:
                 output, count = done.stdout + done.stderr, count + 1
                 self.expect(fields, done.returncode, output, text)
             elif head == "output" and output is not None:
-                self.compare(text, output)
+                transcripts.check(self.t, "labs/%s/README.md" % self.name, text, output)
             elif head != "output":
                 output = None
         return count
@@ -87,16 +87,6 @@ class Student:
                 self.t.equal(status, int(value), "exit status of `%s`" % text.strip())
             else:
                 self.t.check(re.search(value.strip(), output, re.M), "`%s` does not print `%s`" % (text.strip(), value.strip()))
-
-    def compare(self, text, output):
-        left = [NUMBER.sub("N", " ".join(line.split())) for line in output.split("\n")]
-        for line in text.rstrip("\n").split("\n"):
-            parts = NUMBER.sub("N", " ".join(line.split())).split("...")
-            wanted = re.compile(".*".join(re.escape(part) for part in parts))
-            while left and not wanted.fullmatch(left[0]):
-                left.pop(0)
-            self.t.check(left, "the handout's output has this line, the run has not: " + line)
-            left.pop(0)
 
     def diagnose(self, script):
         """Runs a gdb script on the graded machine; its first line names the options of run.sh. Returns {key: answer}."""
