@@ -21,16 +21,15 @@
  * -COCONUT_E_FULL when no slot is free, or none that others may fill. */
 int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted) {
 	struct capability *slots = &table->entry[shard * COCONUT_CAP_SLOTS];
-	int free_slot = -1, free_slots = 0, from_others = 0;
+	int free_slot = -1, left = 0, from_others = 0;
 
 	for (int i = COCONUT_CAP_SLOTS - 1; i >= 0; i--) {
 		if (!slots[i].type && !slots[i].revoked)
-			free_slot = i, free_slots++;
+			free_slot = i, left++;
 		else
 			from_others += slots[i].granted;
 	}
-	bool full = !free_slots || (granted && (from_others >= GRANTED_MAX || free_slots == 1));
-	if (full && !ABLATE(slots)) return -COCONUT_E_FULL;
+	if (!ABLATE(slots) && (!left || (granted && (from_others >= GRANTED_MAX || left == 1)))) return -COCONUT_E_FULL;
 	cap.granted = granted;
 	cap.serial = ++table->last_serial;
 	cap.parent = cap.child = cap.sibling = CAP_NONE;

@@ -17,8 +17,9 @@ enum { FEATURES_EDX_IBPB = 1 << 26 };
  * Vol. 3, E.4.7). */
 enum { CPUID_HIGHEST = 0x80000000, CPUID_EXTENDED = 0x80000001, CPUID_AMD = 0x80000008, AMD_EBX_IBPB = 1 << 12 };
 
-/* The selector that `sysenter` loads; 0: it is a #GP (SDM Vol. 3A 5.8.7). */
-enum { MSR_SYSENTER_CS = 0x174 };
+/* The selector that `sysenter` loads; 0: it is a #GP (SDM Vol. 3A 5.8.7). Bits of CR4 that give ring 3 what no shard
+ * has: PCE, FSGSBASE, OSXSAVE. */
+enum { MSR_SYSENTER_CS = 0x174, CR4_STAYS_OFF = 0x50100 };
 
 bool cpu_has_smap, cpu_has_ibpb;
 
@@ -63,7 +64,7 @@ void cpu_init(void) {
 	write_cr0(ABLATE(wp) ? cr0 & ~(uint64_t)CR0_WP : cr0 | CR0_WP);
 	write_cr4(ABLATE(tsd) ? cr4 : cr4 | CR4_TSD);
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE | EFER_SCE);
-	wrmsr(MSR_SYSENTER_CS, 0);
+	wrmsr(MSR_SYSENTER_CS, ABLATE(sysenter) ? SEL_KERNEL_CODE : 0);
 	cpu_has_smap = cr4 & CR4_SMAP;
 	cpu_has_ibpb = optional_leaf(0, CPUID_FEATURES).edx & FEATURES_EDX_IBPB ||
 		       optional_leaf(CPUID_HIGHEST, CPUID_AMD).ebx & AMD_EBX_IBPB;

@@ -185,8 +185,7 @@ int gpu_attach(struct shard *shard, struct gpu_config *config) {
 	part->owners++;
 	part->veiled = false;
 	part->open = (struct extent){vram_phys + part->offset, ABLATE(dma_early) ? part->size : 0};
-	uint64_t address = random_place(part->size, 0, 0);
-	uint64_t registers = random_place(register_size, address, part->size);
+	uint64_t address = random_place(part->size, 0, 0), registers = random_place(register_size, address, part->size);
 	int error = map_range(shard, address, vram_phys + part->offset, part->size, PTE_WRITE);
 	if (!error) error = map_range(shard, registers, register_phys, register_size, 0);
 	*config = (struct gpu_config){

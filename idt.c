@@ -47,7 +47,7 @@ extern const uint64_t isr_table[VECTOR_STUBS + 1];
 
 /* Segment descriptors (SDM Vol. 3A 3.4.5), all present: code is for long mode (L), data is writable, those of ring 3
  * have DPL 3. load_tables adds that of the TSS, which takes two entries. */
-static uint64_t gdt[SEL_TSS / 8 + 2 + ABLATE(gdt)] = {
+static uint64_t gdt[SEL_TSS / 8 + 2] = {
 	[SEL_KERNEL_CODE / 8] = 0x00AF9B000000FFFF, [SEL_KERNEL_DATA / 8] = 0x00CF93000000FFFF,
 	[SEL_USER_CODE / 8] = 0x00AFFB000000FFFF, [SEL_USER_DATA / 8] = 0x00CFF3000000FFFF,
 };
@@ -69,7 +69,6 @@ static void load_tables(void) {
 
 	gdt[SEL_TSS / 8] = (sizeof(tss) - 1) | (base & 0xFFFFFF) << 16 | GDT_TSS_PRESENT << 40 | (base >> 24 & 0xFF) << 56;
 	gdt[SEL_TSS / 8 + 1] = base >> 32;
-	if (ABLATE(gdt)) gdt[SEL_TSS / 8 + 2] = gdt[SEL_USER_DATA / 8];
 	__asm__ volatile("lgdt %0" : : "m"(gdtr));
 	__asm__ volatile("lidt %0" : : "m"(idtr));
 	if (!ABLATE(lldt)) __asm__ volatile("lldt %w0" : : "r"(0)); /* none: a reset leaves one at 0, where shards are */

@@ -56,31 +56,19 @@
 #define USER_RIP_HIGH_MAX   0x7FFF     /* upper half of the highest lower-half canonical address */
 
 /* Protections that an experiment can leave out, one at a time: ABLATE(name) is true in a build made with
- * `--define ABLATION=ABLATION_name`. The test of a protection must fail without it. */
-#define ABLATION_none       0
-#define ABLATION_cld        1
-#define ABLATION_clac       2
-#define ABLATION_fxsave     3
-#define ABLATION_selectors  4
-#define ABLATION_sysret_rip 5
-#define ABLATION_ibpb       6
-#define ABLATION_entry_stack 7
-enum { /* those that concern C alone */
-	ABLATION_nx = 8, ABLATION_wp, ABLATION_smep, ABLATION_smap, ABLATION_umip, ABLATION_tsd, ABLATION_sfmask,
-	ABLATION_user_check, ABLATION_guard, ABLATION_ist, ABLATION_zeroing, ABLATION_grant, ABLATION_endpoint,
-	ABLATION_invlpg, ABLATION_quota, ABLATION_pledge, ABLATION_dma_check, ABLATION_dma_unmap,
-	ABLATION_dma_invalidate, ABLATION_dma_translation, ABLATION_dma_write, ABLATION_dma_extent,
-	ABLATION_dma_overflow, ABLATION_interrupt_source, ABLATION_dma_early, ABLATION_dma_revoke,
-	ABLATION_fault, ABLATION_cr4, ABLATION_io_map, ABLATION_iopl, ABLATION_gdt, ABLATION_lldt, ABLATION_gates,
-	ABLATION_heap, ABLATION_upper, ABLATION_code, ABLATION_preempt, ABLATION_entry, ABLATION_numbers, ABLATION_lengths,
-	ABLATION_handles, ABLATION_slots, ABLATION_close_wakes, ABLATION_lost, ABLATION_room, ABLATION_fits, ABLATION_claim,
-	ABLATION_clean, ABLATION_walk, ABLATION_descriptors, ABLATION_leak, ABLATION_drop, ABLATION_nmi, ABLATION_rank,
-	ABLATION_flood,
-	ABLATION_recheck, ABLATION_serial, ABLATION_call_over, ABLATION_kill_first, ABLATION_circle,
-	ABLATION_owners, ABLATION_dma_orphan, ABLATION_forget, ABLATION_raise, ABLATION_turns, ABLATION_fast_held,
-	ABLATION_utf8, ABLATION_vram_zeroing,
-	ABLATION_ipc_fast, /* no protection: CALL takes its slow path only */
-};
+ * `--define ABLATION=ABLATION_name`. The test of a protection must fail without it. The last one is no protection:
+ * without it CALL takes its slow path only. boot.asm compares the names themselves. */
+#define ABLATIONS(X) \
+	X(cld) X(clac) X(fxsave) X(selectors) X(sysret_rip) X(ibpb) X(entry_stack) X(nx) X(wp) X(smep) X(smap) X(umip) \
+	X(tsd) X(sfmask) X(user_check) X(guard) X(ist) X(zeroing) X(grant) X(endpoint) X(invlpg) X(quota) X(pledge) \
+	X(dma_check) X(dma_unmap) X(dma_invalidate) X(dma_translation) X(dma_write) X(dma_extent) X(dma_overflow) \
+	X(interrupt_source) X(dma_early) X(dma_revoke) X(fault) X(cr4) X(io_map) X(iopl) X(sysenter) X(lldt) X(gates) \
+	X(heap) X(upper) X(code) X(preempt) X(entry) X(numbers) X(lengths) X(handles) X(slots) X(close_wakes) X(lost) \
+	X(room) X(fits) X(claim) X(clean) X(walk) X(descriptors) X(leak) X(drop) X(nmi) X(rank) X(flood) X(recheck) \
+	X(serial) X(call_over) X(kill_first) X(circle) X(owners) X(dma_orphan) X(forget) X(raise) X(turns) X(fast_held) \
+	X(utf8) X(vram_zeroing) X(ipc_fast)
+#define ABLATION_NUMBER(name) ABLATION_##name,
+enum { ABLATION_none, ABLATIONS(ABLATION_NUMBER) };
 
 /* Failures that a test build provokes, made with `--define PROVOKE=PROVOKE_name` (tests/provoke.c). */
 enum {
@@ -139,7 +127,6 @@ enum {
 #define CR4_LA57            0x1000
 #define CR4_SMEP            0x100000
 #define CR4_SMAP            0x200000
-#define CR4_STAYS_OFF       0x50100    /* PCE, FSGSBASE, OSXSAVE: what they give ring 3, no shard has */
 #define MSR_EFER            0xC0000080
 #define EFER_SCE            0x1
 #define EFER_LME            0x100

@@ -114,8 +114,7 @@ static uint64_t place_for_map(const struct bootinfo *info, uint64_t bytes) {
 	uint64_t ramdisk_end = (info->ramdisk + info->ramdisk_size + PAGE_MASK) & ~PAGE_MASK;
 
 	for (uint64_t i = 0; i < info->region_count; i++) {
-		uint64_t start = region[i].base < PHYS_FRAMES ? PHYS_FRAMES : region[i].base;
-		uint64_t end = region[i].base + region[i].size;
+		uint64_t end = region[i].base + region[i].size, start = region[i].base < PHYS_FRAMES ? PHYS_FRAMES : region[i].base;
 
 		if (region[i].kind != BOOT_MEM_USABLE) continue;
 		if (start < ramdisk_end && start + bytes > info->ramdisk) start = ramdisk_end;

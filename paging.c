@@ -19,8 +19,6 @@ enum { LEVEL_PT, LEVEL_PD, LEVEL_PDPT, LEVEL_PML4, ENTRIES = 512, PML4_HHDM = 25
 #define COUNT_SHIFT 52 /* the count of used entries, in an entry that points to a table */
 #define COUNT_ONE (1UL << COUNT_SHIFT)
 
-#define UPPER_USER (ABLATE(upper) ? PTE_USER : 0) /* no page of the upper half is ring 3's */
-
 #define LOOK_STEP 0x10000 /* bytes whose pages are looked up between two looks at the interrupts */
 
 uint64_t kernel_cr3; /* physical address of the supervisor's own PML4 */
@@ -44,7 +42,7 @@ static inline uint64_t count_of(uint64_t entry) { return entry >> COUNT_SHIFT & 
 uint64_t pte_make(uint64_t phys, uint64_t rights) {
 	if (ABLATE(nx)) return phys | (rights & ~PTE_NX) | PTE_PRESENT;
 	if (rights & PTE_WRITE && !(rights & PTE_NX)) return 0;
-	return phys | rights | PTE_PRESENT;
+	return phys | rights | PTE_PRESENT | (ABLATE(upper) ? PTE_USER : 0);
 }
 
 /* ---- The supervisor's half ---- */
@@ -55,7 +53,7 @@ static uint64_t *kernel_table(uint64_t *entry) {
 
 	if (!(*entry & PTE_PRESENT)) {
 		if (frame_alloc(NULL, &phys)) panic("no memory for page tables: give the machine more memory");
-		*entry = phys | PTE_PRESENT | PTE_WRITE | UPPER_USER;
+		*entry = phys | PTE_PRESENT | PTE_WRITE | (ABLATE(upper) ? PTE_USER : 0);
 	}
 	return table_of(*entry);
 }
@@ -63,7 +61,6 @@ static uint64_t *kernel_table(uint64_t *entry) {
 /* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. Each turn walks the
  * tables once and fills neighbouring entries of the last one, up to its end. */
 static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
-	rights |= UPPER_USER;
 	while (size) {
 		bool large = size >= LARGE_PAGE_SIZE && (address | phys) % LARGE_PAGE_SIZE == 0;
 		uint64_t step = large ? LARGE_PAGE_SIZE : PAGE_SIZE, leaf = pte_make(phys, large ? rights | PTE_LARGE : rights);
@@ -170,8 +167,7 @@ bool paging_device_fits(uint64_t phys, uint64_t size) {
  * be there or no addresses are left for it. `phys` and `size` need no alignment. */
 void *paging_map_device(uint64_t phys, uint64_t size) {
 	if (!paging_device_fits(phys, size)) return NULL;
-	uint64_t offset = phys & PAGE_MASK;
-	uint64_t bytes = (offset + size + PAGE_MASK) & ~PAGE_MASK;
+	uint64_t offset = phys & PAGE_MASK, bytes = (offset + size + PAGE_MASK) & ~PAGE_MASK;
 	uint64_t align = bytes < LARGE_PAGE_SIZE ? PAGE_SIZE : LARGE_PAGE_SIZE; /* so that large pages fit */
 	uint64_t address = (mmio_next + align - 1) & -align;
 
@@ -340,8 +336,7 @@ uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
 /* Empties the table that `entry` points to, of the given level, with all that is below it, and frees it. Stops as soon
  * as the entry's count says that nothing is left. Recursion is as deep as there are levels: three calls. */
 static void free_table(struct shard *shard, uint64_t entry, int level) {
-	uint64_t *table = table_of(entry);
-	uint64_t left = count_of(entry);
+	uint64_t *table = table_of(entry), left = count_of(entry);
 
 	for (; left; left--) {
 		while (!*table)
@@ -360,8 +355,7 @@ static void free_table(struct shard *shard, uint64_t entry, int level) {
 /* Frees a shard's address space and every frame it owned, in pieces: interrupts are let in after each frame.
  * The shard may be the current one; it goes on in the supervisor's address space. */
 void space_destroy(struct shard *shard) {
-	uint64_t *pml4 = table_of(shard->cr3);
-	uint64_t lower = pml4[0], phys = shard->cr3;
+	uint64_t *pml4 = table_of(shard->cr3), lower = pml4[0], phys = shard->cr3;
 
 	shard->cr3 = kernel_cr3;
 	if (shard == current) write_cr3(kernel_cr3);

@@ -34,8 +34,7 @@ static struct bootinfo bootinfo;
 
 /* Adds the whole pages of one region, if it is RAM or holds ACPI tables. Those beyond PVH_REGIONS are left out. */
 static void add_region(const struct pvh_region *region) {
-	uint64_t base = (region->base + PAGE_MASK) & ~PAGE_MASK;
-	uint64_t end = (region->base + region->size) & ~PAGE_MASK;
+	uint64_t base = (region->base + PAGE_MASK) & ~PAGE_MASK, end = (region->base + region->size) & ~PAGE_MASK;
 	uint32_t kind = region->type == PVH_RAM ? BOOT_MEM_USABLE : region->type == PVH_ACPI ? BOOT_MEM_ACPI : 0;
 
 	if (kind && base < end && bootinfo.region_count < PVH_REGIONS)

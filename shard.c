@@ -111,10 +111,9 @@ static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args) {
 
 	*saved = (struct switch_frame){.rip = (uint64_t)shard_start};
 	*frame = (struct trap_frame){
-		.rip = COCONUT_CODE_BASE, .cs = SEL_USER_CODE, .rflags = RFLAGS_RESERVED | RFLAGS_IF,
-		.rsp = rsp, .ss = SEL_USER_DATA, .rdi = args, .rbx = ABLATE(entry) ? frame->rbx : 0,
+		.rip = COCONUT_CODE_BASE, .cs = SEL_USER_CODE, .rsp = rsp, .ss = SEL_USER_DATA, .rdi = args,
+		.rflags = RFLAGS_RESERVED | RFLAGS_IF | (ABLATE(iopl) ? RFLAGS_IOPL : 0), .rbx = ABLATE(entry) ? frame->rbx : 0,
 	};
-	if (ABLATE(iopl)) frame->rflags |= RFLAGS_IOPL;
 	shard->kernel_rsp = (uint64_t)saved;
 	memset(shard->fpu, 0, sizeof(shard->fpu));
 	*(uint16_t *)shard->fpu = FPU_CONTROL_DEFAULT;

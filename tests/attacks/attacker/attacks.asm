@@ -248,7 +248,7 @@ leave:
         SELECTOR A19.kernel_data_rpl3, SEL_KERNEL_DATA + 3, ss
         SELECTOR A19.user_code, SEL_USER_CODE, ss
         SELECTOR A19.tss, SEL_TSS + 3, ss
-        SELECTOR A19.behind_tss, SEL_TSS + 16 + 3, ss
+        SELECTOR A19.local, 7, ss
         SELECTOR A20.tss, SEL_TSS + 3, ds
         SELECTOR A20.tss_high, SEL_TSS + 8 + 3, ds
         SELECTOR A20.kernel_data, SEL_KERNEL_DATA + 3, es
