@@ -58,15 +58,11 @@ static void __attribute__((format(printf, 1, 2))) say(const char *template, ...)
 	serial_write("\n", 1);
 }
 
-/* Prints what is wrong and what to do, and ends the machine: by QEMU's isa-debug-exit, else by switching it off. */
-static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *template, ...) {
-	char text[LINE_MAX];
-	va_list args;
+/* Prints what is wrong and what to do, and ends the machine. */
+#define give_up(...) (say("error: " __VA_ARGS__), end_machine())
 
-	va_start(args, template);
-	format(text, sizeof(text), template, args);
-	va_end(args);
-	say("error: %s", text);
+/* Ends the machine as one that did not start: by QEMU's isa-debug-exit, else by switching it off. */
+static void __attribute__((noreturn)) end_machine(void) {
 	serial_drain();
 	outb(DEBUG_EXIT_PORT, DEBUG_EXIT_LOADER);
 	runtime_services->ResetSystem(EfiResetShutdown, EFI_ABORTED, 0, NULL);
