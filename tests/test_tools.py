@@ -3,6 +3,7 @@
 Read next: scripts/common.sh (steps, and the leash), build.sh, tests/run.py.
 """
 
+import contextlib
 import filecmp
 import glob
 import json
@@ -11,9 +12,6 @@ import re
 import shlex
 import shutil
 import signal
-import stat
-import subprocess
-import threading
 import time
 
 import harness
@@ -445,14 +443,20 @@ def start_marked(t, words, cwd, mark, **environment):
         return harness.start(words, cwd=cwd, stdout=output, stderr=output, env=dict(os.environ, **{MARK: mark}, **environment))
 
 
+def kill_all(processes):
+    """Ends processes that may have ended."""
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def await_none(t, mark, what):
     """Waits until no process carries the mark. Ends those that are left before it fails."""
     deadline = time.monotonic() + END
     while marked(mark):
         if time.monotonic() > deadline:
             left = marked(mark)
-            for pid in left:
-                os.kill(pid, signal.SIGKILL)
+            kill_all(left)
             t.check(False, "%s left behind: %s" % (what, left))
         time.sleep(0.05)
 
@@ -468,13 +472,20 @@ def await_process(t, process, mark, pattern):
 EARLY = ("^", "tests/run.py", "grade.py")  # moments at which Python may not have come to its handlers
 # Signal, to the whole group (as Ctrl-C is), the status that is right.
 SIGNALS = ((signal.SIGINT, True, 130), (signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGKILL, False, -9))
-# Whom a signal interrupts, and what runs at the moment; `^` is any process: the script has only begun.
+# Whom a signal interrupts, and what runs at the moment; `^` is any process: the script has only begun; `stuck`: a tool that never ends.
 MOMENTS = {
-    "build.sh": (["./build.sh"], ["^", "cc1", "nasm|asm-lines", "mke2fs|debugfs"]),
-    "test.sh": (["./test.sh", "system.machine_pc", "system.memory_64M", "host.elf"], ["^", "tests/run.py", "cc1", "qemu-system"]),
-    "grade.sh": (["./grade.sh", "04"], ["^", "grade.py", "qemu-system"]),
-    "bench.sh": (["./bench.sh"], ["^", "build-shard", "qemu-system"]),
+    "build.sh": (["./build.sh"], ["^", "cc1", "nasm|asm-lines", "mke2fs|debugfs", "stuck"]),
+    "test.sh": (["./test.sh", "system.machine_pc", "system.memory_64M", "host.elf"], ["^", "tests/run.py", "cc1", "qemu-system", "stuck"]),
+    "grade.sh": (["./grade.sh", "04"], ["^", "grade.py", "qemu-system", "stuck"]),
+    "bench.sh": (["./bench.sh"], ["^", "build-shard", "qemu-system", "stuck"]),
 }
+
+
+def stuck(t, script):
+    """Returns a PATH with a tool that never ends: in a build the compiler, else the emulator."""
+    path = t.file("stuck/" + ("gcc" if script == "build.sh" else "qemu-system-x86_64"), "#!/bin/bash\nexec -a stuck sleep 1000000\n")
+    os.chmod(path, 0o755)
+    return "%s:%s" % (os.path.dirname(path), os.environ["PATH"])
 
 
 def interrupted(script):
@@ -492,10 +503,12 @@ def interrupted(script):
                         with open(os.path.join(tree, "build", name), "wb"):
                             pass
                     edit(os.path.join(tree, "shards/lib/print.c"), "\n", "\n\n")
-                mark = "%s %d %s %s" % (script, number, group, moment)
-                process = start_marked(t, words, tree, mark)
-                await_process(t, process, mark, moment)
-                (os.killpg if group else os.kill)(process.pid, number)
+                mark = "%s %d" % (script, time.monotonic_ns())
+                path = stuck(t, script) if moment == "stuck" else os.environ["PATH"]
+                process = start_marked(t, words, tree, mark, PATH=path)
+                await_process(t, process, mark, r"^stuck\b" if moment == "stuck" else moment)
+                with contextlib.suppress(ProcessLookupError):  # it had come to its end
+                    (os.killpg if group else os.kill)(process.pid, number)
                 harness.finish(process, END)
                 t.log("signal %d at %s: status %d" % (number, moment, process.returncode))
                 # What had ended by then keeps its status; a shell that has not come to its traps dies of the signal.
@@ -544,6 +557,5 @@ def test_leash(t):
             continue
         time.sleep(8)  # longer than the leash waits before it makes them
         left = marked(mark)
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
+        kill_all(left)
         t.check(len(left) >= 3, "without a leash only these go on: %s" % left)
