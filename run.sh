@@ -113,8 +113,8 @@ parse_option() {
 		model_options+=("$1=$2")
 		;;
 	--shard)
-		[[ -d $(host_path "$2") ]] || die "--shard $2: there is no folder of this name."
 		shard_dirs+=("$(host_path "$2")")
+		[[ -d ${shard_dirs[-1]} ]] || die "--shard $2: there is no folder of this name."
 		;;
 	--manifest) manifest=$(host_file "$1" "$2") ;;
 	--add) add_file "$2" ;;
