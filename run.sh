@@ -316,5 +316,6 @@ make_boot_volume
 check_debugger
 watch_options=(--run "$run_dir" --build "$build_dir")
 [[ ! $console ]] || watch_options+=(--console "$console")
+[[ ! $manifest || $tour ]] || watch_options+=(--manifest "$manifest")
 choose_machine
 exec python3 scripts/watch.py "${watch_options[@]}" -- "${qemu_command[@]}"

@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import re
 import select
 import shutil
 import signal
@@ -31,6 +32,7 @@ PATIENCE = 5  # seconds without a word from the guest until we say what we wait 
 GRACE = 10  # seconds that QEMU gets to end after its console has closed
 STARTING = 2  # seconds after which a QEMU that still runs has started
 LAST_LINE = b"Halting."
+MANIFEST_MISTAKE = re.compile(rb"^/etc/coconut\.conf:\d+: ", re.M)
 LOADER_MARK = b"[BOOT]"
 NO_LOADER = "The firmware never started the loader: does the machine have at least 64 MiB (-m 64M), and a 64-bit processor?"
 TIMED_OUT = 124
@@ -330,6 +332,8 @@ def run(options, command):
             stop(qemu)
         remarks.drain(GRACE)
         status = judge(qemu.wait(GRACE), console, remarks, read_debug_exit_codes(), log, options.gdb, options.trace)
+        if status == 1 and options.manifest and MANIFEST_MISTAKE.search(console.tail):
+            say(f"/etc/coconut.conf is {options.manifest}, line by line.")
         if gdb and gdb.returncode > 0:  # a tour that has lost its way
             status = OTHER_END
     except (TimedOut, subprocess.TimeoutExpired):
@@ -367,6 +371,7 @@ def main():
     parser.add_argument("--gdb", metavar="WHERE", help="start gdb, attached, and run to WHERE: main, boot, or a shard")
     parser.add_argument("--console", metavar="FILE", help="where what the guest says goes instead of stdout")
     parser.add_argument("--trace", metavar="FILE", help="write what the recorder in the guest has left in its memory")
+    parser.add_argument("--manifest", metavar="FILE", help="the user's file that became the manifest")
     parser.add_argument("--memory", metavar="SIZE", help="of the machine, which --trace needs to know")
     parser.add_argument("command", nargs="+", help="QEMU and its options, after --")
     options = parser.parse_args()

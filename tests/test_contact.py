@@ -490,6 +490,10 @@ def test_template(t):
     conf = t.file("story.conf", "\n".join(lines) + "\n")
     result = t.boot(manifest=conf, options=["--steps", "6", "--prompt", "Once"], expect=0)
     t.equal(result.endings(), {"story": 0, "stage0": 0, "stage1": 0}, "ends")
+    conf = t.file("bad.conf", "# a comment\nshrad a /shards/hello-c\n")
+    result = t.boot(manifest=conf, expect=1)
+    t.check("/etc/coconut.conf:2: " in result.text, "the mistake: " + result.text)
+    t.equal(result.stderr, "run.sh: /etc/coconut.conf is %s, line by line.\n" % conf, "whose file it is")
 
 
 def test_prompt(t):
