@@ -26,7 +26,8 @@ END
 
 # The supervisor is compiled with general registers only: FPU state belongs to the shards (boot.asm saves it).
 kernel_cflags=(-std=gnu11 -g -Os -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=kernel
-	-mno-red-zone -mgeneral-regs-only -mpreferred-stack-boundary=3 -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing)
+	-mno-red-zone -mgeneral-regs-only -mpreferred-stack-boundary=3 -fno-omit-frame-pointer
+	-fno-asynchronous-unwind-tables -fno-strict-aliasing)
 
 # The loader is a PE file made from a shared library, which is how gnu-efi does it; without GNU_EFI_USE_MS_ABI every
 # call of the firmware would compile and pass its arguments in the wrong registers. GCC must not turn loops into
@@ -144,8 +145,8 @@ compile_kernel() {
 	done
 }
 
-# link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c has the calls of the functions that
-# are wrapped there led to the wrappers.
+# link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c has the calls of the
+# functions that are wrapped there led to the wrappers.
 link_kernel() {
 	local out=$1 wraps=''
 	shift

@@ -46,14 +46,15 @@ How it boots:
                         trampoline), or the name of a shard (its main, in ring 3)
   --kernel              start the supervisor without firmware, by QEMU's -kernel (tests and benchmarks)
   --tour NAME           walk through boot, syscall, fault, ipc or dma in gdb, with the book's explanation at each stop
-  --trace FILE          record what happens (switches, calls, interrupts, faults, messages, DMA) for Perfetto or chrome://tracing
+  --trace FILE          record switches, calls, interrupts, faults, messages and DMA for Perfetto or chrome://tracing
   --build DIR           boot the variant that `build.sh --out DIR` made
 An option's value may also stand behind a `=`. Everything else goes to QEMU unchanged, after our own choices: -m 2G, -s -S,
 -machine pc, -d int ...
 ACCEL=kvm uses KVM where a probe guest runs under it; otherwise QEMU translates (TCG).
 
-exit status: 0 every shard exited 0 · 1 one exited non-zero, was killed or could not start · 2 panic, or the loader gave up
-  3 triple fault, reset or any other end · 124 time-out · 4 the run could not be started · 129, 130, 143 interrupted
+exit status: 0 every shard exited 0 · 1 one exited non-zero, was killed or could not start · 2 panic, or the loader
+  gave up · 3 triple fault, reset or any other end · 124 time-out · 4 the run could not be started · 129, 130, 143
+  interrupted
 END
 }
 

@@ -1,10 +1,11 @@
 /*
- * include/coconut.h: the names that C shards of the earlier implementation (coconutOS v0.3.4, in Rust) were written with.
+ * include/coconut.h: the names that C shards of the earlier implementation (coconutOS v0.3.4, in Rust) were written
+ * with.
  *
- * Such a shard says `#include "../../include/coconut.h"` and finds this file, wherever its folder lies. Numbers, registers
- * and offsets are those of ../coconut.h; what differs is here: results are unsigned, and the only error is COCONUT_ERROR.
- * Two calls are made to behave as there: RECV cuts a message that is longer than the buffer, PLEDGE ignores bits that it does
- * not know. New shards include coconut.h, which tells one error from the other.
+ * Such a shard says `#include "../../include/coconut.h"` and finds this file, wherever its folder lies. Numbers,
+ * registers and offsets are those of ../coconut.h; what differs is here: results are unsigned, and the only error is
+ * COCONUT_ERROR. Two calls are made to behave as there: RECV cuts a message that is longer than the buffer, PLEDGE
+ * ignores bits that it does not know. New shards include coconut.h, which tells one error from the other.
  *
  * Read next: docs/from-rust.md, which says what else differs.
  */
@@ -105,13 +106,14 @@ static inline uint64_t coconut_gpu_unveil(uint64_t offset, uint64_t size) {
 	return coconut_syscall2(SYS_GPU_UNVEIL, offset, size);
 }
 
-/* Copies from the own VRAM to another partition's. Returns 0. `target` was the partition's number and is the handle of a
- * capability here. */
+/* Copies from the own VRAM to another partition's. Returns 0. `target` was the partition's number and is the handle of
+ * a capability here. */
 static inline uint64_t coconut_gpu_dma(uint64_t target, uint64_t source, uint64_t destination_and_length) {
 	return coconut_syscall3(SYS_GPU_DMA, target, source, destination_and_length);
 }
 
-/* Sends 1 to 256 bytes. Returns 0. It waits while four messages are unread, where there the unread one was overwritten. */
+/* Sends 1 to 256 bytes. Returns 0. It waits while four messages are unread, where there the unread one was
+ * overwritten. */
 static inline uint64_t coconut_channel_send(uint64_t channel, const void *buf, size_t len) {
 	return coconut_syscall3(SYS_CHANNEL_SEND, channel, (uint64_t)buf, len);
 }
@@ -148,7 +150,9 @@ static inline uint64_t coconut_fs_stat(uint64_t fd) { return coconut_syscall1(SY
 static inline uint64_t coconut_fs_close(uint64_t fd) { return coconut_syscall1(SYS_FS_CLOSE, fd); }
 
 /* Maps zeroed pages. Returns 0. */
-static inline uint64_t coconut_mmap(uint64_t address, uint64_t pages) { return coconut_syscall2(SYS_MMAP, address, pages); }
+static inline uint64_t coconut_mmap(uint64_t address, uint64_t pages) {
+	return coconut_syscall2(SYS_MMAP, address, pages);
+}
 
 static inline size_t coconut_strlen(const char *s) {
 	size_t len = 0;

@@ -5,7 +5,7 @@ Owns the rules below, each a function that returns a reason to fail or None. The
 come from the training corpus, so a wrong name or an invented word is found by its absence there.
 Read next: rules(); corpus.py, which promises what is checked here.
 
-    check.py CORPUS TOKENIZER SAMPLES    SAMPLES as `train sample` prints them: "== seed N, ended" (or cut), then the text
+    check.py CORPUS TOKENIZER SAMPLES    SAMPLES as `train sample` prints them: "== seed N, ended" (or cut), then text
     check.py --held-out CORPUS TOKENIZER HELD_OUT    the same rules on a corpus of another seed, one story a line
     check.py --self-test TOKENIZER    plants a bad story for each rule and sees that just that rule refuses it
 """
@@ -28,7 +28,8 @@ FEMALE = {"mom", "grandma", "aunt", "mother", "woman", "lady", "sister", "teache
 MALE = {"dad", "grandpa", "uncle", "father", "man", "guard", "brother", "king", "keeper"}
 ELDERS = {"mom", "dad", "grandma", "grandpa", "aunt", "uncle"}
 # A name stands right after one of these, or right before "was a ...", when its bearer is introduced.
-INTRODUCED_AFTER = re.compile(r"(\b(named|friend|neighbor|cousin|friend was)|(?<!\")(?<!\" [Hh]e)(?<!\" [Ss]he) called) $")
+INTRODUCED_AFTER = re.compile(r"(\b(named|friend|neighbor|cousin|friend was)|(?<!\")(?<!\" [Hh]e)(?<!\" [Ss]he) "
+                              r"called) $")
 INTRODUCED_BEFORE = re.compile(r"^ was an? ")
 
 
@@ -107,13 +108,15 @@ def check_names(text, _ended, facts):
 
 
 def check_pronouns(text, _ended, facts):
-    """He and she (and boy and girl) only where somebody of that sex has appeared, and "girl named" only before a girl."""
+    """He and she (and boy and girl) only where somebody of that sex has appeared, and "girl named" only before a
+    girl."""
     wrong = [pair for pair in re.findall(r"\b(girl|boy) (?:named|called) (\w+)", text)
              if pair[1] in (facts.boys if pair[0] == "girl" else facts.girls)]
     if wrong:
         return f"a {wrong[0][0]} named {wrong[0][1]}"
     words = WORD.findall(text)
-    for kind, persons, pronouns in (("girl or woman", facts.girls | FEMALE, SHE), ("boy or man", facts.boys | MALE, HE)):
+    for kind, persons, pronouns in (("girl or woman", facts.girls | FEMALE, SHE),
+                                    ("boy or man", facts.boys | MALE, HE)):
         person = next((at for at, word in enumerate(words) if word in persons), len(words))
         pronoun = next((at for at, word in enumerate(words) if word.lower() in pronouns), len(words))
         # "There was a girl named Mia", "In her house, Mia": a pronoun may come a little before its name.

@@ -57,7 +57,8 @@ tokens() {
 
 learn() {
     "$out/train" train "$out/corpus1.bin" "$out/held-out.bin" "$out/first.bin" $STEPS $RATE
-    "$out/train" train "$out/corpus2.bin" "$out/held-out.bin" "$here/stories.bin" $MORE_STEPS $MORE_RATE "$out/first.bin"
+    "$out/train" train "$out/corpus2.bin" "$out/held-out.bin" "$here/stories.bin" \
+        $MORE_STEPS $MORE_RATE "$out/first.bin"
 }
 
 # Prints the stories of seeds 1 to $1 from the model in this folder.

@@ -4,12 +4,13 @@
  * file, which is llama2.c's version 0: seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size,
  * seq_len), then float32 weights in the order of struct weights, then the two RoPE tables. The kernel uses none of it.
  *
- * A batch is a row of whole stories laid end to end, at most BATCH_TOKENS tokens. A story attends only to itself and its
- * positions begin at 0, so training sees exactly what generation sees: BOS, the story, BOS.
+ * A batch is a row of whole stories laid end to end, at most BATCH_TOKENS tokens. A story attends only to itself and
+ * its positions begin at 0, so training sees exactly what generation sees: BOS, the story, BOS.
  * All activations are (token, feature), row-major; n is the number of tokens in the batch.
  *
- *   train TOKENS HELD_OUT OUT STEPS RATE [FROM]     train for STEPS steps with this peak learning rate, from the checkpoint
- *                                       FROM or from random weights; write the checkpoint OUT now and then, and at the end
+ *   train TOKENS HELD_OUT OUT STEPS RATE [FROM]     train for STEPS steps with this peak learning rate, from the
+ *                                       checkpoint FROM or from random weights; write the checkpoint OUT now and then,
+ *                                       and at the end
  *   sample CHECKPOINT TOKENIZER TEMPERATURE TOPP FIRST_SEED COUNT     print samples as llama2.c's run.c would
  *   gradcheck                           compare the backward pass with finite differences on a tiny model
  *
@@ -117,7 +118,8 @@ static double random_normal(uint64_t *rng) {
 
 typedef real vec __attribute__((vector_size(64), aligned(sizeof(real)), may_alias));
 
-/* c[rows x STRIP] += a[rows x k] * b[k x STRIP]; rows is a constant at each call, so that the sums live in registers. */
+/* c[rows x STRIP] += a[rows x k] * b[k x STRIP]; rows is a constant at each call, so that the sums live in
+ * registers. */
 static inline __attribute__((always_inline)) void kernel(int rows, int k, const real *a, size_t a_row, size_t a_col,
                                                          const real *b, size_t b_row, real *c, size_t c_row) {
     vec sum[ROWS][2];
@@ -148,14 +150,16 @@ static void multiply_add(int m, int cols, int k, const real *a, size_t a_row, si
             const real *b_strip = b + k0 * b_row + j;
             int r = 0;
             for (; r + ROWS <= m; r += ROWS)
-                kernel(ROWS, length, a + r * a_row + k0 * a_col, a_row, a_col, b_strip, b_row, c + r * c_row + j, c_row);
+                kernel(ROWS, length, a + r * a_row + k0 * a_col, a_row, a_col, b_strip, b_row, c + r * c_row + j,
+                    c_row);
             for (; r < m; r++)
                 kernel(1, length, a + r * a_row + k0 * a_col, a_row, a_col, b_strip, b_row, c + r * c_row + j, c_row);
         }
     }
 }
 
-/* to[col][row] = from[row][col] for a rows x cols matrix whose rows lie from_row numbers apart, to_row in the result. */
+/* to[col][row] = from[row][col] for a rows x cols matrix whose rows lie from_row numbers apart, to_row in the
+ * result. */
 static void transpose(const real *from, int rows, int cols, size_t from_row, real *to, size_t to_row) {
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c++)
@@ -320,7 +324,8 @@ static void attention(struct trainer *t, struct layer_state *s) {
         for (int h = 0; h < heads; h++) {
             const size_t at = start * dim + h * head_size, kv_at = start * kv_dim + h / group * head_size;
             attention_scores(t, s->q + at, s->k + kv_at, length);
-            multiply_add(length, head_size, length, t->scores, strips(length), 1, s->v + kv_at, kv_dim, s->mixed + at, dim);
+            multiply_add(length, head_size, length, t->scores, strips(length), 1, s->v + kv_at, kv_dim, s->mixed + at,
+                dim);
         }
     }
 }
@@ -478,8 +483,8 @@ static void layer_back(struct trainer *t, int l) {
     rms_norm_back(n, dim, s->in, t->w.norm_attention + l * dim, t->dnormed, t->dx, t->g.norm_attention + l * dim);
 }
 
-/* Computes all gradients of the batch's weighted mean loss. Call after forward() and softmax_loss(), whose probabilities become
- * d(logits) in place. */
+/* Computes all gradients of the batch's weighted mean loss. Call after forward() and softmax_loss(), whose
+ * probabilities become d(logits) in place. */
 static void backward(struct trainer *t) {
     const int dim = t->shape.dim, vocab = t->shape.vocab, n = t->n;
     memset(t->grads, 0, sizeof(real) * t->parameters);
@@ -690,8 +695,8 @@ static struct trainer *read_checkpoint(const char *path) {
 
 /* ---------------------------------------------------------------- commands */
 
-/* Trains for `steps` steps from fixed seeds, and from the checkpoint `from` unless it is NULL; writes the checkpoint now and
- * then, and at the end: same machine and compiler, same bytes. */
+/* Trains for `steps` steps from fixed seeds, and from the checkpoint `from` unless it is NULL; writes the checkpoint
+ * now and then, and at the end: same machine and compiler, same bytes. */
 static int train(const char *tokens, const char *held_out, const char *out, int steps, double rate, const char *from) {
     struct trainer *t = from ? read_checkpoint(from) : new_trainer(STORY_SHAPE);
     struct corpus learned = read_corpus(tokens, &t->shape), held = read_corpus(held_out, &t->shape);
@@ -737,7 +742,8 @@ static char **read_tokenizer(const char *path, int vocab) {
     }
     for (int i = 0; i < vocab; i++) {
         if (fread(&score, sizeof score, 1, file) != 1 || fread(&length, sizeof length, 1, file) != 1 || length < 0 ||
-            length > longest || !(names[i] = calloc(1, length + 1)) || fread(names[i], 1, length, file) != (size_t)length) {
+            length > longest || !(names[i] = calloc(1, length + 1)) ||
+            fread(names[i], 1, length, file) != (size_t)length) {
             fprintf(stderr, "%s: token %d is damaged\n", path, i);
             exit(1);
         }

@@ -27,7 +27,8 @@ VARIANT = "build/variants/bench"
 SHARDS = ["bench", "peer", "crowd", "victim", "first", "token", "steps"]
 ICOUNT = ["-icount", "shift=0,align=off,sleep=off"]
 MEMORY = 128 # MiB
-ORDER = ["null", "reject", "yield", "rtt8", "rtt8_2pairs", "rtt8_30pairs", "rtt8_yielder", "rtt256", "mmap1", "fsread4k", "fault", "life", "tick", "boot", "token"]
+ORDER = ["null", "reject", "yield", "rtt8", "rtt8_2pairs", "rtt8_30pairs", "rtt8_yielder", "rtt256", "mmap1",
+         "fsread4k", "fault", "life", "tick", "boot", "token"]
 # The shape of the checkpoint that `token` runs: dim, hidden, layers, heads, KV heads, vocabulary, context.
 SHAPE = (64, 172, 5, 8, 4, 512, 256)
 
@@ -87,10 +88,12 @@ def boot_pair(others):
 
 
 def boot_loaded(pairs=0, yielders=0):
-    """Returns the cost of a round trip beside other pairs that make them, and shards that yield, all of one priority."""
+    """Returns the cost of a round trip beside other pairs that make them, and shards that yield, all of one
+    priority."""
     lines = ["shard bench /shards/bench args=loaded", "shard peer /shards/peer", "channel bench peer"]
     for i in range(pairs):
-        lines += [f"shard {side}{i} /shards/crowd args={side}" for side in ("ask", "answer")] + [f"channel ask{i} answer{i}"]
+        lines += [f"shard {side}{i} /shards/crowd args={side}"
+                  for side in ("ask", "answer")] + [f"channel ask{i} answer{i}"]
     lines += [f"shard yield{i} /shards/crowd args=yield" for i in range(yielders)]
     text = boot("\n".join(lines) + "\n", ["bench", "peer", "crowd"], "--quiet")
     return figures(text)["rtt8_loaded"]
@@ -100,7 +103,8 @@ def boot_cost(memory=MEMORY):
     """Returns the instructions from the entry to the first of a shard."""
     default = "shard first /shards/first\n"
     first = figures(boot(default, ["first"], memory=memory))["first"]
-    entered = re.search(r"^Entered at time stamp (\d+)$", boot(default, ["first"], "--verbose", memory=memory), re.MULTILINE)
+    entered = re.search(r"^Entered at time stamp (\d+)$", boot(default, ["first"], "--verbose", memory=memory),
+                        re.MULTILINE)
     return first - int(entered.group(1))
 
 
@@ -108,14 +112,17 @@ def measure():
     """Runs everything; returns the figures by name, and the tables of how they grow."""
     text = boot_pair(0)
     found = figures(text)
-    growth = [f"{what} of {size}: {cost}" for what, size, cost in re.findall(r"^GROWTH (\w+) (\d+) (\d+)$", text, re.MULTILINE)]
+    growth = [f"{what} of {size}: {cost}" for what, size, cost in re.findall(r"^GROWTH (\w+) (\d+) (\d+)$", text,
+                                                                             re.MULTILINE)]
     for shards in (16, 64):
         crowd = figures(boot_pair(shards - 3))
-        growth += [f"{name} with {shards} shards: {crowd[name]} (with 2: {found[name]})" for name in ("yield", "rtt8", "life")]
+        growth += [f"{name} with {shards} shards: {crowd[name]} (with 2: {found[name]})"
+                   for name in ("yield", "rtt8", "life")]
     found["rtt8_2pairs"], found["rtt8_30pairs"] = boot_loaded(pairs=2), boot_loaded(pairs=30)
     found["rtt8_yielder"] = boot_loaded(yielders=1)
     found["boot"] = boot_cost()
-    growth += [f"boot with {memory} MiB: {boot_cost(memory)} (with {MEMORY}: {found['boot']})" for memory in (512, 2048)]
+    growth += [f"boot with {memory} MiB: {boot_cost(memory)} (with {MEMORY}: {found['boot']})"
+               for memory in (512, 2048)]
     write_checkpoint(OUT / "checkpoint")
     token = 'shard token /shards/token args="model=/checkpoint"\n'
     found.update(figures(boot(token, ["token"], "--quiet", "--add", f"{OUT}/checkpoint:/checkpoint")))
@@ -126,7 +133,8 @@ def sizes():
     """Returns the bytes of code of the supervisor, and the lines of its source that are neither blank nor comment."""
     sys.path.insert(0, str(ROOT / "tests"))
     from test_image import code_lines
-    table = subprocess.run(["size", "-A", "build/supervisor.elf"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    table = subprocess.run(["size", "-A", "build/supervisor.elf"], cwd=ROOT, capture_output=True, text=True,
+                           check=True).stdout
     text = int(re.search(r"^\.text +(\d+)", table, re.MULTILINE).group(1))
     files = sorted(path for kind in ("c", "h", "asm") for path in glob.glob(os.path.join(ROOT, "*." + kind)))
     return text, sum(code_lines(path) for path in files)
@@ -164,7 +172,8 @@ def print_table():
         print(f"{name:12} {found[name]:10,} {row['goal']:9,}", *(f"{cell:>18}" for cell in cells))
     print("\nHow the costs grow, in instructions:", *growth, sep="\n  ")
     text, lines = sizes()
-    print(f"\nsupervisor: {text:,} bytes of code (goal 57,344), {lines:,} lines of source at the top level (goal 5,500)")
+    print(f"\nsupervisor: {text:,} bytes of code (goal 57,344), {lines:,} lines of source at the top level (goal "
+          f"5,500)")
     result = {"compiler": compiler(), "figures": found, "growth": growth, "text": text, "lines": lines}
     (ROOT / "build" / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
 

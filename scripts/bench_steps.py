@@ -30,7 +30,8 @@ def symbols(path):
     """Returns (addresses, names) of the functions in an ELF file, sorted."""
     text = subprocess.run(["nm", "-n", path], capture_output=True, text=True, check=True).stdout
     found = [(int(a, 16), n.split(".")[0]) for a, kind, n in re.findall(r"^([0-9a-f]+) (\w) (\S+)$", text, re.M)
-             if kind in "tT" and not n.startswith("image_") and "." not in n.split("syscall_entry")[0].split("isr_common")[0]]
+             if kind in "tT" and not n.startswith("image_") and
+             "." not in n.split("syscall_entry")[0].split("isr_common")[0]]
     return [a for a, _ in found], [n for _, n in found]
 
 

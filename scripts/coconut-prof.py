@@ -4,10 +4,11 @@
     ./run.sh 2>&1 | python3 scripts/coconut-prof.py
     python3 scripts/coconut-prof.py build/last.log
 
-Reads the output of a run, from FILE or from stdin. The supervisor prints its summary right before the two lines that end
-every complete run. The last summary that is complete counts: of several runs the last one, and not what a shard printed
-before, since nothing of a shard comes after the supervisor's last word. What others write then (a trace, `time`) does no
-harm; a line that says that the run went on, or failed, does. Without a summary this script says why, with status 1.
+Reads the output of a run, from FILE or from stdin. The supervisor prints its summary right before the two lines that
+end every complete run. The last summary that is complete counts: of several runs the last one, and not what a shard
+printed before, since nothing of a shard comes after the supervisor's last word. What others write then (a trace,
+`time`) does no harm; a line that says that the run went on, or failed, does. Without a summary this script says why,
+with status 1.
 
 A shard can print a whole line of any content. So what is said of lifecycles is unverified, and a log that ends with a summary may
 be that of a run which hung afterwards: only the exit status of run.sh can be forged by nobody.
@@ -24,13 +25,15 @@ import sys
 TITLE = "--- Shard Profiling Summary ---"
 HEADER = "ID  Syscalls  Cycles/Syscall  Switches  Wall (ms)  Name"
 ROW = re.compile(r" {0,1}(\d{1,2})  +(\d{1,20})  +(\d{1,20})  +(\d{1,20})  +(\d{1,20})  (\S{1,64})")
-CLOSING = re.compile(r"coconutOS supervisor v(\S{1,32}): (all shards completed|\d{1,2} of \d{1,2} shards completed, \d{1,2} failed, "
+CLOSING = re.compile(r"coconutOS supervisor v(\S{1,32}): (all shards completed|\d{1,2} of \d{1,2} shards completed, "
+                     r"\d{1,2} failed, "
                      r"\d{1,2} killed, \d{1,2} could not start)\.")
 NOTHING = re.compile(r"coconutOS supervisor v\S{1,32}: there is nothing to start, .*")
 LAST_LINE = "Halting."
 BANNER = re.compile(r"\[BOOT\] .*|coconutOS supervisor v\S{1,32}")  # a run begins
 FAILED = re.compile(r"PANIC: .*|run\.sh: (no end after|the (supervisor|loader|machine|guest) |gdb ended|QEMU ).*")
-EVENT = re.compile(r"Shard (\d{1,2}) \((\S{1,64})\)((?:: | )(?:started|ended|killed|restarts|cannot start|[\w ]{1,20} refused)\b.*)")
+EVENT = re.compile(r"Shard (\d{1,2}) \((\S{1,64})\)((?:: | )(?:started|ended|killed|restarts|cannot start|[\w ]{1,20} "
+                   r"refused)\b.*)")
 CAUSE = re.compile(r"  Likely cause: .*")
 DEADLOCK = re.compile(r"Deadlock: .*")
 
@@ -61,8 +64,8 @@ def read_lines(data):
 
 
 def parse_summary(lines):
-    """Returns the supervisor's version, how the shards ended, the rows and the number of lines of the summary whose title
-    stands before `lines`."""
+    """Returns the supervisor's version, how the shards ended, the rows and the number of lines of the summary whose
+    title stands before `lines`."""
     if not lines or lines[0] != HEADER:
         raise NoSummary("the summary is damaged: its first lines are missing")
     rows = []
@@ -98,8 +101,8 @@ def run_start(lines, start):
 
 
 def find_summary(lines):
-    """Returns the supervisor's version, how the shards ended, the rows of the last summary that is complete, and the lines of its
-    run before it."""
+    """Returns the supervisor's version, how the shards ended, the rows of the last summary that is complete, and the
+    lines of its run before it."""
     if lines[-1:] == [LAST_LINE] and len(lines) > 1 and NOTHING.fullmatch(lines[-2]):
         raise NoSummary("there is nothing to report: the manifest of this run named no shard")
     starts = [i for i, line in enumerate(lines) if line == TITLE]

@@ -94,7 +94,8 @@ def shard_tables(cr3):
                 continue
             if level == 0:
                 rights = rights_name(entry & WRITE, not entry & NX)
-                pages.append({"at": start, "rights": rights, "borrowed": bool(entry & BORROWED), "phys": entry & ADDRESS})
+                pages.append({"at": start, "rights": rights, "borrowed": bool(entry & BORROWED),
+                              "phys": entry & ADDRESS})
             else:
                 descend(entry & ADDRESS, level - 1, start)
 
@@ -111,7 +112,8 @@ def shards():
             state = str(gdb.parse_and_eval(at + "state")).replace("SHARD_", "").lower()
             wait = str(gdb.parse_and_eval(at + "wait")).replace("WAIT_", "").lower()
             found.append({"id": i, "name": text(at + "profile->name"), "state": state, "wait": wait,
-                          "object": number(at + "wait_object"), "priority": number(at + "priority"), "cr3": number(at + "cr3")})
+                          "object": number(at + "wait_object"), "priority": number(at + "priority"),
+                          "cr3": number(at + "cr3")})
     return found
 
 
@@ -203,7 +205,8 @@ def scene_mail():
     ends = []
     for end in range(4):
         at = "ends[%d]." % end
-        inbox = [number("*(long *)%sinbox[(%sfirst + %d) %% 4].bytes" % (at, at, i)) for i in range(number(at + "count"))]
+        inbox = [number("*(long *)%sinbox[(%sfirst + %d) %% 4].bytes" % (at, at, i))
+                 for i in range(number(at + "count"))]
         ends.append({"home": text("shards[%shome].profile->name" % at), "inbox": inbox,
                      "senders": waiting(at + "senders"), "receivers": waiting(at + "receivers")})
     return {"shards": shards(), "queues": queues, "ends": ends, "next": text("((struct shard *)$rsi)->profile->name")}
@@ -228,7 +231,8 @@ def scene_talk():
     go("fault_kill")
     frame = {name: number("frame->" + name) for name in
              ("r15 r14 r13 r12 r11 r10 r9 r8 rbp rdi rsi rdx rcx rbx rax vector error rip cs rflags rsp ss").split()}
-    return {"stack": stack, "console": console, "frame": frame, "cr2": number("$cr2"), "place": number("(unsigned long)frame"),
+    return {"stack": stack, "console": console, "frame": frame, "cr2": number("$cr2"),
+            "place": number("(unsigned long)frame"),
             "top": number("current_stack_top"), "killed": text("current->profile->name")}
 
 
@@ -238,8 +242,8 @@ def pending_text(writer):
 
 
 def switches(count):
-    """Returns the next switches as (who leaves, who comes, when the call began in which it leaves, the message that it has
-    just sent). The time is the processor's time stamp, which counts instructions here; 0 outside of a call."""
+    """Returns the next switches as (who leaves, who comes, when the call began in which it leaves, the message that it
+    has just sent). The time is the processor's time stamp, which counts instructions here; 0 outside of a call."""
     rows = []
     run("hbreak *context_switch")
     for _ in range(count):
@@ -250,7 +254,8 @@ def switches(count):
             names.append(text(at + "profile->name") if number("(unsigned long)" + at + "profile") else "supervisor")
         inbox = [number("ends[%d].inbox[(ends[%d].first + ends[%d].count + 3) %% 4].len" % (e, e, e)) if
                  number("ends[%d].count" % e) else 0 for e in (0, 1)]
-        if not any(inbox) and number("((struct shard *)$rdi)->wait_result >= 0 && ((struct shard *)$rsi)->wait_result > 0"):
+        if not any(inbox) and number("((struct shard *)$rdi)->wait_result >= 0 && ((struct shard *)$rsi)->wait_result "
+                                     "> 0"):
             inbox[~number("((struct shard *)$rdi)->wait_object") & 1] = number("((struct shard *)$rsi)->wait_result")
         rows.append(names + [number("kernel_since"), inbox])
     run("delete")

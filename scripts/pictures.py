@@ -64,7 +64,8 @@ class Machine:
             table = low & ADDRESS
             for level in range(levels - 1, -1, -1):
                 entry = self.word(table + 8 * (iova >> (12 + 9 * level) & 511))
-                if not entry & 3:  # neither read nor write: the running machine has not made the table yet, or has unmapped the page
+                # neither read nor write: the running machine has not made the table yet, or has unmapped the page
+                if not entry & 3:
                     return None
                 table = entry & ADDRESS
             leaves[iova] = entry
@@ -76,8 +77,8 @@ def observe():
     test = harness.Test("pictures", False)
     monitor = harness.Monitor()
     try:
-        boot = test.start_guest(MANIFEST, {"/shards/gpu-hal": os.path.join(ROOT, "build/shards/gpu-hal.bin")}, verbose=True,
-                                options=monitor.options, expect=0)
+        boot = test.start_guest(MANIFEST, {"/shards/gpu-hal": os.path.join(ROOT, "build/shards/gpu-hal.bin")},
+                                verbose=True, options=monitor.options, expect=0)
         machine, found, deadline = Machine(monitor), None, time.monotonic() + 120
         while not found and time.monotonic() < deadline:
             found = machine.walk()  # the entries of the running machine say when it is worth stopping it
@@ -133,12 +134,15 @@ class Picture:
             self.text(at[0], at[1], words, color, 12)
 
     def save(self, path):
-        heads = "".join('<marker id="%s" markerWidth="9" markerHeight="9" refX="8" refY="4.5" orient="auto" markerUnits='
+        heads = "".join('<marker id="%s" markerWidth="9" markerHeight="9" refX="8" refY="4.5" orient="auto" '
+                        'markerUnits='
                         '"userSpaceOnUse"><path d="M0 0 9 4.5 0 9z" fill="%s"/></marker>' % (color[1:], color)
                         for color in (INK, QUIET, BLUE, GREEN, RED))
         with open(path, "w", encoding="utf-8") as file:
-            file.write('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" role="img">\n'
-                       '<title>%s</title>\n<defs>%s</defs>\n<rect width="%d" height="%d" rx="10" fill="%s"/>\n%s\n</svg>\n'
+            file.write('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" '
+                       'role="img">\n'
+                       '<title>%s</title>\n<defs>%s</defs>\n<rect width="%d" height="%d" rx="10" fill="%s"/>\n%s\n'
+                       '</svg>\n'
                        % (WIDTH, self.height, html.escape(self.title), heads, WIDTH, self.height, GROUND,
                           "\n".join(self.parts)))
 
@@ -185,7 +189,8 @@ def draw_partitions(text):
         picture.box(x + 4, 50, width - 8, 66, ["partition %d" % i, place, "%d compute units, simulated" % units], color)
         picture.arrow([(x + width // 2, 180), (x + width // 2, 116)], color, "R+W+NX", (x + width // 2 + 10, 152))
         picture.box(x + 40, 180, width - 80, 102, [owners[i], "configuration page 0x4000, R+NX",
-                                                   "VRAM at a random address, R+W+NX", "registers at a random address, R+NX",
+                                                   "VRAM at a random address, R+W+NX", "registers at a random "
+                                                                                       "address, R+NX",
                                                    "nothing of the other partition"], color)
     return picture
 
@@ -223,7 +228,8 @@ def draw_copy(text, found):
     picture.box(430, 282, 306, 38, color=RED)
     picture.text(442, 306, "refused, and recorded as a fault")
     picture.arrow([(380, 301), (430, 301)], RED, dashed=True)
-    picture.text(24, 352, "After the piece both entries are zero again, and what the unit has cached of them is invalidated.",
+    picture.text(24, 352, "After the piece both entries are zero again, and what the unit has cached of them is "
+                          "invalidated.",
                  QUIET, 13)
     return picture
 

@@ -34,9 +34,11 @@ def observe(test, scene, manifest, files, **options):
             boot = test.start(options=more, **options)
         try:
             wait_for(boot, socket)
-            environment = dict(os.environ, SCENE=scene, SOCKET=socket, OUT=out, ELF=os.path.join(ROOT, "build/supervisor.elf"))
+            environment = dict(os.environ, SCENE=scene, SOCKET=socket, OUT=out,
+                               ELF=os.path.join(ROOT, "build/supervisor.elf"))
             done = subprocess.run(["gdb", "-nx", "-q", "-batch", "-x", os.path.join(ROOT, "scripts/observe.py")],
-                                  env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+                                  env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  timeout=600)
             if not os.path.exists(out):
                 raise SystemExit("pictures.py: the scene %s was not seen:\n%s" % (scene, done.stdout))
             with open(out, encoding="utf-8") as file:
@@ -69,7 +71,8 @@ def size_words(size):
 def draw_boot_memory(seen):
     """What the loader reports of the memory below 8 MiB."""
     kinds = {1: ("free", QUIET), 2: ("taken by the loader", BLUE), 3: ("ACPI tables", GOLD), 4: ("firmware", RED)}
-    inside = {0x200000: "the supervisor's image, and from 0x300000 the boot stack", 0x400000: "seven page tables of the trampoline"}
+    inside = {0x200000: "the supervisor's image, and from 0x300000 the boot stack",
+              0x400000: "seven page tables of the trampoline"}
     rows = [region for region in seen["regions"] if region[0] < 8 << 20]
     picture = Picture("Low memory when the loader jumps to the supervisor", 100 + 42 * len(rows))
     picture.text(24, 34, "Physical memory below 8 MiB, as struct bootinfo describes it", weight="bold")
@@ -104,7 +107,8 @@ def draw_trampoline(seen):
         picture.arrow([(544, y + 32), (584, y + 32)], BLUE)
         start = index << 39 | second << 30 | (0xFFFF << 48 if index > 255 else 0)
         picture.box(584, y, 152, 62, [names[index], "%#x" % start, "%d pages of 2 MiB" % len(pages)], GREEN)
-    picture.text(24, 84 * len(used) + 86, "Read from physical address %#x; nobody changes these tables later." % root, QUIET, 13)
+    picture.text(24, 84 * len(used) + 86, "Read from physical address %#x; nobody changes these tables later." % root,
+                 QUIET, 13)
     return picture
 
 
@@ -141,7 +145,8 @@ def draw_supervisor_space(seen):
         picture.box(204, y, 432, 34, color=color)
         picture.text(216, y + 22, words, INK, 13)
         picture.text(648, y + 22, rights, color, 14, weight="bold")
-    picture.text(24, 76 + 40 * len(rows), "Nothing is writable and executable. What lies between the rows is not mapped.", QUIET, 13)
+    picture.text(24, 76 + 40 * len(rows), "Nothing is writable and executable. What lies between the rows is not "
+                                          "mapped.", QUIET, 13)
     return picture
 
 
@@ -167,8 +172,10 @@ def draw_shard_tables(seen):
             picture.box(544, 56 + 66 * row, 192, 50, ["%d page%s, %s" % (len(same), "s" * (len(same) > 1), rights),
                                                        "%#x to %#x" % (same[0]["at"], same[-1]["at"] + 4095)], color)
     bottom = 56 + 66 * max(2, len(leaf_tables))
-    picture.text(24, bottom + 26, "Entries 256 and 511 of the PML4 lead to the supervisor's tables, which all shards share.", QUIET, 13)
-    picture.text(24, bottom + 48, "Each table is a frame of 4 KiB and counts against the shard's quota: %d tables, %d pages."
+    picture.text(24, bottom + 26, "Entries 256 and 511 of the PML4 lead to the supervisor's tables, which all shards "
+                                  "share.", QUIET, 13)
+    picture.text(24, bottom + 48, "Each table is a frame of 4 KiB and counts against the shard's quota: %d tables, %d "
+                                  "pages."
                  % (len(tables), len(pages)), QUIET, 13)
     return picture
 
@@ -184,13 +191,16 @@ def draw_frames(seen):
             palette[name] = (next(shard_colors), "shard %s: its page tables and its pages" % name)
     used = [name for name in palette if name in seen["frames"]]
     picture = Picture("Who has the first frames", 60 + 8 * 26 + 26 * ((len(used) + 1) // 2) + 30)
-    picture.text(24, 34, "The first %d frames from 0x800000 on, a row for each word of the map" % len(seen["frames"]), weight="bold")
+    picture.text(24, 34, "The first %d frames from 0x800000 on, a row for each word of the map" % len(seen["frames"]),
+                 weight="bold")
     for i, name in enumerate(seen["frames"]):
         picture.parts.append('<rect x="%d" y="%d" width="9" height="18" fill="%s" stroke="%s" stroke-width="0.5"/>'
                              % (24 + 11 * (i % 64), 50 + 24 * (i // 64), palette[name][0], QUIET))
     for i, name in enumerate(used):
         x, y = 24 + 360 * (i % 2), 272 + 26 * (i // 2)
-        picture.parts.append('<rect x="%d" y="%d" width="14" height="14" fill="%s" stroke="%s"/>' % (x, y - 12, palette[name][0], QUIET))
+        picture.parts.append('<rect x="%d" y="%d" width="14" height="14" fill="%s" stroke="%s"/>' % (x, y - 12,
+                                                                                                     palette[name][0],
+                                                                                                     QUIET))
         picture.text(x + 22, y, palette[name][1], INK, 13)
     return picture
 
@@ -207,21 +217,24 @@ def draw_console(seen):
     for i, writer in enumerate(console["writers"]):
         y, owner = 52 + 56 * i, writer["name"] == console["owner"]
         picture.box(24, y, 110, 44, ["shard " + writer["name"]], GREEN if owner else QUIET)
-        pending = "owns the line: goes straight through" if owner else "waits: %r" % writer["text"] if writer["text"] else "has written nothing"
+        pending = "owns the line: goes straight through" if owner else \
+            "waits: %r" % writer["text"] if writer["text"] else "has written nothing"
         picture.box(190, y, 310, 44, color=GREEN if owner else BLUE if writer["text"] else QUIET)
         picture.text(202, y + 27, pending, GREEN if owner else INK if writer["text"] else QUIET, 13)
         if owner or writer["text"]:
             picture.arrow([(134, y + 22), (190, y + 22)], GREEN if owner else BLUE)
         if owner:
             picture.arrow([(500, y + 22), (560, y + 22)], GREEN)
-    picture.text(24, 84 + 56 * len(console["writers"]), "When the owner ends its line, the others' text follows, whole.", QUIET, 13)
+    picture.text(24, 84 + 56 * len(console["writers"]),
+                 "When the owner ends its line, the others' text follows, whole.", QUIET, 13)
     return picture
 
 
 def place_words(address):
     """Says in whose memory an address lies."""
-    for first, words in ((0xFFFFFFFFA0000000, "a kernel stack"), (0xFFFFFFFF80000000, "the supervisor"), (0x40000000, "large heap"),
-                         (0x7FF000, "the shard's stack"), (0x100000, "the shard's heap"), (0x1000, "the shard's code")):
+    for first, words in ((0xFFFFFFFFA0000000, "a kernel stack"), (0xFFFFFFFF80000000, "the supervisor"),
+                         (0x40000000, "large heap"), (0x7FF000, "the shard's stack"), (0x100000, "the shard's heap"),
+                         (0x1000, "the shard's code")):
         if address >= first:
             return words
     return "%#x" % address
@@ -230,13 +243,15 @@ def place_words(address):
 def draw_trap_frame(seen):
     """The frame that a NULL pointer leaves on the kernel stack."""
     frame = seen["frame"]
-    groups = [("ss", "cpu"), ("rsp", "cpu"), ("rflags", "cpu"), ("cs", "cpu"), ("rip", "cpu"), ("error", "cpu"), ("vector", "stub"),
-              ("rax .. rbp, r8 .. r15: 15 registers", "isr_common")]
+    groups = [("ss", "cpu"), ("rsp", "cpu"), ("rflags", "cpu"), ("cs", "cpu"), ("rip", "cpu"), ("error", "cpu"),
+              ("vector", "stub"), ("rax .. rbp, r8 .. r15: 15 registers", "isr_common")]
     colors = {"cpu": BLUE, "stub": GOLD, "isr_common": GREEN}
     makers = {"cpu": "the processor", "stub": "the stub of the vector", "isr_common": "isr_common"}
-    meaning = {"ss": "user data, ring 3", "cs": "user code, ring 3", "vector": "page fault", "error": "read, in ring 3, not mapped"}
+    meaning = {"ss": "user data, ring 3", "cs": "user code, ring 3", "vector": "page fault",
+               "error": "read, in ring 3, not mapped"}
     picture = Picture("A trap frame on a kernel stack", 118 + 36 * len(groups))
-    picture.text(24, 34, "The kernel stack of the shard %s after it read address %#x" % (seen["killed"], seen["cr2"]), weight="bold")
+    picture.text(24, 34, "The kernel stack of the shard %s after it read address %#x" % (seen["killed"], seen["cr2"]),
+                 weight="bold")
     picture.text(24, 62, "top of the stack: %#x" % seen["top"], QUIET, 12)
     for i, (name, maker) in enumerate(groups):
         y = 70 + 36 * i
@@ -257,20 +272,24 @@ def draw_trap_frame(seen):
 def draw_syscall(seen):
     """What syscall_entry has pushed when C begins."""
     stack = seen["stack"]
-    names = ["user rsp", "r11: user rflags", "rcx: where to return", "r10: argument 4", "r9", "r8: argument 5", "rdx: argument 3",
-             "rsi: argument 2", "rdi: argument 1"]
+    names = ["user rsp", "r11: user rflags", "rcx: where to return", "r10: argument 4", "r9", "r8: argument 5",
+             "rdx: argument 3", "rsi: argument 2", "rdi: argument 1"]
     picture = Picture("The kernel stack in a system call", 112 + 34 * len(names))
-    picture.text(24, 34, "%s called SERIAL_WRITE: what syscall_entry has saved on its kernel stack" % stack["name"], weight="bold")
+    picture.text(24, 34, "%s called SERIAL_WRITE: what syscall_entry has saved on its kernel stack" % stack["name"],
+                 weight="bold")
     for i, (name, value) in enumerate(zip(names, reversed(stack["words"]))):
         y = 56 + 34 * i
         color = BLUE if i < 3 else GREEN if "argument" in name else QUIET
         picture.box(200, y, 440, 28, color=color)
         picture.text(212, y + 19, name, color, 13, weight="bold")
-        shown = "%#x" % value if "rflags" in name else "%d bytes" % value if "argument 2" in name else place_words(value)
-        picture.text(380, y + 19, shown if color != QUIET and i not in (3, 5, 6) else "not used by this call", INK if color != QUIET else QUIET, 13)
+        shown = "%#x" % value if "rflags" in name else "%d bytes" % value if "argument 2" in name else \
+            place_words(value)
+        picture.text(380, y + 19, shown if color != QUIET and i not in (3, 5, 6) else "not used by this call",
+                     INK if color != QUIET else QUIET, 13)
     picture.text(188, 75, "%#x" % (stack["top"] - 8), QUIET, 12, "end")
     picture.text(188, 75 + 34 * 8, "%#x" % (stack["top"] - 72), QUIET, 12, "end")
-    picture.text(24, 92 + 34 * len(names), "rax held the call's number, %d. The instruction itself has put rip into rcx and rflags into r11."
+    picture.text(24, 92 + 34 * len(names), "rax held the call's number, %d. The instruction itself has put rip into "
+                                           "rcx and rflags into r11."
                  % stack["number"], QUIET, 13)
     return picture
 
@@ -296,7 +315,8 @@ def draw_queues(seen):
     picture.box(560, 52, 176, 62, [running, "runs next"], GREEN)
     for i, shard in enumerate(blocked):
         y = 262 + 50 * i
-        what = {"send": "waits for room in an inbox", "recv": "waits for a message", "shard": "waits for the end of a shard"}[shard["wait"]]
+        what = {"send": "waits for room in an inbox", "recv": "waits for a message",
+                "shard": "waits for the end of a shard"}[shard["wait"]]
         picture.box(130, y, 80, 40, color=RED)
         picture.text(170, y + 25, shard["name"], RED, 14, "middle", "bold")
         picture.text(226, y + 25, "%s (end %d)" % (what, shard["object"]), INK, 13)
@@ -330,7 +350,8 @@ def draw_graph(picture, top, words, graph):
         granted = cap["parent"] != 0xFFFF
         color = GREEN if granted else BLUE
         x, y = place[cap["index"]]
-        picture.box(x, y, 160, 44, ["%d: channel to %s" % (cap["index"] % 16, cap["to"]), rights_words(cap["rights"])], color)
+        picture.box(x, y, 160, 44, ["%d: channel to %s" % (cap["index"] % 16, cap["to"]), rights_words(cap["rights"])],
+                    color)
     for cap in graph["caps"]:
         if cap["parent"] in place:
             (x, y), (to_x, to_y) = place[cap["parent"]], place[cap["index"]]
@@ -355,7 +376,8 @@ def draw_channel(seen):
                      RED if end["senders"] else INK, 13)
     picture.arrow([(304, 104), (456, 104)], GREEN, "%s's messages" % first["home"], (330, 94))
     picture.arrow([(456, 190), (304, 190)], QUIET, "%s's answers" % second["home"], (336, 182), dashed=True)
-    picture.text(24, 234, "The number in a message is what it says. The next one has no room: its sender sleeps.", QUIET, 13)
+    picture.text(24, 234, "The number in a message is what it says. The next one has no room: its sender sleeps.",
+                 QUIET, 13)
     return picture
 
 
@@ -412,13 +434,16 @@ def draw_timeline(seen):
         picture.box(place(at), y, place(until) - place(at), 40, color=color, fill=color)
     for leaver, comer, at, inbox in rows[1:-1]:
         (from_y, color), (to_y, _) = tracks[leaver], tracks[comer]
-        ends = [(place(at), from_y + 40), (place(at), to_y)] if from_y < to_y else [(place(at), from_y), (place(at), to_y + 40)]
+        ends = [(place(at), from_y + 40), (place(at), to_y)] if from_y < to_y else [(place(at), from_y),
+                                                                                    (place(at), to_y + 40)]
         picture.arrow(ends, color)
     sizes = [max(inbox) for _, _, _, inbox in rows[1:3]]
     turns = [(b[2] - a[2]) / 1e6 for a, b in zip(rows, rows[1:])]
-    picture.text(24, 222, "down: x, in messages of %d bytes, and the CALL that waits for the answer" % sizes[0], BLUE, 13)
+    picture.text(24, 222, "down: x, in messages of %d bytes, and the CALL that waits for the answer" % sizes[0], BLUE,
+                 13)
     picture.text(24, 244, "up: the next token, a message of %d bytes" % sizes[1], GREEN, 13)
-    picture.text(24, 266, "A turn takes about %.1f million instructions. There is one processor: when one stage computes, the other sleeps."
+    picture.text(24, 266, "A turn takes about %.1f million instructions. There is one processor: when one stage "
+                          "computes, the other sleeps."
                  % (sum(turns) / len(turns)), QUIET, 13)
     return picture
 
@@ -434,7 +459,8 @@ def draw_all(folder):
     grant = observe(test, "grant", "docs/book/grant.conf", cast)
     mail = observe(test, "mail", "docs/book/mail.conf", dict(cast, **hello))
     talk = observe(test, "talk", "docs/book/talk.conf", cast)
-    model = {"/model.bin": os.path.join(ROOT, "model/stories.bin"), "/tokenizer.bin": os.path.join(ROOT, "model/tokenizer.bin"),
+    model = {"/model.bin": os.path.join(ROOT, "model/stories.bin"),
+             "/tokenizer.bin": os.path.join(ROOT, "model/tokenizer.bin"),
              "/shards/llama-pipeline": os.path.join(ROOT, "build/shards/llama-pipeline.bin")}
     pipeline = observe(test, "pipeline", "docs/book/pipeline.conf", model)
     pictures = {"boot-memory": draw_boot_memory(boot), "trampoline": draw_trampoline(grant),

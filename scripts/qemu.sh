@@ -6,8 +6,9 @@
 # The MiB that fit into the FAT volume that QEMU makes of a folder.
 boot_volume_max=500
 
-# The MiB that the firmware-less entry needs beside the ramdisk: all below PHYS_FRAMES (layout.h), and what QEMU takes at
-# the end for ACPI tables. The MiB of memory below 4 GiB that a machine with more of it has. The bytes of a command line that QEMU copies (its pvh_main.c has a page for it, NUL included).
+# The MiB that the firmware-less entry needs beside the ramdisk: all below PHYS_FRAMES (layout.h), and what QEMU takes
+# at the end for ACPI tables. The MiB of memory below 4 GiB that a machine with more of it has. The bytes of a command
+# line that QEMU copies (its pvh_main.c has a page for it, NUL included).
 kernel_memory=9
 low_memory=2048
 append_max=4095

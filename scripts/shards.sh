@@ -5,7 +5,8 @@
 # Read next: shards/shard.ld (what a shard looks like in memory), shards/start.asm (its first instruction).
 
 # SSE2 is what every x86-64 processor has; contraction to fused multiply-add would change the text a model writes.
-# Shards of the earlier implementation include "../../include/coconut.h": from shards/lib, that is our include/coconut.h.
+# Shards of the earlier implementation include "../../include/coconut.h": from shards/lib, that is our
+# include/coconut.h.
 shard_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small
 	-msse2 -mno-avx -fno-asynchronous-unwind-tables -ffp-contract=off -ffunction-sections -I. -Ishards/lib)
 [[ ${CI:-} != 1 ]] || shard_cflags+=(-Werror)
@@ -14,7 +15,8 @@ shard_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protecto
 # knows one error only. Ours, included first, has the same guard.
 prefer_own_header() {
 	local found=$1/../../include/coconut.h
-	[[ $found -ef include/coconut.h ]] || ! grep -qs 'define COCONUT_ERROR' "$found" || shard_cflags+=(-include include/coconut.h)
+	[[ $found -ef include/coconut.h ]] || ! grep -qs 'define COCONUT_ERROR' "$found" ||
+		shard_cflags+=(-include include/coconut.h)
 }
 
 # make_archive LIBRARY OBJECT...: replaces the library, so that no object of a deleted source stays in it.
@@ -51,7 +53,7 @@ compile_shard_file() {
 		background_step "$object" "$source" -- \
 			nasm -f elf64 -g -F dwarf -MD "$object.d" -MT object -I "${source%/*}/" -o "$object" "$source"
 		;;
-	*.[Ss]) # the GNU assembler, with the preprocessor for .S; its objects do not say by themselves that no stack is executable
+	*.[Ss]) # the GNU assembler, with the preprocessor for .S; its objects do not say that no stack is executable
 		background_step "$object" "$source" -- \
 			gcc -g -Wa,--noexecstack -I"${source%/*}" -MMD -MF "$object.d" -MT object -c -o "$object" "$source"
 		;;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# students-copy.sh [--lab NN] OUT: makes the folder OUT, a copy of this project for students: without solutions/, without what was
-# built, and with a history of one commit. With --lab it is the starting state of that lab, and no start.patch is in it, since
-# that would give the fault away.
+# students-copy.sh [--lab NN] OUT: makes the folder OUT, a copy of this project for students: without solutions/,
+# without what was built, and with a history of one commit. With --lab it is the starting state of that lab, and no
+# start.patch is in it, since that would give the fault away.
 # Read next: labs/README.md.
 set -euo pipefail
 self=students-copy.sh

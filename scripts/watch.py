@@ -5,8 +5,9 @@ The guest's first serial port is a pipe that this script reads: what arrives goe
 byte for byte. With --firmware everything before the loader's first `[BOOT]` goes to firmware.log instead, because
 UEFI firmware draws menus and clears screens on the serial port.
 
-With --console FILE stdout gets nothing of it: QEMU itself writes all that the guest says to FILE, the firmware's pictures too.
-So whenever gdb has stopped the machine, FILE holds everything that was said until then, and nothing of what comes later.
+With --console FILE stdout gets nothing of it: QEMU itself writes all that the guest says to FILE, the firmware's
+pictures too. So whenever gdb has stopped the machine, FILE holds everything that was said until then, and nothing of
+what comes later.
 
 What QEMU itself says on stderr is passed on too; only its first words wait until it is clear that it has started, because one
 line says why it has not. Nothing outlives this script, whatever ends it: QEMU and gdb end with it, and the memory of a traced
@@ -34,7 +35,8 @@ STARTING = 2  # seconds after which a QEMU that still runs has started
 LAST_LINE = b"Halting."
 MANIFEST_MISTAKE = re.compile(rb"^/etc/coconut\.conf:\d+: ", re.M)
 LOADER_MARK = b"[BOOT]"
-NO_LOADER = "The firmware never started the loader: does the machine have at least 64 MiB (-m 64M), and a 64-bit processor?"
+NO_LOADER = ("The firmware never started the loader: does the machine have at least 64 MiB (-m 64M), "
+             "and a 64-bit processor?")
 TIMED_OUT = 124
 OTHER_END = 3
 NOT_STARTED = 4

@@ -1,4 +1,5 @@
-"""browser.py: a chromium without a window, which a test drives by the DevTools protocol: JSON on two pipes, a NUL behind each message.
+"""browser.py: a chromium without a window, which a test drives by the DevTools protocol: JSON on two pipes, a NUL
+behind each message.
 
 Read next: test_trace.py, which looks at a trace with it.
 """
@@ -18,8 +19,9 @@ PATIENCE = 120  # seconds for an answer, on a host with other work
 class Browser:
     """A page of a browser of its own: `with Browser(t) as browser: browser.open(url); browser.js(expression)`."""
 
-    OPTIONS = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-crash-reporter",
-               "--allow-file-access-from-files", "--window-size=1600,1000", "--remote-debugging-pipe"]
+    OPTIONS = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+               "--disable-crash-reporter", "--allow-file-access-from-files", "--window-size=1600,1000",
+               "--remote-debugging-pipe"]
 
     def __init__(self, t):
         self.t, self.number, self.session, self.buffer = t, 0, None, b""
@@ -32,7 +34,8 @@ class Browser:
         if os.geteuid() == 0:
             options.append("--no-sandbox")  # chromium has none for root, and refuses to start
         with open(os.path.join(t.scratch, "chromium.log"), "wb") as log:
-            self.process = harness.start(["bash", "-c", 'exec "$@" 3<&%d 4>&%d' % (theirs, answers), "bash", "chromium"] + options,
+            self.process = harness.start(["bash", "-c", 'exec "$@" 3<&%d 4>&%d' % (theirs, answers), "bash",
+                                          "chromium"] + options,
                                          pass_fds=(theirs, answers), stdout=log, stderr=log)
         os.close(theirs)
         os.close(answers)

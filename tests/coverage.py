@@ -1,9 +1,9 @@
 """coverage.py: which basic blocks the supervisor's .text has, and which of them QEMU has translated in a boot.
 
-A block begins at a function, at the target of a jump or a call, and behind every jump, call and return; one of nothing but padding does not count.
-With `-d in_asm` QEMU writes down each piece of code when it translates it, which it does right before it runs it for the
-first time. So a block is reached when its first instruction stands in that log. The trampoline, .text.boot, is 32-bit code
-in part and left out: a boot that prints anything has run through it.
+A block begins at a function, at the target of a jump or a call, and behind every jump, call and return; one of nothing
+but padding does not count. With `-d in_asm` QEMU writes down each piece of code when it translates it, which it does
+right before it runs it for the first time. So a block is reached when its first instruction stands in that log. The
+trampoline, .text.boot, is 32-bit code in part and left out: a boot that prints anything has run through it.
 
 Read next: test_coverage.py, coverage_unreached.txt.
 """

@@ -219,7 +219,8 @@ class Boot:
         self.result = None
 
     def more(self):
-        """Returns what the console says next, waiting for it; nothing when it has ended. It is part of the result too."""
+        """Returns what the console says next, waiting for it; nothing when it has ended. It is part of the result
+        too."""
         data = os.read(self.process.stdout.fileno(), 65536)
         self.read += data
         return data
@@ -401,15 +402,16 @@ class Test:
 
     # -- booting --
 
-    def start(self, shards=None, manifest=None, add=None, options=(), verbose=False, uefi=False, build=None, timeout=120,
-              expect=None):
+    def start(self, shards=None, manifest=None, add=None, options=(), verbose=False, uefi=False, build=None,
+              timeout=120, expect=None):
         """Starts run.sh and returns a Boot. shards: folders for --shard. manifest: its text (more than one line or a
         shard line), or the path of a file. add: {path in the guest: path on the host}. options: further options of
         run.sh and QEMU. uefi: boot through the firmware. build: a variant. expect: fail on another exit status."""
         self.boots += 1
         command = ["./run.sh", "--timeout", str(timeout)]
         command += [] if uefi else ["--kernel"]
-        command += ["--build", str(build or "build")]  # which test.sh has made: run.sh need not look whether it is up to date
+        # which test.sh has made: run.sh need not look whether it is up to date
+        command += ["--build", str(build or "build")]
         command += ["--verbose"] if verbose else []
         for folder in shards or []:
             command += ["--shard", str(folder)]
@@ -429,9 +431,9 @@ class Test:
         return self.start(*arguments, **options).wait()
 
     def start_guest(self, manifest, files=None, block_size=4096, edits=(), options=(), **others):
-        """Starts the kernel with a small ramdisk of its own: the manifest, the files {path: bytes, or path on the host},
-        and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME. edits: commands of
-        debugfs that change the finished image."""
+        """Starts the kernel with a small ramdisk of its own: the manifest, the files {path: bytes, or path on the
+        host}, and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME. edits:
+        commands of debugfs that change the finished image."""
         number = self.boots + 1
         stage = os.path.join(self.scratch, "stage%d" % number)
         content = dict(files or {})
@@ -459,7 +461,8 @@ class Test:
 
     @contextlib.contextmanager
     def guest_monitor(self):
-        """QEMU's monitor: `with t.guest_monitor() as monitor: boot = t.start(options=monitor.options); monitor.hmp(...)`."""
+        """QEMU's monitor: `with t.guest_monitor() as monitor: boot = t.start(options=monitor.options);
+        monitor.hmp(...)`."""
         monitor = Monitor()
         try:
             yield monitor

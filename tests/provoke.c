@@ -72,8 +72,8 @@ static void await_end(uint32_t engine) {
 /* Returns how the transfer of an engine has ended. */
 static int64_t result(uint32_t engine) { return iommu_faulted(engine) ? -COCONUT_E_IO : 0; }
 
-/* Sends a DMA engine to places that are not mapped for it, and prints what became of each transfer. The frame is that of
- * the first page in the heap of the shard behind the caller. */
+/* Sends a DMA engine to places that are not mapped for it, and prints what became of each transfer. The frame is that
+ * of the first page in the heap of the shard behind the caller. */
 static void stray_dma(void) {
 	static uint8_t secret[64] = "the supervisor's own", prey[64];
 	uint64_t secret_phys = (uint64_t)secret - IMAGE_BASE, prey_phys = (uint64_t)prey - IMAGE_BASE;
@@ -93,7 +93,8 @@ static void stray_dma(void) {
 		{"a write to the target of an earlier copy", EDU_BUFFER, EDU_TARGET_IOVA + (prey_phys & PAGE_MASK)},
 	};
 
-	print("Provoked: a copy that is allowed: %ld\n", edu_copy(secret_phys, prey_phys, 64, secret_extent, prey_extent, COCONUT_CAP_SLOTS));
+	print("Provoked: a copy that is allowed: %ld\n", edu_copy(secret_phys, prey_phys, 64, secret_extent, prey_extent,
+		COCONUT_CAP_SLOTS));
 	memcpy(before, page, 64);
 	for (size_t i = 0; i < ARRAY_LENGTH(transfers); i++) {
 		memset(prey, 0, sizeof(prey));
@@ -193,7 +194,8 @@ void provoke(bool early) {
 	}
 }
 
-/* Turns over those bits in the entry of the current shard's first file mapping that are set in the first word of its heap. */
+/* Turns over those bits in the entry of the current shard's first file mapping that are set in the first word of its
+ * heap. */
 static void damage_entry(void) {
 	uint64_t heap = space_lookup(current, COCONUT_HEAP_BASE), mapping = space_lookup(current, COCONUT_LARGE_BASE);
 	uint64_t table = paging_entry(current->cr3, COCONUT_LARGE_BASE, 1);

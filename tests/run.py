@@ -206,7 +206,8 @@ class Runner:
 
     def run(self):
         """Runs all jobs. Returns the exit status."""
-        workers = (os.cpu_count() or 1) + 1  # one waits at most times: for a guest's clock, a lock, a time-out that must pass
+        # one waits at most times: for a guest's clock, a lock, a time-out that must pass
+        workers = (os.cpu_count() or 1) + 1
         threads = [threading.Thread(target=self.work, daemon=True) for _ in range(workers)]
         for thread in threads:
             thread.start()

@@ -39,8 +39,8 @@ def script(commands, console):
 
 
 def steps(output, console):
-    """Returns as Steps: what came before the first command, each command, and what came behind the last. They are as many as
-    marks were reached, and one."""
+    """Returns as Steps: what came before the first command, each command, and what came behind the last. They are as
+    many as marks were reached, and one."""
     with open(console, "rb") as file:
         said = file.read()
     output = re.sub(r"^qemu-system-x86_64: warning: .*\n", "", output, flags=re.M)

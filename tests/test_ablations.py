@@ -61,35 +61,42 @@ def check_line(text):
 ABLATIONS = {
     "cld": ablation(on_variant(attacks.test_flags, "B2"), r"^at an interrupt the handler finds RFLAGS 0x4[0-9a-f]{2}$",
                     "the direction flag of a shard reaches handlers of interrupts, whose copies then run backwards"),
-    "clac": ablation(on_variant(attacks.test_flags, "B3"), r"^at an interrupt the handler finds RFLAGS 0x400[0-9a-f]{2}$",
+    "clac": ablation(on_variant(attacks.test_flags, "B3"),
+                     r"^at an interrupt the handler finds RFLAGS 0x400[0-9a-f]{2}$",
                      "the AC flag of a shard opens user memory to the handler of an interrupt"),
     "fxsave": ablation(on_variant(attacks.test_state, "B8"),
-                       r"^B8\.0: the canary answered wrongly or not at all \(\d+, registers [1-7]?[048c]000\)$",  # FPU's only
+                       # FPU's only
+                       r"^B8\.0: the canary answered wrongly or not at all \(\d+, registers [1-7]?[048c]000\)$",
                        "shards overwrite each other's FPU registers"),
-    "selectors": ablation(on_variant(attacks.test_state, "B10"), r"^B10\.entry: the program ended otherwise \(16, registers 0\)$",
+    "selectors": ablation(on_variant(attacks.test_state, "B10"),
+                          r"^B10\.entry: the program ended otherwise \(16, registers 0\)$",
                           "a new shard finds DS as another one left it"),
-    "sysret_rip": ablation(provoked("G6"), r"^not the kernel refused it: Shard 0 \(caller\) killed: general protection fault "
+    "sysret_rip": ablation(provoked("G6"), r"^not the kernel refused it: Shard 0 \(caller\) killed: general "
+                                           r"protection fault "
                            r"\(#GP\), vector 13, at rip 0x800000000000 ",
                            "a non-canonical address reaches sysret; QEMU faults in ring 3, some processors in ring 0"),
-    "nx": ablation(on_variant(attacks.test_exceptions, "A30"), r"^A30\.heap: the program ended otherwise \(99, registers 0\)$",
+    "nx": ablation(on_variant(attacks.test_exceptions, "A30"),
+                   r"^A30\.heap: the program ended otherwise \(99, registers 0\)$",
                    "a shard executes its stack and heap"),
     "wp": ablation(provoked("G1"), r"^the run ended with status 0, not with a panic",
                    "the kernel writes its own text and nothing stops it"),
-    "smep": ablation(provoked("G3"), r"^the panic says something else: PANIC: page fault \(#PF\), vector 14, in ring 0 at rip "
+    "smep": ablation(provoked("G3"), r"^the panic says something else: PANIC: page fault \(#PF\), vector 14, in ring "
+                                     r"0 at rip "
                      r"0x[0-9a-f]{4} ", "the kernel executes a shard's code, until that makes a mistake"),
     "smap": ablation(provoked("G4"), r"^the run ended with status 0, not with a panic",
                      "the kernel reads a shard's memory by mistake"),
     "umip": ablation(on_variant(attacks.test_exceptions, "A16"), r"^A16\.sgdt: the program ended otherwise \(99, registers 0\)$",
                      "a shard reads the kernel's addresses"),
-    "tsd": ablation(on_variant(attacks.test_exceptions, "A14"), r"^A14\.rdtsc: the program ended otherwise \(99, registers 0\)$",
+    "tsd": ablation(on_variant(attacks.test_exceptions, "A14"),
+                    r"^A14\.rdtsc: the program ended otherwise \(99, registers 0\)$",
                     "a shard has a fine clock"),
     "sfmask": ablation(on_variant(attacks.test_flags, "B3", "B4"),
                        {"B3": r"^at a system call the handler finds RFLAGS 0x400[0-9a-f]{2}$",
                         "B4": r"^at a system call the handler finds RFLAGS 0x4[0-9a-f]{3}$"},
                        "flags of a shard reach handlers of system calls, where NT turns the next iretq into a fault"),
     "user_check": ablation(on_variant(attacks.test_calls, "C3"),
-                           r"^C3 ended with \d+: .*coconut_syscall\(1, \(uint64_t\)\(bad\), .* is 0 \(0x0\), expected -2",
-                           "the kernel writes its own text to the console when a shard's pointer says so"),
+                           r"^C3 ended with \d+: .*coconut_syscall\(1, \(uint64_t\)\(bad\), .* is 0 \(0x0\), expected "
+                           r"-2", "the kernel writes its own text to the console when a shard's pointer says so"),
     "guard": ablation(provoked("G5"), r"^the overflow was noticed in slot -1, not at the guard of slot \d+$",
                       "a stack that overflows runs through all of its neighbours"),
     "ist": ablation(both(provoked("G5"), on_variant(attacks.nmi_at_entry, "G7")),
@@ -102,7 +109,8 @@ ABLATIONS = {
     "grant": ablation(on_variant(attacks.test_calls, "C13"),
                       r"C13\.peer ended with \d+: .*coconut_cap_grant\(copy, 0, \w+\) is \d+ \(0x\d+\), expected -6",
                       "who was given a capability to use gives it away"),
-    "endpoint": ablation(on_variant(attacks.test_calls, "C13"), r"^C13 ended with killed: Deadlock: C13 waits to receive on channel "
+    "endpoint": ablation(on_variant(attacks.test_calls, "C13"),
+                         r"^C13 ended with killed: Deadlock: C13 waits to receive on channel "
                          r"\d+ from C13\.peer, which waits to receive on channel \d+ from C13\.",
                          "a shard waits for messages where it may only send"),
     "invlpg": ablation(on_variant(attacks.test_calls, "C12"),

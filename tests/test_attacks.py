@@ -2,8 +2,8 @@
 
 A warden in the guest starts hostile programs one after the other, as a plan says, and judges how they end; see
 tests/attacks/warden/main.c. A verdict is a line of the warden with a random word that nobody else knows, and the
-run's exit status; no text that an attacker can print decides anything. For the rows that must kill, the supervisor's own
-line is compared as well: vector, address of the instruction, likely cause.
+run's exit status; no text that an attacker can print decides anything. For the rows that must kill, the supervisor's
+own line is compared as well: vector, address of the instruction, likely cause.
 
 Read next: docs/security.md, then tests/attacks/warden/main.c.
 """
@@ -22,14 +22,15 @@ sys.path.insert(0, os.path.join(harness.ROOT, "tests", "attacks"))
 import gdbstub  # noqa: E402 (the path must be set first)
 
 ROWS = {
-    "A1": "divide by zero", "A2": "idiv overflow", "A3": "ud2", "A4": "lock nop", "A5": "rdfsbase and its kin", "A6": "stac, clac",
-    "A7": "monitor, mwait, xgetbv, xsetbv", "A8": "hlt", "A9": "cli, sti", "A10": "in, out, ins, outs",
-    "A11": "control registers", "A12": "debug registers", "A13": "rdmsr, wrmsr", "A14": "rdtsc, rdtscp", "A15": "rdpmc",
-    "A16": "sgdt, sidt, sldt, str, smsw", "A17": "lgdt, lidt, lldt, ltr, invlpg, invd, wbinvd",
-    "A18": "swapgs, sysret, sysexit, sysenter", "A19": "a bad SS", "A20": "DS = TSS selector",
-    "A21": "an over-long instruction", "A22": "int n for all 256 n", "A23": "int3", "A24": "icebp", "A25": "TF set",
-    "A26": "NULL", "A27": "read the kernel", "A28": "write the kernel", "A29": "jump into the kernel",
-    "A30": "execute stack and heap", "A31": "write own code", "A32": "overflow the stack", "A33": "non-canonical access",
+    "A1": "divide by zero", "A2": "idiv overflow", "A3": "ud2", "A4": "lock nop", "A5": "rdfsbase and its kin",
+    "A6": "stac, clac", "A7": "monitor, mwait, xgetbv, xsetbv", "A8": "hlt", "A9": "cli, sti",
+    "A10": "in, out, ins, outs", "A11": "control registers", "A12": "debug registers", "A13": "rdmsr, wrmsr",
+    "A14": "rdtsc, rdtscp", "A15": "rdpmc", "A16": "sgdt, sidt, sldt, str, smsw",
+    "A17": "lgdt, lidt, lldt, ltr, invlpg, invd, wbinvd", "A18": "swapgs, sysret, sysexit, sysenter",
+    "A19": "a bad SS", "A20": "DS = TSS selector", "A21": "an over-long instruction", "A22": "int n for all 256 n",
+    "A23": "int3", "A24": "icebp", "A25": "TF set", "A26": "NULL", "A27": "read the kernel", "A28": "write the kernel",
+    "A29": "jump into the kernel", "A30": "execute stack and heap", "A31": "write own code",
+    "A32": "overflow the stack", "A33": "non-canonical access",
     "A34": "non-canonical push", "A35": "jump to a non-canonical address", "A36": "iretq to ring 0", "A37": "x87 #MF",
     "A38": "SSE #XM", "A39": "#AC", "A40": "AVX, AVX-512, AMX", "A41": "far jump and call through every selector",
     "B1": "an endless loop", "B2": "DF", "B3": "AC", "B4": "NT", "B5": "TF", "B6": "popf with IOPL 3",
@@ -37,21 +38,24 @@ ROWS = {
     "B10": "registers of one shard are not seen by the next",
     "C1": "unknown call numbers", "C2": "NULL pointers", "C3": "kernel pointers", "C4": "non-canonical pointers",
     "C5": "pointer + length wraps", "C6": "a range that crosses into unmapped memory", "C7": "a hole between two mmaps",
-    "C8": "a read-only page as buffer", "C9": "lengths 0, max + 1, 2^63", "C10": "handles and descriptors that are not ours",
+    "C8": "a read-only page as buffer", "C9": "lengths 0, max + 1, 2^63",
+    "C10": "handles and descriptors that are not ours",
     "C11": "mmap of what cannot be", "C12": "munmap of what is not there", "C13": "grants without the right",
     "C14": "revoke while the holder is blocked", "C15": "a peer fills at most half of the slots",
     "D1": "a peer that ends", "D2": "two sends without a receive", "D3": "both directions at once",
     "D4": "a buffer smaller than the message", "D5": "numbered messages under preemption", "D6": "deadlock",
     "D7": "two holders of one end", "D8": "the console",
     "E1": "frames", "E2": "page-table frames in the middle of an mmap", "E3": "capability slots", "E4": "descriptors",
-    "E5": "messages", "E6": "shards", "E7": "create, fault, destroy, kill and restart cycles", "E8": "a spinner at high priority",
+    "E5": "messages", "E6": "shards", "E7": "create, fault, destroy, kill and restart cycles",
+    "E8": "a spinner at high priority",
     "F1": "memory", "F2": "VRAM", "F3": "messages", "F4": "registers", "F5": "descriptors and capabilities",
     "G1": "write kernel text", "G2": "execute kernel data", "G3": "SMEP", "G4": "SMAP", "G5": "kernel stack overflow",
     "G6": "a non-canonical return address", "G7": "NMIs", "G8": "the live page tables",
     "H1": "random system calls", "H2": "random input to the parsers",
 }
 PROGRAMS = os.path.join("tests", "attacks")
-VECTOR_CAUSES = {0: "division by zero", 1: "trap flag", 6: "does not have", 13: "", 14: "", 16: "floating-point", 12: "stack pointer"}
+VECTOR_CAUSES = {0: "division by zero", 1: "trap flag", 6: "does not have", 13: "", 14: "", 16: "floating-point",
+                 12: "stack pointer"}
 SURVIVED, HARMLESS = 99, 7
 TIGHT = range(16, 33)  # quotas that end in every part of E2: the program and its stack just fit into the smallest
 SHARDS = 64  # slots; those that the manifest does not name are for spawned shards
@@ -113,7 +117,8 @@ Verdict = collections.namedtuple("Verdict", "label problem kills")  # kills: wha
 
 
 class Battery:
-    """What a warden said in one boot. The first line with a nonce is the herald's: nobody else ran before it had ended."""
+    """What a warden said in one boot. The first line with a nonce is the herald's: nobody else ran before it had
+    ended."""
 
     def __init__(self, result):
         nonce = next((line[6:] for line in result.lines if re.match(r"nonce [0-9a-f]{16}$", line)), "of nobody")
@@ -140,11 +145,12 @@ def start_battery(t, plan, programs=("attacker",), manifest="", files=None, fram
     for name in {"herald", "warden", "canary", *programs}:
         content["/a/" + name] = program(name)
     content.update(files or {})
-    lines = ["shard herald /a/herald", "shard warden /a/warden spawn=yes frames=%d" % frames, "shard canary /a/canary", manifest]
+    lines = ["shard herald /a/herald", "shard warden /a/warden spawn=yes frames=%d" % frames, "shard canary /a/canary",
+             manifest]
     lines = "\n".join(lines).split("\n")
     others = [line + " after=herald" if line.startswith("shard ") else line for line in lines[1:]]
-    boot = t.start_guest("\n".join(lines[:1] + others + ["channel warden canary", "channel herald warden"]), files=content,
-                         timeout=3600 if t.full else 900, **options)
+    boot = t.start_guest("\n".join(lines[:1] + others + ["channel warden canary", "channel herald warden"]),
+                         files=content, timeout=3600 if t.full else 900, **options)
     return boot, lambda: Battery(boot.wait())
 
 
@@ -250,10 +256,12 @@ def test_state(t, wanted=("B1", "B6", "B7", "B8", "B9", "B10"), **options):
     """What a shard has in its registers reaches neither the kernel nor another shard, and comes back to itself."""
     rounds = 25000 if t.full else 500
     plan = {
-        "B1": ["start B1.spin /a/attacker B1.spin", "start B1.spin2 /a/attacker B1.spin", "rest B1.others 30", "stop B1.stop killed"],
+        "B1": ["start B1.spin /a/attacker B1.spin", "start B1.spin2 /a/attacker B1.spin", "rest B1.others 30",
+               "stop B1.stop killed"],
         "B6": ["run B6.popf 7 /a/attacker B6.popf"],
         "B7": ["run %s 7|killed /a/attacker %s" % (name, name) for name in sorted(attacks()) if row_of(name) == "B7"],
-        "B8": ["start B8.%d /a/canary %d" % (n, rounds + n) for n in range(4)] + ["rest B8.blocked 50", "join B8.join 0"],
+        "B8": ["start B8.%d /a/canary %d" % (n, rounds + n) for n in range(4)] +
+        ["rest B8.blocked 50", "join B8.join 0"],
         "B9": ["run B9.entry 0 /a/entry x", "run B9.calls 0 /a/calls B9"],
         "B10": ["start B10.yield /a/attacker B10.yield", "start B10.spin /a/attacker B10.spin"] +
                ["run B10.die%d killed /a/attacker B10.die" % n for n in range(3)] +
@@ -399,14 +407,15 @@ def test_channels(t, wanted=("D1", "D2", "D3", "D4", "D5", "D7", "E5", "F3"), **
 
 
 def test_preempted(t):
-    """Wrong arguments, channels, exhaustion, residue and registers once more, in a kernel that lets others run at every point
-    where they may: what was checked before such a point must not be taken for true behind it."""
+    """Wrong arguments, channels, exhaustion, residue and registers once more, in a kernel that lets others run at every
+    point where they may: what was checked before such a point must not be taken for true behind it."""
     build = t.variant("provoke-preempt", PROVOKE="PROVOKE_preempt")
     recorder = Recorder(t)
     for attack in test_calls, test_channels, test_exhaustion, test_residue, test_state:
         attack(recorder, build=build)
     problems = ["%s: %s" % (row, problem) for row, problem in recorder.found.items() if problem]
-    t.check(len(recorder.found) > 30 and not problems, "%d of %d rows: %s" % (len(problems), len(recorder.found), problems[:2]))
+    t.check(len(recorder.found) > 30 and not problems,
+            "%d of %d rows: %s" % (len(problems), len(recorder.found), problems[:2]))
     t.note("%d rows" % len(recorder.found))
 
 
@@ -540,7 +549,8 @@ ENOUGH = 3  # observations of each flag at each place
 
 def kernel_symbols(t, build=None):
     path = os.path.join(build or "build", "supervisor.elf")
-    return {name: int(address, 16) for address, name in re.findall(r"([0-9a-f]+) \w (\S+)\n", t.sh(["nm", path], expect=0).stdout)}
+    return {name: int(address, 16) for address, name in re.findall(r"([0-9a-f]+) \w (\S+)\n",
+                                                                   t.sh(["nm", path], expect=0).stdout)}
 
 
 def watch_flags(stub, symbols, stops, seen, problems):
@@ -598,7 +608,8 @@ def test_flags(t, wanted=("B2", "B3", "B4", "B5"), build=None):
         problem = problems.get(row)
         for label in steps[row]:
             problem = problem or found.get(label, label + " was not reached: " + harness.last_words(battery.result))
-        if not problem and row != "B5" and min(seen[place, row] for place in ("a system call", "an interrupt")) < ENOUGH:
+        if not problem and row != "B5" and min(seen[place, row]
+                                               for place in ("a system call", "an interrupt")) < ENOUGH:
             problem = "no handler was seen to be entered with the flag"
         if not problem and not mask:
             problem = "SFMASK is not 0x47700"
@@ -684,7 +695,8 @@ BUSY = ["start G.dirty /a/attacker B10.yield", "start G.flags /a/attacker B4.yie
 def take_nmis(t):
     """Runs a busy battery to its end while NMIs strike. Returns (how many the machine took, what is wrong or None)."""
     rounds = 100000 if t.full else 2000
-    plan = BUSY + ["start G7.%d /a/canary spin" % n for n in range(2)] + ["rest G7.talk %d" % rounds, "stop G7.stop killed"]
+    plan = BUSY + ["start G7.%d /a/canary spin" % n for n in range(2)] + ["rest G7.talk %d" % rounds,
+                                                                          "stop G7.stop killed"]
     log, sent = os.path.join(t.scratch, "interrupts.log"), 0
     with t.guest_monitor() as monitor:
         boot, wait = start_battery(t, plan, options=monitor.options + ["-d", "int", "-D", log])
@@ -815,7 +827,8 @@ def test_random(t):
 
 @rows("H2")
 def test_parsers(t):
-    """Random input to every parser of foreign bytes finds nothing. `./test.sh fuzz` does more, with planted mistakes."""
+    """Random input to every parser of foreign bytes finds nothing. `./test.sh fuzz` does more, with planted
+    mistakes."""
     import test_fuzz
     test_fuzz.need_clang(t)
     names = ("ext2", "elf", "acpi", "manifest", "checkpoint", "tokenizer")

@@ -1,4 +1,5 @@
-"""The benchmark figures: the same at each run, and none more than 3 % from the one that is committed with the compiler it was made with.
+"""The benchmark figures: the same at each run, and none more than 3 % from the one that is committed with the compiler
+it was made with.
 
 Read next: bench.sh, docs/performance.md.
 """
@@ -18,8 +19,8 @@ def run(t):
 
 
 def test_bench(t):
-    """bench.sh says the same twice, byte for byte; its figures are within 3 % of scripts/bench_committed.json; a new one is committed
-    with its reason."""
+    """bench.sh says the same twice, byte for byte; its figures are within 3 % of scripts/bench_committed.json; a new
+    one is committed with its reason."""
     first, second = run(t), run(t)
     named = "its figures are missing" if "BENCH null " not in first[0] else None
     differ = [what for what, one, other in zip(("stdout", "bench.json"), first, second) if one != other]

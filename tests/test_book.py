@@ -126,7 +126,8 @@ for _path in CHAPTERS:
 
 
 def test_chapters(t):
-    """Every chapter has a picture, a session, three to five exercises and sources, and docs/README.md lists all of them."""
+    """Every chapter has a picture, a session, three to five exercises and sources, and docs/README.md lists all of
+    them."""
     listed = re.findall(r"\]\(book/(\d\d-[\w-]+\.md)\)", read(os.path.join(t.root, "docs", "README.md")))
     t.equal(listed, [os.path.basename(path) for path in CHAPTERS], "the chapters that docs/README.md lists")
     for path in CHAPTERS:
@@ -141,7 +142,8 @@ def test_chapters(t):
         pictures = re.findall(r"!\[[^\]]+\]\(\.\./pictures/([\w-]+\.svg)\)", text)
         t.check(pictures, name + " has no picture")
         for picture in pictures:
-            t.check(os.path.exists(os.path.join(t.root, "docs", "pictures", picture)), "%s: there is no %s" % (name, picture))
+            t.check(os.path.exists(os.path.join(t.root, "docs", "pictures", picture)),
+                    "%s: there is no %s" % (name, picture))
         t.check(len(test_docs.CITATION.findall(text)) >= 5, name + " cites too little")
     t.note("%d chapters" % len(CHAPTERS))
 

@@ -73,19 +73,24 @@ def test_nomem(t):
 
 def test_spawn(t):
     """SPAWN has an error and a reason for each way to fail: the file, the quota, the machine, the tables."""
-    content = {"/empty": b"", "/large": b"\x90" * (1 << 20), "/elf": t.shard("spawner")[:-len(".bin")] + ".elf", "/damaged": BIG,
-               "/t/ok": t.shard("ok")}
+    content = {"/empty": b"", "/large": b"\x90" * (1 << 20), "/elf": t.shard("spawner")[:-len(".bin")] + ".elf",
+               "/damaged": BIG, "/t/ok": t.shard("ok")}
     result = t.guest('shard s /t/spawner args="refused" spawn=yes frames=150', files=content, verbose=True, expect=0,
                      edits=["sif /damaged block[1] 0x7FFFFFFF"])
     for words in ("there is no such file (E_NOENT)", "it is not a regular file (E_NOTFILE)", "the path is not absolute",
-                  "the program is empty (E_NOEXEC)", "it is an ELF file: give the flat binary that objcopy -O binary makes of it (E_NOEXEC)",
+                  "the program is empty (E_NOEXEC)", "it is an ELF file: give the flat binary that objcopy -O binary "
+                                                     "makes of it (E_NOEXEC)",
                   "the program reaches into the heap (E_NOEXEC)", "its file is damaged (E_IO)",
-                  "the quota of frames does not hold it (E_QUOTA)", "no capability slot is free for the new shard (E_FULL)"):
-        t.check(re.search(r"^Shard 0 \(s\): SPAWN refused: .*" + re.escape(words), result.text, re.M), "not said: " + words)
+                  "the quota of frames does not hold it (E_QUOTA)",
+                  "no capability slot is free for the new shard (E_FULL)"):
+        t.check(re.search(r"^Shard 0 \(s\): SPAWN refused: .*" + re.escape(words), result.text, re.M),
+                "not said: " + words)
     result = t.guest('shard s /t/spawner args="nomem" spawn=yes frames=4000000', verbose=True, expect=0)
-    t.check("SPAWN refused: the machine has not enough free frames for it (E_NOMEM)" in result.text, "E_NOMEM has another reason")
-    result = t.guest("shard a /empty\nshard b /large\nshard c /etc\nshard d /damaged\nshard e /t/ok frames=3", files=content, expect=1,
-                     edits=["sif /damaged block[1] 0x7FFFFFFF"])
+    t.check("SPAWN refused: the machine has not enough free frames for it (E_NOMEM)" in result.text,
+            "E_NOMEM has another reason")
+    result = t.guest("shard a /empty\nshard b /large\nshard c /etc\nshard d /damaged\nshard e /t/ok frames=3",
+                     files=content, expect=1, edits=["sif /damaged block[1] 0x7FFFFFFF"])
     reasons = re.findall(r"^Shard \d \((\w)\) cannot start from /\S+: (.*)$", result.text, re.M)
-    t.equal(dict(reasons), {"a": "the program is empty", "b": "the program reaches into the heap", "c": "it is not a regular file",
+    t.equal(dict(reasons), {"a": "the program is empty", "b": "the program reaches into the heap",
+                            "c": "it is not a regular file",
                             "d": "its file is damaged", "e": "the quota of frames does not hold it"}, "reasons")

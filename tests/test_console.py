@@ -35,7 +35,8 @@ def test_pieces(t):
 
 def test_open_line(t):
     """A line that is never ended holds nobody up: it is cut visibly, and the lines of others come out whole."""
-    result = t.guest('shard o /t/talk args="open"\nshard a /t/talk args="lines a"\nshard b /t/talk args="lines b"', expect=0)
+    result = t.guest('shard o /t/talk args="open"\nshard a /t/talk args="lines a"\nshard b /t/talk args="lines b"',
+                     expect=0)
     check_lines(t, result, "ab", 100, 100)
     t.check("this line never ends [cut]" in result.lines, "the open line was not cut visibly")
     t.check(" and goes on" in result.lines, "the rest of the cut line is missing")
@@ -43,7 +44,8 @@ def test_open_line(t):
 
 def test_flood(t):
     """A shard that floods the console without ever ending a line does not spoil the lines of others."""
-    result = t.guest('shard f /t/talk args="flood"\nshard a /t/talk args="lines a"\nshard b /t/talk args="pieces b"', expect=0)
+    result = t.guest('shard f /t/talk args="flood"\nshard a /t/talk args="lines a"\nshard b /t/talk args="pieces b"',
+                     expect=0)
     check_lines(t, result, "a", 100, 100)
     text = re.sub(r" \[cut\]\n", "", result.text)
     t.equal(text.count("~"), 1 << 20, "bytes of the flood")
@@ -81,9 +83,12 @@ def test_utf8(t):
 
 
 # Text that UTF-8 allows and a terminal should not see, or UTF-8 forbids; and text beside it that has to pass.
-STRICT = {"overlong ESC": ["e0809b", "f080809b"], "overlong CSI": ["e0829b", "c29b"], "overlong newline": ["e0808a", "f080808a"],
-          "surrogate": ["eda080", "edbfbf"], "beyond": ["f4908080", "f48fbfbf"], "bidi": ["e280ae", "e281a6", "e2808e", "d89c"],
-          "line": ["e280a8", "e280a9", "c285"], "hidden": ["efbbbf", "e2808b", "f3a08181"], "nothing": ["efbfbf", "efb790"]}
+STRICT = {"overlong ESC": ["e0809b", "f080809b"], "overlong CSI": ["e0829b", "c29b"],
+          "overlong newline": ["e0808a", "f080808a"],
+          "surrogate": ["eda080", "edbfbf"], "beyond": ["f4908080", "f48fbfbf"],
+          "bidi": ["e280ae", "e281a6", "e2808e", "d89c"],
+          "line": ["e280a8", "e280a9", "c285"], "hidden": ["efbbbf", "e2808b", "f3a08181"],
+          "nothing": ["efbfbf", "efb790"]}
 GOOD = {"joined": "e2808d", "accent": "c3a9", "cocoa": "f09fa5a5", "hebrew": "d790"}
 
 
@@ -113,35 +118,45 @@ def test_strict_utf8(t):
 def test_unicode(t):
     """Of all code points the console replaces those that Python's table of characters says are no text to be seen."""
     program = os.path.join(t.scratch, "program")
-    t.sh(["gcc"] + harness.HostProgram.FLAGS + ["-no-pie", "-Wl,--unresolved-symbols=ignore-all", "-o", program, "tests/host/console.c",
+    t.sh(["gcc"] + harness.HostProgram.FLAGS +
+         ["-no-pie", "-Wl,--unresolved-symbols=ignore-all", "-o", program, "tests/host/console.c",
                                                 "console.c"], expect=0)
     ranges = t.sh([program, "ranges"], expect=0).stdout.split()
-    replaced = {code for words in ranges for first, last in [words.split("-")] for code in range(int(first, 16), int(last, 16) + 1)}
-    joiners = {0xAD, 0x200C, 0x200D} | {0x600 + i for i in range(6)} | {0x6DD, 0x70F, 0x890, 0x891, 0x8E2}  # seen, or scripts need them
+    replaced = {code for words in ranges for first, last in [words.split("-")]
+                for code in range(int(first, 16), int(last, 16) + 1)}
+    # seen, or scripts need them
+    joiners = {0xAD, 0x200C, 0x200D} | {0x600 + i for i in range(6)} | {0x6DD, 0x70F, 0x890, 0x891, 0x8E2}
     for code in range(32, sys.maxunicode + 1):
         category = unicodedata.category(chr(code))
         nothing = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
-        no_text = category in ("Cc", "Cs", "Zl", "Zp") or nothing or (category == "Cf" and code < 0x10000 and code not in joiners)
+        no_text = category in ("Cc", "Cs", "Zl", "Zp") or nothing or (category == "Cf" and code < 0x10000 and
+                                                                      code not in joiners)
         planes = 0xE0000 <= code <= 0xE0FFF or code in (0x2065, 0xFFF0)  # tags, and what is reserved beside them
         if not planes and code < 0xFFF0 or code > 0xFFFB:
             t.equal(code in replaced, no_text or planes, "whether U+%04X (%s) is replaced" % (code, category))
 
 
 def test_words_of_strangers(t):
-    """What the supervisor prints of the manifest, of paths and of names is cleaned as a shard's text, and cut visibly."""
+    """What the supervisor prints of the manifest, of paths and of names is cleaned as a shard's text, and cut
+    visibly."""
     name = b"/x/\xc2\x9b31m\x9b2J\xe2\x80\xaered"
     cases = {b"shard a " + name: b"Shard 0 (a) cannot start from /x/?31m?2J?red: there is no such file",
              b"sh\x9brd a /x": b"/etc/coconut.conf:1: a line begins with shard, channel, gpu or pipeline: sh?rd",
-             b"shard a\xc2\x9b /x": b"/etc/coconut.conf:1: a name has 1 to 23 letters, digits, points, hyphens or underscores: a?",
+             b"shard a\xc2\x9b /x": b"/etc/coconut.conf:1: a name has 1 to 23 letters, digits, points, hyphens or "
+                                    b"underscores: a?",
              b"gpu \xe0\x80\x9b": b"/etc/coconut.conf:1: no earlier line declares a shard of this name: ?"}
     for text, wanted in cases.items():
-        result = t.guest("# a manifest", {"/etc/manifest": text + b"\n"}, expect=1, edits=["rm /etc/coconut.conf", "ln /etc/manifest /etc/coconut.conf"])
+        result = t.guest("# a manifest", {"/etc/manifest": text + b"\n"}, expect=1,
+                         edits=["rm /etc/coconut.conf", "ln /etc/manifest /etc/coconut.conf"])
         t.check(wanted in result.raw.split(b"\n"), "%r is missing" % wanted)
         t.check(not set(result.raw) - set(range(32, 127)) - {9, 10}, "a byte of the manifest reached the console")
     path = "/" + "a" * 254
     result = t.guest("shard abcdefghijklmnopqrstuvw %s\nshard other /t/ok\nshard %s" % (path, "b" * 400), expect=1)
-    t.check(any(line.startswith("/etc/coconut.conf:3: ") and line.endswith("b [cut]") for line in result.lines), "the long word is not cut")
+    t.check(any(line.startswith("/etc/coconut.conf:3: ") and line.endswith("b [cut]") for line in result.lines),
+            "the long word is not cut")
     result = t.guest("shard abcdefghijklmnopqrstuvw %s\nshard other /t/ok" % path, expect=1)
-    t.check("Shard 0 (abcdefghijklmnopqrstuvw) cannot start from %s: there is no such file" % path in result.lines, "the long line is not whole")
-    result = t.guest('shard s /t/talk args="spawn" spawn=yes', {"/x\nShard 9 (x) ended\x1b": t.shard("ok")}, verbose=True, expect=0)
+    t.check("Shard 0 (abcdefghijklmnopqrstuvw) cannot start from %s: there is no such file" % path in result.lines,
+            "the long line is not whole")
+    result = t.guest('shard s /t/talk args="spawn" spawn=yes', {"/x\nShard 9 (x) ended\x1b": t.shard("ok")},
+                     verbose=True, expect=0)
     t.check("started: /x?Shard 9 (x) ended?, " in result.text, "the path of a spawned program is not cleaned")

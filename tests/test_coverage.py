@@ -34,20 +34,22 @@ BORROWED = ["dma.target_dies", "dma.source_dies", "dma.stray", "dma.four_levels"
             "system.missing_program", "system.bad_ramdisk", "system.bad_manifest", "gpu.residue", "gpu.ends",
             "ipc.capabilities", "system.triple_fault"]
 BORROWED_FULL = ["attacks.kernel", "attacks.residue", "attacks.exceptions", "attacks.cycles",
-                 "state.flags", "state.fpu", "ipc.integrity", "dma.machines", "dma.crowd", "gpu.no_edu", "gpu.small_vram",
-                 "console.flood", "system.machine_pc", "system.provoked_uefi", "profile.death"]
+                 "state.flags", "state.fpu", "ipc.integrity", "dma.machines", "dma.crowd", "gpu.no_edu",
+                 "gpu.small_vram", "console.flood", "system.machine_pc", "system.provoked_uefi", "profile.death"]
 
 # Every kind of mistake that a manifest can have, each in a boot of its own; the first ones differ in code most.
 MISTAKES = [
     'shard a /t/ok frames=0', 'shard a /t/ok priority=top', 'shard a /t/ok after=z', "shard a /t/ok spawn=no",
-    'shard a /t/ok args="x"y', 'shard a /t/ok args="\\n"', 'shard a /t/ok args="open', "shard a /t/ok frames=1 frames=2",
+    'shard a /t/ok args="x"y', 'shard a /t/ok args="\\n"', 'shard a /t/ok args="open',
+    "shard a /t/ok frames=1 frames=2",
     "shard a /t/ok color=red", "shard a /t/ok word", "shard a%b /t/ok", "shard a t/ok", "shard a /t/ok\nshard a /t/ok",
     "shard a", "shard a /t/ok frames=9x", "shard a /t/ok restart=", "shard a /t/ok frames=99999999999", "#", "",
     "gpu a b", "gpu z", "shard a /t/ok\ngpu a\ngpu a", "shard a /t/ok\nchannel a a", "sard a /t/ok",
     "shard a /t/ok " + " ".join("y" for _ in range(20)), "shard a /t/ok \x01",
     'shard a /t/ok args="%s"' % ("x" * 4096), "shard a /" + "x" * 300,
 ]
-PIPELINES = ["layers=0-1,2-3 ", "layer=0-1,2-3", "layers=0-1,3-3", "layers=1-0,1-3", "layers=0-,1-3", "layers=0-99999,1-3"]
+PIPELINES = ["layers=0-1,2-3 ", "layer=0-1,2-3", "layers=0-1,3-3", "layers=1-0,1-3", "layers=0-,1-3",
+             "layers=0-99999,1-3"]
 
 
 def test_mistakes(t):
@@ -55,7 +57,8 @@ def test_mistakes(t):
     pair = "shard a /t/ok\nshard b /t/ok\n"
     cases = MISTAKES + [pair + "pipeline a b " + layers for layers in PIPELINES]
     cases += [pair + "shard c /t/ok\nchannel a b\npipeline a b layers=0-1,2-3\npipeline b c layers=0-1,2-3",
-              pair + "shard c /t/ok\n" + "channel a b\n" * 10 + "channel b c\n" * 7 + "channel c b", pair + "channel a b\n" * 17,
+              pair + "shard c /t/ok\n" + "channel a b\n" * 10 + "channel b c\n" * 7 + "channel c b",
+              pair + "channel a b\n" * 17,
               "\n".join("shard s%d /t/ok" % i for i in range(65)), "shard a /t/ok # " + "x" * 30000]
     for case in cases:
         status = t.guest(case).status
@@ -102,8 +105,8 @@ def test_urgent(t):
 
 
 def inject(t, messages):
-    """Sends interrupts to a shard that computes, each as the data of a message to the local APIC, through QEMU's port for
-    device tests, and ends the machine."""
+    """Sends interrupts to a shard that computes, each as the data of a message to the local APIC, through QEMU's port
+    for device tests, and ends the machine."""
     with t.guest_monitor() as monitor:
         path = os.path.join(monitor.folder, "qtest")
         boot = t.start_guest('shard a /t/spin args="1000000"', options=monitor.options + [

@@ -1,4 +1,5 @@
-"""DMA between GPU partitions: what the engines copy, what the IOMMU refuses them, and what becomes of a copy whose shards die.
+"""DMA between GPU partitions: what the engines copy, what the IOMMU refuses them, and what becomes of a copy whose
+shards die.
 
 The attacks go around every check in software: an engine is sent where its domain does not let it. Each is repeated
 in a build without the protection that is to stop it (ABLATION), where it must succeed.
@@ -54,18 +55,20 @@ def test_four_levels(t):
 
 
 def test_target_dies(t):
-    """The target's owner dies in the middle of a copy: the copy ends, the engine is refused in silence, its memory stays zero."""
+    """The target's owner dies in the middle of a copy: the copy ends, the engine is refused in silence, its memory
+    stays zero."""
     result = t.guest(pairs("dies", b="restart=1"), verbose=True, expect=0)
     t.check("b dies now" in result.text, "the shard has not died")
     check_no_fault(t, result)
     build = t.variant("ablation-dma_orphan", ABLATION="ABLATION_dma_orphan")
     result = t.guest(pairs("dies", b="restart=1"), verbose=True, expect=0, build=build)
-    t.check(re.search(FAULT + r".* may not (read 0x10000|write 0x20000)", result.text), "the control: the engine was not refused")
+    t.check(re.search(FAULT + r".* may not (read 0x10000|write 0x20000)", result.text),
+            "the control: the engine was not refused")
 
 
 def orphans(t, build=None):
-    """Two shards copy to one that dies again and again, while a third copies to a fourth, which concerns nobody else. Returns
-    the Result."""
+    """Two shards copy to one that dies again and again, while a third copies to a fourth, which concerns nobody else.
+    Returns the Result."""
     lines = ['shard prey /t/dma args="prey" priority=high restart=8', 'shard one /t/dma args="hunter" priority=high',
              'shard two /t/dma args="hunter" priority=high', 'shard victim /t/dma args="bystander" priority=high',
              'shard target /t/dma args="target" priority=high', 'shard beat /t/stale args="beat"']
@@ -75,8 +78,8 @@ def orphans(t, build=None):
 
 
 def test_orphans(t):
-    """Engines whose copies were ended early are refused in silence: they cannot fill the fault record and make the copies of
-    others fail."""
+    """Engines whose copies were ended early are refused in silence: they cannot fill the fault record and make the
+    copies of others fail."""
     result = orphans(t)
     t.equal(result.endings()["victim"], 0, "the end of the one that has nothing to do with it")
     check_no_fault(t, result)
@@ -86,13 +89,15 @@ def test_orphans(t):
 
 
 def killed(t, name, scene, message, **words):
-    """Has the kernel kill a shard while an engine writes; without unmapping, the engine goes on and writes after its death.
+    """Has the kernel kill a shard while an engine writes; without unmapping, the engine goes on and writes after its
+    death.
 
     Time is counted in instructions, so that the write comes after the kill on a busy host as well."""
     provoke = "PROVOKE_" + name
     build = t.variant(name, PROVOKE=provoke)
     result = t.guest(pairs(scene, **words), verbose=True, expect=0, build=build, options=ICOUNT)
-    t.check(re.search(r"^Shard \d \(%s0\) ended: killed" % list(words)[0], result.text, re.M), "the shard was not killed")
+    t.check(re.search(r"^Shard \d \(%s0\) ended: killed" % list(words)[0], result.text, re.M),
+            "the shard was not killed")
     check_no_fault(t, result)
     build = t.variant(name + "-control", PROVOKE=provoke, ABLATION="ABLATION_dma_unmap")
     result = t.guest(pairs(scene, **words), verbose=True, expect=1, build=build, options=ICOUNT)
@@ -100,7 +105,8 @@ def killed(t, name, scene, message, **words):
 
 
 def test_source_dies(t):
-    """The shard that copies is killed while the engine writes: nothing arrives, the engine is free for its second life."""
+    """The shard that copies is killed while the engine writes: nothing arrives, the engine is free for its second
+    life."""
     killed(t, "dma_kill", "killed", r"VRAM\[0x8\w{3}\] is 0xee, expected 0", a="restart=1")
 
 
@@ -120,8 +126,8 @@ def test_early(t):
 
 
 def test_owner_changes(t):
-    """The target's owner dies in the middle of a copy by the processor, and its next life opens the partition: nothing of that
-    copy arrives there."""
+    """The target's owner dies in the middle of a copy by the processor, and its next life opens the partition: nothing
+    of that copy arrives there."""
     lines = pairs("change", b="priority=high restart=1").replace(
         "\nchannel", '\nshard nudge /t/stale args="nudge"\nchannel') + "\nchannel nudge b0"
     result = t.guest(lines, options=ICOUNT + ["-machine", "pc"], expect=0)
@@ -146,7 +152,8 @@ PIERCE = ("outside its own range", "outside the target's range", "without the ca
 
 
 def pierce(t, **defines):
-    """Plays the scene in a build with the definitions. Returns (the answers to the attempts, how much arrived, Result)."""
+    """Plays the scene in a build with the definitions. Returns (the answers to the attempts, how much arrived,
+    Result)."""
     probe = t.guest("shard ok /t/ok", verbose=True, expect=0)
     base = int(re.search(r"1234:1111.*\n +BAR0 memory (0x\w+)", probe.text).group(1), 16)
     build = t.variant("-".join(defines.values()).lower(), **defines) if defines else None
@@ -192,12 +199,14 @@ def test_source_is_read_only(t):
     t.check(re.search(WORKING + r" may not write 0x10000: .* for writing", result.text), "no fault")
     build = t.variant("dma_source-control", PROVOKE="PROVOKE_dma_source", ABLATION="ABLATION_dma_write")
     result = t.guest(pairs("refused"), verbose=True, expect=1, build=build)
-    t.check(re.search(r"the copy ended with 0, \d{3,} bytes of the source changed", result.text), "the control holds too")
+    t.check(re.search(r"the copy ended with 0, \d{3,} bytes of the source changed", result.text),
+            "the control holds too")
 
 
 def astray(t, name, expect=0, options=(), **defines):
     """Boots a build in which the kernel does wrong while a shard asks for the time. Returns the Result."""
-    build = t.variant("-".join([name] + [value.lower() for value in defines.values()]), PROVOKE="PROVOKE_" + name, **defines)
+    build = t.variant("-".join([name] + [value.lower() for value in defines.values()]), PROVOKE="PROVOKE_" + name,
+                      **defines)
     return t.guest(pairs("astray"), verbose=True, expect=expect, build=build, options=options)
 
 
@@ -207,11 +216,13 @@ def stray_outcomes(result):
 
 
 def test_stray(t):
-    """An engine reaches nothing that is not mapped for it now: unmapped, the supervisor's, a shard's, of an earlier copy."""
+    """An engine reaches nothing that is not mapped for it now: unmapped, the supervisor's, a shard's, of an earlier
+    copy."""
     result = astray(t, "dma_stray")
     t.check("Provoked: a copy that is allowed: 0" in result.text, "the copy that is allowed")
     t.equal(stray_outcomes(result), [(-16, "is intact")] * 7, "the outcomes")
-    faults = re.findall(WORKING + r" may not (read|write) 0x([0-9a-f]+): its domain does not map that page", result.text)
+    faults = re.findall(WORKING + r" may not (read|write) 0x([0-9a-f]+): its domain does not map that page",
+                        result.text)
     t.equal([kind for kind, _ in faults], ["read", "read", "write", "write", "read", "read", "write"], "the faults")
     t.equal([faults[i][1] for i in (0, 5, 6)], ["100000", "10000", "20000"], "the addresses")
     t.equal(faults[3][1], faults[4][1], "the address of the shard's frame")
@@ -219,7 +230,8 @@ def test_stray(t):
 
 
 def test_stray_controls(t):
-    """Without translation everything is reached; without unmapping, or without the invalidation alone, what once was."""
+    """Without translation everything is reached; without unmapping, or without the invalidation alone, what once
+    was."""
     hit, miss = (0, "was overwritten"), (-16, "is intact")
     result = astray(t, "dma_stray", ABLATION="ABLATION_dma_translation", expect=1)
     outcomes = stray_outcomes(result)
@@ -232,9 +244,11 @@ def test_stray_controls(t):
 
 
 def test_overflow(t):
-    """Two engines go astray at once, one record is lost: both transfers count as refused, and records are taken again."""
+    """Two engines go astray at once, one record is lost: both transfers count as refused, and records are taken
+    again."""
     lost = "there were more than the IOMMU can record"
-    for defines, wanted, told, faults in (({}, "-16 and -16", True, 2), ({"ABLATION": "ABLATION_dma_overflow"}, "-16 and 0", False, 1)):
+    for defines, wanted, told, faults in (({}, "-16 and -16", True, 2),
+                                          ({"ABLATION": "ABLATION_dma_overflow"}, "-16 and 0", False, 1)):
         result = astray(t, "dma_overflow", **defines)
         t.check("Provoked: two reads at once: " + wanted in result.text, "the results are not %s" % wanted)
         t.equal(lost in result.text, told, "the console says that records were lost")
@@ -267,7 +281,8 @@ def test_flood(t):
     manifest = pairs("flood", 2).replace('shard a1 /t/dma args="flood a"', 'shard a1 /t/dma args="flood a" after=a0')
     result = t.guest(manifest, expect=0, build=build, options=ICOUNT)
     for shard in ("0 (a0)", "2 (a1)"):
-        lines = [line for line in result.lines if line.startswith("DMA fault: ") and "working for shard " + shard in line]
+        lines = [line for line in result.lines if line.startswith("DMA fault: ") and "working for shard " +
+                 shard in line]
         t.equal(len(lines), 16, "the faults of shard %s on the console" % shard)
     t.equal(result.text.count("DMA fault: any more of these are not shown without --verbose"), 2, "the lines that say so")
     build = t.variant("ablation-dma_check-flood", ABLATION="ABLATION_dma_check", ABLATION_ALSO="ABLATION_flood")

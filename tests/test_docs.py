@@ -1,6 +1,7 @@
 """What the documents say: their links, their citations of the source, their commands, and what these print.
 
-A document carries its expectations in HTML comments, which a reader does not see. In front of a code block stands one of
+A document carries its expectations in HTML comments, which a reader does not see. In front of a code block stands one
+of
 
     <!-- try                 run the block, as bash commands in the project's folder
     status: 1                exit status of the last command, 0 when not given
@@ -12,8 +13,8 @@ A document carries its expectations in HTML comments, which a reader does not se
     <!-- file: PATH -->      write the block into a file
 
 Paths under /tmp are moved to a folder of the test, and `-s` with `:1234` to a socket there, so that tests can run side
-by side. Where gdb is used, the console gets a file of its own (sessions.py), and `expect:` looks at what gdb prints. A block
-in a document without such a comment is a failure: it would not be tried.
+by side. Where gdb is used, the console gets a file of its own (sessions.py), and `expect:` looks at what gdb prints. A
+block in a document without such a comment is a failure: it would not be tried.
 
 Read next: transcripts.py, sessions.py, then docs/debugging.md, the page with the most blocks.
 """
@@ -35,7 +36,8 @@ DOCUMENTS = ["README.md", "docs/debugging.md", "docs/gpu.md", "docs/from-rust.md
 UNTRIED = "CONTRIBUTING.md"  # it says so: its commands need a container
 COMMENT = re.compile(r"<!-- *(.*?) *-->", re.S)
 # Behind a word that is a group of tests too: kinds of files, and the fields of struct profile.
-FIELDS_AND_FILES = ["c", "h", "py", "md", "rs", "name", "used", "syscalls", "cycles", "switches", "wall_ms", "exit_code", "ending"]
+FIELDS_AND_FILES = ["c", "h", "py", "md", "rs", "name", "used", "syscalls", "cycles", "switches", "wall_ms",
+                    "exit_code", "ending"]
 CITATION = re.compile(r"`([\w./-]+):/(.+?)/`")
 
 
@@ -188,7 +190,8 @@ class Reader:
 def make_test(document, heading, section_blocks):
     """Returns a test that tries the commands of a section."""
     def test(t):
-        if any("gdb" in block.text and block.kind.startswith("try") for block in section_blocks) and not shutil.which("gdb"):
+        if any("gdb" in block.text and block.kind.startswith("try")
+               for block in section_blocks) and not shutil.which("gdb"):
             t.skip("there is no gdb")
         reader = Reader(t, document)
         try:
@@ -252,8 +255,8 @@ LINE = 120  # characters
 
 
 def test_lines(t):
-    """A line of prose in a document has at most 120 characters. Tables, pictures, and blocks, which show what is typed and
-    printed, may be wider."""
+    """A line of prose in a document has at most 120 characters. Tables, pictures, and blocks, which show what is typed
+    and printed, may be wider."""
     count = 0
     for document in documents():
         for line in without_code(read(document)).split("\n"):
@@ -287,7 +290,8 @@ def test_citations(t):
                 continue  # an explanation of what citations look like
             where = "%s cites %s:/%s/" % (document, path, pattern)
             t.check(os.path.isfile(os.path.join(t.root, path)), where + ", but there is no such file")
-            matches = len(re.findall("^.*(?:%s).*$" % pattern if not pattern.startswith("^") else pattern, read(path), re.M))
+            matches = len(re.findall("^.*(?:%s).*$" % pattern if not pattern.startswith("^") else pattern, read(path),
+                                     re.M))
             t.equal(matches, 1, where + ": matching lines")
             count += 1
     t.check(count > 30, "no citations were found")
@@ -327,19 +331,21 @@ def test_readme_options(t):
 
 
 # Calls that any pledge gives up. Of a new call it has to be said whether some pledge keeps it: in syscall.c, or here.
-GIVEN_UP = {"CAP_GRANT", "CAP_REVOKE", "CAP_RESTRICT", "CAP_INSPECT", "FS_OPEN", "FS_READ", "FS_STAT", "FS_CLOSE", "FS_MAP", "TIME",
-            "SPAWN", "WAIT", "KILL"}
+GIVEN_UP = {"CAP_GRANT", "CAP_REVOKE", "CAP_RESTRICT", "CAP_INSPECT", "FS_OPEN", "FS_READ", "FS_STAT", "FS_CLOSE",
+            "FS_MAP", "TIME", "SPAWN", "WAIT", "KILL"}
 
 
 def test_readme_calls(t):
-    """The calls of coconut.h, each with a function for shards, are those of README.md, of the table in syscall.c and of kernel.h,
-    whose prototypes stand under the handlers' files; and each is kept by a pledge or known to be given up."""
+    """The calls of coconut.h, each with a function for shards, are those of README.md, of the table in syscall.c and of
+    kernel.h, whose prototypes stand under the handlers' files; and each is kept by a pledge or known to be given up."""
     numbers, functions = read("coconut.h").split("#ifndef COCONUT_NO_CALLS")
     numbers = {name: int(number) for name, number in re.findall(r"^#define SYS_(\w+) +(\d+)", numbers, re.M)}
     numbers.pop("LIMIT")
-    listed = {row[1]: (int(row[0]), row[2]) for row in rows(section(read("README.md"), "System calls")) if row[0].isdigit()}
+    listed = {row[1]: (int(row[0]), row[2]) for row in rows(section(read("README.md"), "System calls"))
+              if row[0].isdigit()}
     t.equal({name: number for name, (number, _) in listed.items()}, numbers, "the system calls that README.md lists")
-    t.equal(set(re.findall(r"\bSYS_(\w+)", functions)), set(numbers), "the system calls that coconut.h has functions for")
+    t.equal(set(re.findall(r"\bSYS_(\w+)", functions)), set(numbers),
+            "the system calls that coconut.h has functions for")
     calls = read("syscall.c")
     handlers = dict(re.findall(r"\bX\((\w+), (\w+)\)", calls))
     t.equal(set(handlers), set(numbers), "the system calls in the table of syscall.c")
@@ -347,11 +353,13 @@ def test_readme_calls(t):
     prototypes = {path: set(re.findall(r"\b(sys_\w+)\(", text)) for path, text in zip(groups[1::2], groups[2::2])}
     for name, (_, where) in listed.items():
         path = where.strip("`").split(":")[0]
-        t.check(" " + handlers[name] + "\\(" in where, "%s is handled by %s, README.md says %s" % (name, handlers[name], where))
+        t.check(" " + handlers[name] + "\\(" in where,
+                "%s is handled by %s, README.md says %s" % (name, handlers[name], where))
         t.check(path == "syscall.c" or handlers[name] in prototypes.get(path, ()),
                 "kernel.h has no prototype of %s under %s" % (handlers[name], path))
     kept = set(re.findall(r"BIT\((\w+)\)", calls)) & set(numbers)
-    t.equal((kept & GIVEN_UP, kept | GIVEN_UP), (set(), set(numbers)), "calls that a pledge keeps and gives up; all calls")
+    t.equal((kept & GIVEN_UP, kept | GIVEN_UP), (set(), set(numbers)),
+            "calls that a pledge keeps and gives up; all calls")
 
 
 def test_readme_tour(t):
@@ -378,7 +386,8 @@ def copy_of_tree(t):
 
 
 def with_machine(t, copy, command):
-    """Runs a gdb command that goes to port 1234, and there to a machine that waits; gdb gets its commands from stdin."""
+    """Runs a gdb command that goes to port 1234, and there to a machine that waits; gdb gets its commands from
+    stdin."""
     folder = tempfile.mkdtemp(prefix="coconut-")  # a short path for the socket
     machine = harness.start(["scripts/qemu-run.sh", "-S", "-gdb", "unix:%s/gdb,server=on,wait=off" % folder], cwd=copy,
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -386,7 +395,8 @@ def with_machine(t, copy, command):
         deadline = time.monotonic() + 300
         while not os.path.exists(folder + "/gdb") and machine.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
-        return t.sh("printf 'info registers rip\\nkill\\n' | " + command.replace(":1234", folder + "/gdb"), cwd=copy, timeout=300)
+        return t.sh("printf 'info registers rip\\nkill\\n' | " + command.replace(":1234", folder + "/gdb"), cwd=copy,
+                    timeout=300)
     finally:
         harness.end_group(machine, 15)
         harness.finish(machine, 60)
@@ -394,7 +404,8 @@ def with_machine(t, copy, command):
 
 
 # What a command of that page prints, by the first word here that is in it. The others print nothing.
-SHOWN = {"coconut-prof.py": "Share of wall time", "qemu-run.sh": r"^Halting\.$", ":1234": "rip +0xfff0", "text.boot": "<pvh_start>:",
+SHOWN = {"coconut-prof.py": "Share of wall time", "qemu-run.sh": r"^Halting\.$", ":1234": "rip +0xfff0",
+         "text.boot": "<pvh_start>:",
          "objdump": r"\bsyscall|sysret|lea ", "readelf": "Section Headers:"}
 
 
@@ -407,7 +418,8 @@ def test_from_rust_commands(t):
         command = here.strip("`").replace("\\|", "|")
         if ":1234" in command and not shutil.which("gdb"):
             continue
-        done = with_machine(t, copy, command) if ":1234" in command else t.sh("set -o pipefail\n" + command, cwd=copy, expect=0)
+        done = with_machine(t, copy, command) if ":1234" in command else t.sh("set -o pipefail\n" + command, cwd=copy,
+                                                                              expect=0)
         pattern = next((pattern for word, pattern in SHOWN.items() if word in command), "^$")
         t.check(re.search(pattern, done.stdout, re.M), "%s does not show %s" % (command, pattern))
     t.check(not os.path.exists(os.path.join(copy, "build")), "what the last row removes is still there")
@@ -431,5 +443,6 @@ def test_from_rust_files(t):
 def test_from_rust_calls(t):
     """docs/from-rust.md names the calls that are new, and no other."""
     row = [here for what, *_, here in rows(section(read("docs/from-rust.md"), "Calls")) if what == "calls that are new"]
-    names = [set(re.findall(r"^#define SYS_(\w+) +\d+", read(header), re.M)) for header in ("coconut.h", "include/coconut.h")]
+    names = [set(re.findall(r"^#define SYS_(\w+) +\d+", read(header), re.M))
+             for header in ("coconut.h", "include/coconut.h")]
     t.equal(set(re.findall(r"[A-Z_]{4,}", row[0].split("(")[0])), names[0] - names[1] - {"LIMIT"}, "the new calls")

@@ -1,7 +1,7 @@
 """Who gets how much of the CPU: equals get equal time, whatever they do, and a CALL waits for no equal.
 
-The trace of a run (run.sh --trace) says who ran from when to when. Time is counted in instructions (-icount), so that a figure
-is the same at each run and on each host.
+The trace of a run (run.sh --trace) says who ran from when to when. Time is counted in instructions (-icount), so that a
+figure is the same at each run and on each host.
 
 Read next: tests/shards/fair/main.c, which does the work; sched.c.
 """
@@ -9,7 +9,8 @@ Read next: tests/shards/fair/main.c, which does the work; sched.c.
 import json
 import os
 
-SHIFT = 1  # of -icount: 2 ns an instruction, so that a tick has about 500,000, and what a turn overruns by is little of it
+# of -icount: 2 ns an instruction, so that a tick has about 500,000, and what a turn overruns by is little of it
+SHIFT = 1
 MIDDLE, COARSE = 3, 6  # where the trace would be too long: 8 and 64 ns an instruction
 TICK = 1.0  # ms
 
@@ -26,7 +27,8 @@ def trace(t, lines, build=None, shift=SHIFT):
     t.equal(found["otherData"]["lost"], 0, "events that the trace has lost")
     events = found["traceEvents"]
     cpu = next(e["tid"] for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CPU: who runs")
-    turns = [(e["name"], e["ts"] / 1000, (e["ts"] + e["dur"]) / 1000) for e in events if e["ph"] == "X" and e["tid"] == cpu]
+    turns = [(e["name"], e["ts"] / 1000, (e["ts"] + e["dur"]) / 1000)
+             for e in events if e["ph"] == "X" and e["tid"] == cpu]
     return sorted(turns, key=lambda turn: turn[1]), events
 
 
@@ -83,7 +85,8 @@ def test_equals(t):
 
 
 def test_disturbed(t):
-    """Equals keep their shares beside one that starts children, which exit, and one that yields in the middle of its turn."""
+    """Equals keep their shares beside one that starts children, which exit, and one that yields in the middle of its
+    turn."""
     for others in (["spawn"], ["nap"], ["spawn", "nap", "nap"]):
         names = ["s%d" % i for i in range(3)]
         lines = [line(name, kind, 300) for name, kind in zip(names, ("compute", "map", "calls"))]
@@ -107,13 +110,14 @@ def duration(events, call):
 
 
 def test_long_call(t):
-    """A long call beside a spinner takes at most 2.2 times as long as alone; or much longer, where a shard that goes on inside a
-    call finds the last tick still to be attended to."""
+    """A long call beside a spinner takes at most 2.2 times as long as alone; or much longer, where a shard that goes on
+    inside a call finds the last tick still to be attended to."""
     both = [line("one", "once", 0), line("spinner", "compute", 200)]
     alone, beside = (duration(trace(t, lines, shift=COARSE)[1], "FS_MAP") for lines in (both[:1], both))
     t.note("%.1f ms alone, %.1f beside a spinner" % (alone / 1000, beside / 1000))
     t.check(beside <= 2.2 * alone, "FS_MAP takes %.0f us alone, and %.0f beside a spinner" % (alone, beside))
-    beside = duration(trace(t, both, build=t.variant("trace-turns", TRACE=4096, ABLATION="ABLATION_turns"), shift=COARSE)[1], "FS_MAP")
+    beside = duration(trace(t, both, build=t.variant("trace-turns", TRACE=4096, ABLATION="ABLATION_turns"),
+                            shift=COARSE)[1], "FS_MAP")
     t.check(beside > 4 * alone, "the control: %.0f us" % beside)
 
 
@@ -130,7 +134,8 @@ def test_pair(t):
     """Two that CALL each other hand the CPU over past an equal, share a turn, and the tick ends it as any other."""
     turns, _ = trace(t, [line("equal", "compute", 120)] + PAIR, shift=MIDDLE)
     found = shares(turns, 20, 110)
-    check_equal(t, {"equal": found["equal"], "pair": found["ask"] + found["answer"]}, ["equal", "pair"], "an equal and a pair")
+    check_equal(t, {"equal": found["equal"], "pair": found["ask"] + found["answer"]}, ["equal", "pair"],
+                "an equal and a pair")
     wait = longest_wait(turns, "equal", 20, 110)
     t.check(wait <= TICK * 1.1, "the equal waits for %.2f ms, more than a tick" % wait)
     switches = [name for name, begin, _ in turns if 20 < begin < 110]
@@ -163,7 +168,8 @@ def test_turns(t):
 
 
 def test_pairs(t):
-    """Pairs among each other take turns: each has its share within one tick, or two where one of a pair has just begun."""
+    """Pairs among each other take turns: each has its share within one tick, or two where one of a pair has just
+    begun."""
     lines = []
     for i in range(4):
         lines += [line("ask%d" % i, "ask", 300), line("answer%d" % i, "answer", 300), "channel ask%d answer%d" % (i, i)]
@@ -174,9 +180,10 @@ def test_pairs(t):
 
 
 def test_inversion(t):
-    """What docs/security.md says of priorities along CALL: an urgent client waits for a server of low priority as long as one of
-    middle priority computes; nobody lends the server its priority."""
-    lines = [line("client", "ask", 100, "priority=high"), line("server", "answer", 0, "priority=low"), line("middle", "compute", 200),
+    """What docs/security.md says of priorities along CALL: an urgent client waits for a server of low priority as long
+    as one of middle priority computes; nobody lends the server its priority."""
+    lines = [line("client", "ask", 100, "priority=high"), line("server", "answer", 0, "priority=low"),
+             line("middle", "compute", 200),
              "channel client server"]
     turns, _ = trace(t, lines)
     found = shares(turns, 20, 190)
@@ -187,11 +194,13 @@ test_equals.heavy = test_disturbed.heavy = True
 
 
 def test_stories(t):
-    """Of 2, 3 and 8 equal inference shards the slowest and the fastest differ by less than 5 % in wall time and in time on the CPU."""
+    """Of 2, 3 and 8 equal inference shards the slowest and the fastest differ by less than 5 % in wall time and in time
+    on the CPU."""
     differences = []
     for count in (2, 3, 8):
         lines = ['shard s%d /shards/llama-inference args="steps=60 prompt=Once"' % i for i in range(count)]
-        result = t.boot(manifest="\n".join(lines), options=["-icount", "shift=3,align=off,sleep=off"], expect=0, timeout=600)
+        result = t.boot(manifest="\n".join(lines), options=["-icount", "shift=3,align=off,sleep=off"], expect=0,
+                        timeout=600)
         walls = [row["wall"] for row in result.profile().values()]
         differences.append((max(walls) - min(walls)) / max(walls))
         t.log("%d: %s" % (count, walls))

@@ -34,7 +34,8 @@ TARGETS = {"run_heap": 0x100000, "run_stack": 0x7FF000, "run_kernel": 0xFFFFFFFF
 NULL, NULL_CALL = "a NULL pointer, or a field or element of one", "a call of a NULL function pointer"
 STACK = "the stack is one page, and it overflowed"
 NOWHERE, NO_JUMP = "nothing is mapped there: a stray pointer, or memory", "a jump to where nothing is mapped"
-BEHIND, PAGE = "a write behind the code: a shard has no .data or .bss", "a configuration page that the manifest gives to other"
+BEHIND = "a write behind the code: a shard has no .data or .bss"
+PAGE = "a configuration page that the manifest gives to other"
 KERNEL, KERNEL_JUMP = "the address belongs to the supervisor", "a jump into the supervisor"
 DATA, BEYOND = "a jump into data: the page is not executable", "no shard has memory beyond 512 GiB"
 SELECTOR, CANONICAL = "a selector that ring 3 may not use", "a non-canonical address, or an SSE operand"
@@ -64,12 +65,13 @@ CAUSES = {
     "wbinvd": "clts, sysret, invd or wbinvd", "swapgs": "swapgs: only", "sysret": "clts, sysret",
     "sysexit": "sysenter or sysexit: ", "sysenter": "sysenter or sysexit: ", "int3": "a breakpoint instruction",
     "far_jump_null": CANONICAL, "far_jump_local": "a selector of a local descriptor table", "ss_kernel": SELECTOR,
-    "ss_null": "a selector that this segment cannot have", "ss_beyond": SELECTOR, "ds_tss": SELECTOR, "ds_kernel": SELECTOR,
-    "es_beyond": SELECTOR, "gs_ldt": "a selector of a local descriptor table", "iret_ring0": {PROCESSOR, SELECTOR},
-    "far_return": {PROCESSOR, SELECTOR}, "far_jump_08": SELECTOR, "far_jump_10": SELECTOR, "far_jump_1b": SELECTOR,
-    "far_jump_28": SELECTOR, "far_jump_30": SELECTOR, "far_call_08": SELECTOR, "far_call_28": SELECTOR,
-    "read_null": NULL, "write_null": NULL, "read_kernel": KERNEL, "write_kernel": KERNEL, "read_hhdm": KERNEL,
-    "read_device": KERNEL, "write_code": "a write to its code or constants", "read_unmapped": NOWHERE,
+    "ss_null": "a selector that this segment cannot have", "ss_beyond": SELECTOR, "ds_tss": SELECTOR,
+    "ds_kernel": SELECTOR, "es_beyond": SELECTOR, "gs_ldt": "a selector of a local descriptor table",
+    "iret_ring0": {PROCESSOR, SELECTOR}, "far_return": {PROCESSOR, SELECTOR}, "far_jump_08": SELECTOR,
+    "far_jump_10": SELECTOR, "far_jump_1b": SELECTOR, "far_jump_28": SELECTOR, "far_jump_30": SELECTOR,
+    "far_call_08": SELECTOR, "far_call_28": SELECTOR, "read_null": NULL, "write_null": NULL, "read_kernel": KERNEL,
+    "write_kernel": KERNEL, "read_hhdm": KERNEL, "read_device": KERNEL,
+    "write_code": "a write to its code or constants", "read_unmapped": NOWHERE,
     "overflow": STACK, "non_canonical_read": CANONICAL, "non_canonical_push": {"a stack pointer outside", CANONICAL},
     "overlong": "an instruction of more than 15 bytes",
     "write_bss_small": "a write behind the code, in its last page", "own_stack": NOWHERE, "rsp_low": STACK,
@@ -85,17 +87,19 @@ for _address, _read, _write, _jump in (
         (0x20000, "a read behind the code: a shard has no .data or .bss", BEHIND, NO_JUMP),
         (0xFFFF8, "a read behind", BEHIND, NO_JUMP),
         (0x101000, NOWHERE, NOWHERE, NO_JUMP), (0x7FD000, NOWHERE, NOWHERE, NO_JUMP), (0x7FE008, STACK, STACK, STACK),
-        (0x800008, "beyond the top of the stack", "beyond the top of the stack", NO_JUMP), (0x900000, NOWHERE, NOWHERE, NO_JUMP),
-        (0x3FFFF000, NOWHERE, NOWHERE, NO_JUMP), (0x50000000, NOWHERE, NOWHERE, NO_JUMP), (0x7FFFFFF000, NOWHERE, NOWHERE, NO_JUMP),
+        (0x800008, "beyond the top of the stack", "beyond the top of the stack", NO_JUMP),
+        (0x900000, NOWHERE, NOWHERE, NO_JUMP),
+        (0x3FFFF000, NOWHERE, NOWHERE, NO_JUMP), (0x50000000, NOWHERE, NOWHERE, NO_JUMP),
+        (0x7FFFFFF000, NOWHERE, NOWHERE, NO_JUMP),
         (0x8000000000, BEYOND, BEYOND, BEYOND), (0x7FFFFFFFF000, BEYOND, BEYOND, BEYOND),
         (0x800000000000, CANONICAL, CANONICAL, CANONICAL),
         (0xFFFF800000400000, KERNEL, KERNEL, KERNEL_JUMP), (0xFFFFFFFF80200000, KERNEL, KERNEL, KERNEL_JUMP),
         (0xFFFFFFFFA0000000, KERNEL, KERNEL, KERNEL_JUMP), (0xFFFFFFFFC0000000, KERNEL, KERNEL, KERNEL_JUMP)):
     PLACES.update({"read %x" % _address: _read, "write %x" % _address: _write, "jump %x" % _address: _jump})
-PLACES.update({"write 1000": "a write to its code or constants", "jump 7ff000": DATA, "jump 100000": DATA, "jump 40000000": DATA,
-               "write 40000000": "a write to a file mapping, which is read-only"})
-# What the kernel has done wrong in the entry of a page (PROVOKE_entry), with the error code that it leads to. For a reserved
-# bit QEMU leaves bit 0 of the code clear, which the manual sets.
+PLACES.update({"write 1000": "a write to its code or constants", "jump 7ff000": DATA, "jump 100000": DATA,
+               "jump 40000000": DATA, "write 40000000": "a write to a file mapping, which is read-only"})
+# What the kernel has done wrong in the entry of a page (PROVOKE_entry), with the error code that it leads to. For a
+# reserved bit QEMU leaves bit 0 of the code clear, which the manual sets.
 RESERVED, OWN = "the kernel has set a reserved bit", "the kernel has mapped that page for itself"
 ENTRIES = {
     "bits 8000000000000 r": (0xC, RESERVED), "bits 8000000000000 w": (0xE, RESERVED),
@@ -151,7 +155,8 @@ def test_exceptions(t):
     for name, expected in CASES.items():
         t.check(name in seen, "%s: nothing on the console says why it was killed" % name)
         vector, rip, words = seen[name]
-        t.check(vector in (expected if isinstance(expected, set) else {expected}), "%s: vector %d: %s" % (name, vector, words))
+        t.check(vector in (expected if isinstance(expected, set) else {expected}),
+                "%s: vector %d: %s" % (name, vector, words))
         wanted = TARGETS.get(name, address.get(name))
         if name in ("single_step", "icebp", "x87"):
             t.check(wanted - 1 <= rip <= wanted + 1, "%s: rip 0x%x, expected 0x%x" % (name, rip, wanted))
@@ -190,7 +195,8 @@ def test_entries(t):
     """Wrong bits in a page-table entry are named as the kernel's mistake."""
     seen = run(t, ENTRIES, build=t.variant("provoke-entry", PROVOKE="PROVOKE_entry"))
     for name, (error, cause) in ENTRIES.items():
-        t.check("(error 0x%x)" % error in seen[name.replace(" ", "-")][2], "%s: %s" % (name, seen[name.replace(" ", "-")][2]))
+        t.check("(error 0x%x)" % error in seen[name.replace(" ", "-")][2],
+                "%s: %s" % (name, seen[name.replace(" ", "-")][2]))
         check_cause(t, name, seen, cause)
 
 
@@ -198,7 +204,8 @@ def test_elf_file(t):
     """An ELF file as a shard's program is refused by name before it runs."""
     elf = t.shard("faults")[:-len(".bin")] + ".elf"
     result = t.guest("shard e /elf\nshard ok /t/ok", {"/elf": elf}, expect=1)
-    t.check("Shard 0 (e) cannot start from /elf: it is an ELF file" in result.text, "the ELF file was not refused by name")
+    t.check("Shard 0 (e) cannot start from /elf: it is an ELF file" in result.text,
+            "the ELF file was not refused by name")
     t.equal(result.endings(), {"ok": 0}, "ends")
 
 

@@ -13,10 +13,12 @@ import re
 import shlex
 import shutil
 
-FLAGS = ["-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined", "-I.", "-Ishards/lib", "-Itests/fuzz"]
+FLAGS = ["-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined", "-I.", "-Ishards/lib",
+         "-Itests/fuzz"]
 SHORT, FULL = 20000, 1000000
 PLANTED_RUNS = 2000000  # by far enough for each of the planted mistakes
-NEEDED = "sudo apt-get install -y --no-install-recommends clang libclang-rt-14-dev (or the libclang-rt of another version)"
+NEEDED = ("sudo apt-get install -y --no-install-recommends clang libclang-rt-14-dev "
+          "(or the libclang-rt of another version)")
 
 
 def word(text, key):
@@ -28,7 +30,8 @@ def need_clang(t):
     """Skips the test where clang or its libFuzzer is missing."""
     if not shutil.which("clang"):
         t.skip("there is no clang; " + NEEDED)
-    source = t.file("probe.c", "int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { (void)d, (void)n; return 0; }\n")
+    source = t.file("probe.c", "int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { (void)d, (void)n; return "
+                               "0; }\n")
     if t.sh(["clang", "-fsanitize=fuzzer,address", "-o", os.path.join(t.scratch, "probe"), source]).returncode:
         t.skip("clang has no libFuzzer; " + NEEDED)
 
@@ -54,8 +57,9 @@ def run(t, program, name, runs, environment):
     """Fuzzes for at most that many runs. Returns how it ended."""
     folder = os.path.join(t.scratch, os.path.basename(program) + ".corpus")
     shutil.copytree(os.path.join(t.root, "tests", "fuzz", "corpus", name), folder)
-    return t.sh([program, "-runs=%d" % runs, "-seed=1", "-max_len=1024", "-timeout=120", "-rss_limit_mb=2048", "-close_fd_mask=1",
-                 "-print_final_stats=1", "-artifact_prefix=%s/" % t.scratch, folder], env=environment, timeout=7200)
+    return t.sh([program, "-runs=%d" % runs, "-seed=1", "-max_len=1024", "-timeout=120", "-rss_limit_mb=2048",
+                 "-close_fd_mask=1", "-print_final_stats=1", "-artifact_prefix=%s/" % t.scratch,
+                 folder], env=environment, timeout=7200)
 
 
 def fuzz(t, name):

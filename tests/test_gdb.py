@@ -31,8 +31,8 @@ channel source target
 
 
 class Session:
-    """A run of run.sh --gdb with commands. `said[i]` is what gdb printed for the i-th, `start` what it printed before; `console`
-    is what the guest said."""
+    """A run of run.sh --gdb with commands. `said[i]` is what gdb printed for the i-th, `start` what it printed before;
+    `console` is what the guest said."""
 
     def __init__(self, t, where, commands, options, expect=3):
         if not shutil.which("gdb"):
@@ -46,7 +46,8 @@ class Session:
         t.equal(done.returncode, expect, "exit status of run.sh")
         self.start, self.said = steps[0].printed, [step.printed for step in steps[1:-1]]
         self.console_at_start, self.console = steps[0].console, "".join(step.console for step in steps)
-        t.check(not re.search(r"Python Exception|Traceback|^(?:fault|symbols): ", done.stdout, re.M), "a command broke: see the log")
+        t.check(not re.search(r"Python Exception|Traceback|^(?:fault|symbols): ", done.stdout, re.M),
+                "a command broke: see the log")
         gone = re.findall(r"^.* any more.*$", done.stdout, re.M)
         t.check(not gone, "a name is gone: " + "".join(gone[:1]))
 
@@ -76,7 +77,8 @@ def test_main(t):
 
 
 def test_boot(t):
-    """--gdb=boot stops at the first instruction of the trampoline, with and without firmware; the loader's place is known."""
+    """--gdb=boot stops at the first instruction of the trampoline, with and without firmware; the loader's place is
+    known."""
     plain = Session(t, "--gdb=boot", ["info registers rip cr0", "info symbol $pc", "kill"], "--kernel")
     t.check(re.match(r"pvh_start in section", plain.said[1]), "gdb stands elsewhere: " + plain.said[1])
     t.check("pvh_start:" in plain.start, "the source is not shown")
@@ -88,18 +90,23 @@ def test_boot(t):
     nm = t.sh(["nm", "build/efi_loader.so"], expect=0).stdout
     offset = int(re.search(r"^([0-9a-f]+) T efi_main$", nm, re.M).group(1), 16)
     t.check("%#x" % (int(told, 16) + offset) in firmware.said[2], "efi_main is elsewhere: " + firmware.said[2])
-    dump = t.sh("objdump -d --start-address=%#x build/efi_loader.so | grep -m1 -A3 '<efi_main>:' | cut -f 2" % offset).stdout
+    dump = t.sh("objdump -d --start-address=%#x build/efi_loader.so | grep -m1 -A3 '<efi_main>:' | cut -f 2" %
+                offset).stdout
     code = "".join(dump.split("\n")[1:]).split()
-    memory = re.findall(r"0x([0-9a-f]{2})\b", "".join(line.split(":", 1)[1] for line in firmware.said[3].strip().split("\n")))
-    t.check(len(code) >= 4 and memory[:len(code)][:8] == code[:8], "memory at efi_main holds %s, the file %s" % (memory, code))
+    memory = re.findall(r"0x([0-9a-f]{2})\b",
+                        "".join(line.split(":", 1)[1] for line in firmware.said[3].strip().split("\n")))
+    t.check(len(code) >= 4 and memory[:len(code)][:8] == code[:8],
+            "memory at efi_main holds %s, the file %s" % (memory, code))
 
 
 def test_shard(t):
     """--gdb=SHARD stops at that shard's main in ring 3, and nowhere else; a wrong name is told at once."""
-    session = Session(t, "--gdb=hello-c", ["info registers cs", "info symbol $pc", "print shards[0].profile->name", "kill"],
+    session = Session(t, "--gdb=hello-c", ["info registers cs", "info symbol $pc", "print shards[0].profile->name",
+                                           "kill"],
                       "--kernel --shard shards/fs-reader --shard shards/hello-c")
     t.check("0x23" in session.said[0], "not in ring 3")
-    t.check(re.match(r"main in section .text of .*hello-c.elf", session.said[1]), "gdb stands elsewhere: " + session.said[1])
+    t.check(re.match(r"main in section .text of .*hello-c.elf", session.said[1]),
+            "gdb stands elsewhere: " + session.said[1])
     t.check("hello-c/main.c" in session.start, "the source is not shown")
     done = t.sh("./run.sh --gdb=nobody --kernel --shard shards/hello-c", expect=4)
     t.check("it has: hello-c" in done.stderr, "the message does not name the shards: " + done.stderr)
@@ -111,10 +118,12 @@ HELP = "shards caps channels frames pagewalk memmap trapframe fault iommu kbt sh
 
 
 def test_commands(t):
-    """shards, caps, channels, frames, pagewalk, memmap, trapframe, fault, kbt agree with the manifest, the monitor and the console."""
+    """shards, caps, channels, frames, pagewalk, memmap, trapframe, fault, kbt agree with the manifest, the monitor and
+    the console."""
     names = ["shards", "caps giver", "caps 2", "channels", "frames", "fault", "trapframe giver", "kbt giver", "memmap",
              "monitor info mem", "pagewalk $pc", "monitor gva2gpa {pc}", "info symbol $pc", "memmap giver"]
-    session = start(t, "--gdb=taker", ["ring3 taker at_rest", "continue"] + [name.format(pc="0x1020") for name in names] + [
+    session = start(t, "--gdb=taker", ["ring3 taker at_rest", "continue"] +
+                    [name.format(pc="0x1020") for name in names] + [
         "pagewalk 0x1020", "delete", "thbreak sys_serial_write", "continue", "trapframe", "kbt", "continue"], expect=1)
     said = dict(zip(names, session.said[2:]))
     check_shards(t, said)
@@ -122,9 +131,11 @@ def test_commands(t):
     check_memory(t, said, session)
     at_call = session.said[-3:-1]
     t.check(re.search(r"system call 1 SERIAL_WRITE\(0x[0-9a-f]+, 0xf,", at_call[0]), "trapframe: " + at_call[0])
-    for name in ("sys_serial_write", "syscall_dispatch", "syscall_entry", "from ring 3: call 1 SERIAL_WRITE", "at_rest"):
+    for name in ("sys_serial_write", "syscall_dispatch", "syscall_entry", "from ring 3: call 1 SERIAL_WRITE",
+                 "at_rest"):
         t.check(name in at_call[1], "kbt lacks %s: %s" % (name, at_call[1]))
-    t.check(re.search(r": \d of \d shards completed, 0 failed, 1 killed, 0 could not start\.\nHalting", session.console), "the guest did not go on as if nothing had been")
+    t.check(re.search(r": \d of \d shards completed, 0 failed, 1 killed, 0 could not start\.\nHalting",
+                      session.console), "the guest did not go on as if nothing had been")
     free = re.search(r"(\d+) frames free", session.console).group(1)
     t.check(int(free) > int(re.search(r"(\d+) free", said["frames"]).group(1)), "frames in use are not counted")
 
@@ -133,11 +144,16 @@ def check_shards(t, said):
     """The shards' states, capabilities and channels are those that tests/shards/debugged makes."""
     table = {row[-2]: row for row in rows(said["shards"])}
     t.equal(sorted(table), ["giver", "taker"], "the shards")
-    t.check("blocked" in table["giver"] and "recv on channel 0 end 0" in " ".join(table["giver"]), "giver: %s" % table["giver"])
-    t.check(table["taker"][0] == "*" and "running" in table["taker"] and "low" in table["taker"], "taker: %s" % table["taker"])
-    t.check(re.search(r"^ *0 +CHANNEL +channel 0 end 0 +SEND\+RECV\+GRANT +its own$", said["caps giver"], re.M), said["caps giver"])
-    t.check(re.search(r"^ *0 +CHANNEL +channel 0 end 1 +SEND\+RECV\+GRANT +its own$", said["caps 2"], re.M), said["caps 2"])
-    t.check(re.search(r"^ *1 +CHANNEL +channel 0 end 0 +SEND +granted by shard 1 from its handle 0$", said["caps 2"], re.M),
+    t.check("blocked" in table["giver"] and "recv on channel 0 end 0" in " ".join(table["giver"]),
+            "giver: %s" % table["giver"])
+    t.check(table["taker"][0] == "*" and "running" in table["taker"] and "low" in table["taker"],
+            "taker: %s" % table["taker"])
+    t.check(re.search(r"^ *0 +CHANNEL +channel 0 end 0 +SEND\+RECV\+GRANT +its own$", said["caps giver"], re.M),
+            said["caps giver"])
+    t.check(re.search(r"^ *0 +CHANNEL +channel 0 end 1 +SEND\+RECV\+GRANT +its own$", said["caps 2"], re.M),
+            said["caps 2"])
+    t.check(re.search(r"^ *1 +CHANNEL +channel 0 end 0 +SEND +granted by shard 1 from its handle 0$", said["caps 2"],
+                      re.M),
             said["caps 2"])
     ends = rows(said["channels"])
     t.check(ends[0][:6] == ["0", "0", "open", "1", "(giver)", "0"] and ends[0][6] == "1", "end 0: %s" % ends[0])
@@ -149,10 +165,12 @@ def check_shards(t, said):
 
 def check_fault(t, said, console):
     """The fault is the one that the console tells of."""
-    told = re.search(r"Shard 0 \(faulty\) killed: page fault .* at rip (0x\w+): read of (0x\w+), .*\(error (0x\w+)\)", console)
+    told = re.search(r"Shard 0 \(faulty\) killed: page fault .* at rip (0x\w+): read of (0x\w+), .*\(error (0x\w+)\)",
+                     console)
     t.check(told, "the console tells of no fault")
     for text in ("shard 0 (faulty) in ring 3, vector 14", "at %s main" % told.group(1), "address %s " % told.group(2),
-                 "error code %s: nothing is mapped there, read, from ring 3" % told.group(3), "not mapped: the walk ends in the PT"):
+                 "error code %s: nothing is mapped there, read, from ring 3" % told.group(3),
+                 "not mapped: the walk ends in the PT"):
         t.check(text in said, "fault lacks `%s`: %s" % (text, said))
 
 
@@ -160,7 +178,8 @@ def expand(text):
     """Returns the lines of memmap as (first, last, rights)."""
     found = []
     for line in text.split("\n"):
-        region = re.match(r"0x(\w{16})  0x(\w{16})  .*?  (R\S*) (user|supervisor)(?:.* (\d+) times, every (\d+) KiB)?", line)
+        region = re.match(r"0x(\w{16})  0x(\w{16})  .*?  (R\S*) (user|supervisor)(?:.* (\d+) times, every (\d+) KiB)?",
+                          line)
         if region:
             first, last = int(region.group(1), 16), int(region.group(2), 16)
             for i in range(int(region.group(5) or 1)):
@@ -170,7 +189,8 @@ def expand(text):
 
 
 def check_memory(t, said, session):
-    """memmap agrees with the monitor's `info mem`, which knows no NX; pagewalk with gva2gpa; frames with the peaks told."""
+    """memmap agrees with the monitor's `info mem`, which knows no NX; pagewalk with gva2gpa; frames with the peaks
+    told."""
     mine = []
     for first, last, rights, who in expand(said["memmap"]):
         kind = ("u" if who == "user" else "-") + "r" + ("w" if "+W" in rights else "-")
@@ -178,7 +198,8 @@ def check_memory(t, said, session):
             mine[-1][1] = last
         else:
             mine.append([first, last, kind])
-    monitor = [[int(a, 16), int(b, 16) - 1, kind] for a, b, kind in re.findall(r"^(\w{16})-(\w{16}) \w{16} (\S+)", said["monitor info mem"], re.M)]
+    monitor = [[int(a, 16), int(b, 16) - 1, kind]
+               for a, b, kind in re.findall(r"^(\w{16})-(\w{16}) \w{16} (\S+)", said["monitor info mem"], re.M)]
     t.check(len(monitor) > 5, "the monitor shows no map")
     t.equal(mine, monitor, "the regions")
     t.check(all(not ("+W" in rights and "+X" in rights) for _, _, rights, _ in expand(said["memmap"])), "W and X")
@@ -186,7 +207,8 @@ def check_memory(t, said, session):
     t.equal(heap, [(0x100000, 0x101FFF, "R+W+NX", "user")], "the heap of giver")
     physical = re.search(r"gpa: (0x\w+)", said["monitor gva2gpa {pc}"]).group(1)
     walk = session.said[2 + 14]
-    t.check("physical %s, R+X user" % physical in walk and len(re.findall(r"^  P\S+ ", walk, re.M)) == 4, "pagewalk: " + walk)
+    t.check("physical %s, R+X user" % physical in walk and len(re.findall(r"^  P\S+ ", walk, re.M)) == 4,
+            "pagewalk: " + walk)
     t.check(said["info symbol $pc"].startswith("at_rest"), "at_rest was not reached: " + said["info symbol $pc"])
     t.check("it agrees" in said["frames"], said["frames"])
     table = {row[1]: row for row in rows("\n".join(said["frames"].split("\n")[2:]))}
@@ -198,7 +220,8 @@ def check_memory(t, said, session):
 def test_panic(t):
     """trapframe, fault and kbt show at a panic what the panic itself prints."""
     build = t.variant("provoke-panic", PROVOKE="PROVOKE_panic")
-    session = Session(t, "--gdb --build %s" % build, ["hbreak fault_panic", "continue", "trapframe", "kbt", "fault", "continue"],
+    session = Session(t, "--gdb --build %s" % build,
+                      ["hbreak fault_panic", "continue", "trapframe", "kbt", "fault", "continue"],
                       "--kernel", expect=2)
     told = session.console[session.console.index("PANIC:"):]
     rip = re.search(r"at rip (0x\w+)", told).group(1)
@@ -244,7 +267,8 @@ def test_help(t):
     for name in ("shards", "caps 1", "channels", "frames", "pagewalk 0", "memmap", "trapframe", "iommu", "kbt"):
         done = t.sh(["gdb", "-nx", "-q", "-batch", "-x", t.file("script", script), "-ex", name])
         last = done.stderr.strip().split("\n")[-1]
-        t.check("attached" in last or "stopped" in last or "connected" in last, "%s without a machine: %s" % (name, last))
+        t.check("attached" in last or "stopped" in last or "connected" in last,
+                "%s without a machine: %s" % (name, last))
 
 
 # ---- Other front ends ----
@@ -279,12 +303,14 @@ class MachineInterface:
 
 
 class Front:
-    """A machine as a task of VS Code starts it, and a gdb as an extension of VS Code starts it; both end with the `with`."""
+    """A machine as a task of VS Code starts it, and a gdb as an extension of VS Code starts it; both end with the
+    `with`."""
 
     def __init__(self, t, command):
         self.t = t
         self.place = os.path.join(harness.tempfile.mkdtemp(prefix="coconut-"), "gdb")
-        self.machine = harness.start(["bash", "-c", command.replace(" -s -S", " -S -gdb unix:%s,server=on,wait=off" % self.place)],
+        self.machine = harness.start(["bash", "-c",
+                                      command.replace(" -s -S", " -S -gdb unix:%s,server=on,wait=off" % self.place)],
                                      cwd=t.root, stdout=-1, stderr=-2)
         self.mi = MachineInterface(t)
 
@@ -304,7 +330,8 @@ class Front:
 
 
 def test_vscode(t):
-    """.vscode/launch.json: its commands, in the order of cppdbg, through gdb's MI: breakpoints, a shard's symbols, commands."""
+    """.vscode/launch.json: its commands, in the order of cppdbg, through gdb's MI: breakpoints, a shard's symbols,
+    commands."""
     if not shutil.which("gdb"):
         t.skip("there is no gdb")
     configuration, tasks = read_vscode(t, "cppdbg")
@@ -321,7 +348,8 @@ def test_vscode(t):
 
 
 def test_vscode_cdt(t):
-    """The same for the extension of Eclipse CDT, in the order of its cdt-gdb-adapter; the task at the end ends the machine."""
+    """The same for the extension of Eclipse CDT, in the order of its cdt-gdb-adapter; the task at the end ends the
+    machine."""
     if not shutil.which("gdb"):
         t.skip("there is no gdb")
     configuration, tasks = read_vscode(t, "gdbtarget")
@@ -358,15 +386,18 @@ def go_through(t, mi):
 
 
 def read_vscode(t, kind):
-    """Returns (the first configuration of launch.json for an extension, the tasks by their labels), this folder's name put in."""
+    """Returns (the first configuration of launch.json for an extension, the tasks by their labels), this folder's name
+    put in."""
     with open(os.path.join(t.root, ".vscode", "launch.json"), encoding="utf-8") as file:
         configurations = json.loads(file.read().replace("${workspaceFolder}", json.dumps(t.root)[1:-1]))["configurations"]
     with open(os.path.join(t.root, ".vscode", "tasks.json"), encoding="utf-8") as file:
         tasks = {task["label"]: task for task in json.load(file)["tasks"]}
     for each in configurations:
         task = tasks.get(each["preLaunchTask"])
-        t.check(task and task["isBackground"] and " -s -S" in task["command"], "no task starts the machine of " + each["name"])
-        t.check(re.search(r"echo '([^']*)'", task["command"]).group(1).endswith(task["problemMatcher"]["background"]["endsPattern"]),
+        t.check(task and task["isBackground"] and " -s -S" in task["command"],
+                "no task starts the machine of " + each["name"])
+        said = re.search(r"echo '([^']*)'", task["command"]).group(1)
+        t.check(said.endswith(task["problemMatcher"]["background"]["endsPattern"]),
                 "VS Code would wait for ever for " + each["name"])
         t.check(each.get("postDebugTask") in (None, *tasks), "no task ends the machine of " + each["name"])
     return next(each for each in configurations if each["type"] == kind), tasks
@@ -387,14 +418,16 @@ def test_words(t):
     """Numbers become the right words."""
     words = importlib.import_module("words")
     t.equal(words.page_fault(0x4), "nothing is mapped there, read, from ring 3", "error 4")
-    t.equal(words.page_fault(0x17), "the page is mapped, its rights forbid it, write, from ring 3, instruction fetch", "error 0x17")
+    t.equal(words.page_fault(0x17), "the page is mapped, its rights forbid it, write, from ring 3, instruction fetch",
+            "error 0x17")
     t.equal(words.flags(0x246), "PF ZF IF", "rflags")
     t.equal(words.flags(0x3002), "IOPL=3", "rflags")
     t.equal(words.rights(7, "CAP_RIGHT_"), "SEND+RECV+GRANT", "rights")
     t.equal(words.rights(0x80, "CAP_RIGHT_"), "0x80", "a right without a name")
     t.equal(words.capability_type(4), "GPU_DMA", "a type")
     t.equal(words.call_name(23), "CHANNEL_CALL", "a call")
-    t.equal(words.selector_error(0x402), "gate of vector 128 in the IDT, or under QEMU 7.2 of 64", "the error code of int 0x40 there")
+    t.equal(words.selector_error(0x402), "gate of vector 128 in the IDT, or under QEMU 7.2 of 64",
+            "the error code of int 0x40 there")
     t.equal(words.selector_error(0x1A), "gate of vector 3 in the IDT", "the error code of int3 on a processor")
     t.equal(words.table(["a", "bb"], [[1, "x"], [10, "y"]]), [" a  bb", " 1  x", "10  y"], "a table")
     t.equal([words.size(n) for n in (4096, 3 << 20, 1 << 30, 5000)], ["4 KiB", "3 MiB", "1 GiB", "5000 bytes"], "sizes")

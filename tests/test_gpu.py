@@ -16,8 +16,10 @@ VRAM = 16 << 20  # bytes of QEMU's video card
 
 
 def hal_pair(t, words, more=""):
-    """Returns the manifest and the files for t.guest: two gpu-hal shards, the source with these args beside its role."""
-    manifest = ('shard source /shards/gpu-hal args="role=source peer=1 %s"\nshard target /shards/gpu-hal args="role=target peer=0"\n'
+    """Returns the manifest and the files for t.guest: two gpu-hal shards, the source with these args beside its
+    role."""
+    manifest = ('shard source /shards/gpu-hal args="role=source peer=1 %s"\nshard target /shards/gpu-hal '
+                'args="role=target peer=0"\n'
                 "gpu source\ngpu target\nchannel source target\n" % words)
     return manifest + more, {"/shards/gpu-hal": os.path.join(t.root, "build/shards/gpu-hal.bin")}
 
@@ -28,8 +30,10 @@ def scenes(*names):
 
 
 def shown(result):
-    """Returns what the shards of the scene `show` print: {partition: (bytes, VRAM address, register address, units)}."""
-    found = re.findall(r"^partition (\d+): (\d+) bytes at (0x\w+), registers at (0x\w+), (\d+) units$", result.text, re.M)
+    """Returns what the shards of the scene `show` print: {partition: (bytes, VRAM address, register address,
+    units)}."""
+    found = re.findall(r"^partition (\d+): (\d+) bytes at (0x\w+), registers at (0x\w+), (\d+) units$", result.text,
+                       re.M)
     return {int(row[0]): (int(row[1]), int(row[2], 16), int(row[3], 16), int(row[4])) for row in found}
 
 
@@ -57,17 +61,21 @@ def test_pair(t):
 
 
 def test_no_room_for_the_page(t):
-    """A program with code where its configuration page belongs is refused by name; one that only passes over it is not."""
+    """A program with code where its configuration page belongs is refused by name; one that only passes over it is
+    not."""
     manifest = "shard blunt /blunt\nshard fine /t/dma args=idle\ngpu blunt\ngpu fine"
     result = t.guest(manifest, files={"/blunt": b"\x90" * 20000}, expect=1)
-    t.check("Shard 0 (blunt) cannot start from /blunt: the program reaches into its configuration page" in result.lines, "no such line")
+    t.check("Shard 0 (blunt) cannot start from /blunt: the program reaches into its configuration page" in result.lines,
+            "no such line")
     t.equal(result.endings(), {"fine": 0}, "how the other one ended")
 
 
 def test_pair_unchecked(t):
-    """Without the supervisor's checks the IOMMU alone refuses the same attacks; without its part too the first one works."""
+    """Without the supervisor's checks the IOMMU alone refuses the same attacks; without its part too the first one
+    works."""
     attacked = hal_pair(t, "bytes=4095 attack=dma")
-    result = t.guest(*attacked, build=t.variant("ablation-dma_check", ABLATION="ABLATION_dma_check"), verbose=True, expect=0)
+    result = t.guest(*attacked, build=t.variant("ablation-dma_check", ABLATION="ABLATION_dma_check"), verbose=True,
+                     expect=0)
     t.equal(result.text.count(": refused, input or output failed"), 3, "the attacks that are refused")
     t.equal(result.text.count("working for shard 0 (source), may not "), 3, "the faults")
     t.check("gpu-hal: 4095 bytes from partition 0 to partition 1: verified" in result.lines, "no copy")
@@ -86,12 +94,14 @@ def test_sizes(t):
 
 
 def test_ring(t):
-    """A driver shard's ring: corrupt and forbidden commands end in error fences, a full ring refuses, fences wrap around."""
+    """A driver shard's ring: corrupt and forbidden commands end in error fences, a full ring refuses, fences wrap
+    around."""
     t.guest('shard b /t/ring args="b"\nshard a /t/ring args="a"\ngpu b\ngpu a\nchannel a b\n', expect=0)
 
 
 def hals(t, args, channels):
-    """Returns the manifest and files of gpu-hal shards s0, s1, ... with these args, and channels between their numbers."""
+    """Returns the manifest and files of gpu-hal shards s0, s1, ... with these args, and channels between their
+    numbers."""
     lines = ['shard s%d /shards/gpu-hal args="%s"' % row for row in enumerate(args)]
     lines += ["gpu s%d" % i for i in range(len(args))] + ["channel s%d s%d" % pair for pair in channels]
     return "\n".join(lines), hal_pair(t, "")[1]
@@ -105,7 +115,8 @@ def test_pairing(t):
                                "role=target peer=0"), [(0, 3), (2, 1)]), expect=0)
     for words in "5000 bytes from partition 0 to partition 3", "4 KiB from partition 2 to partition 1":
         t.check("gpu-hal: %s: verified" % words in result.lines, "the console lacks: " + words)
-    for peer, words in (1, "offer of the target: it is not the partition that peer= names"), (0, "it has no capability for partition 0"):
+    for peer, words in ((1, "offer of the target: it is not the partition that peer= names"),
+                        (0, "it has no capability for partition 0")):
         result = t.guest(*hals(t, ("role=source peer=%d" % peer, "", "role=target peer=0"), [(0, 2)]), expect=1)
         t.check("gpu-hal: " + words in result.lines, "with the wrong peer the console lacks: " + words)
 
@@ -165,12 +176,14 @@ def test_addresses(t):
     for one in range(16):
         for other in range(one + 1):
             ones = sum(bits[one]) if one == other else sum(a ^ b for a, b in zip(bits[one], bits[other]))
-            t.check(abs(ones - count / 2) < 6 * (count / 4) ** 0.5, "bits %d and %d: %d ones of %d" % (one, other, ones, count))
+            t.check(abs(ones - count / 2) < 6 * (count / 4) ** 0.5,
+                    "bits %d and %d: %d ones of %d" % (one, other, ones, count))
     t.note("%d of %d addresses differ" % (len(set(pages)), count))
 
 
 def test_rdrand(t):
-    """The addresses come from RDRAND: without it, on a machine that counts its time in instructions, each boot has the same."""
+    """The addresses come from RDRAND: without it, on a machine that counts its time in instructions, each boot has the
+    same."""
     options = ["-icount", "shift=5,align=off,sleep=off", "-rtc", "clock=vm", "-cpu"]
     for cpu, different in ("max,la57=off", True), ("max,la57=off,-rdrand", False):
         boots = [shown(t.guest(scenes("show", "show"), options=options + [cpu], expect=0)) for _ in range(2)]
@@ -321,10 +334,10 @@ def test_no_edu(t):
     manifest, files = hal_pair(t, "bytes=5000")
     t.guest(manifest, files, expect=0)  # it makes the ramdisk that the machines without engines of their own boot from
     for bridged in [], ["-device", "pcie-root-port,id=rp,chassis=1", "-device", "edu,bus=rp"]:
-        done = t.sh(["timeout", "120", "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-cpu", "max,la57=off",
-                     "-m", "256", "-device", "intel-iommu,intremap=on", "-vga", "std", "-display", "none", "-net", "none",
-                     "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial", "stdio", "-monitor", "none",
-                     "-kernel", "build/supervisor.elf", "-append", "verbose", "-initrd",
+        done = t.sh(["timeout", "120", "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-cpu",
+                     "max,la57=off", "-m", "256", "-device", "intel-iommu,intremap=on", "-vga", "std", "-display",
+                     "none", "-net", "none", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial",
+                     "stdio", "-monitor", "none", "-kernel", "build/supervisor.elf", "-append", "verbose", "-initrd",
                      os.path.join(t.scratch, "ramdisk1.img")] + bridged, expect=33)
         t.equal("01:00.0  1234:11e8  edu DMA engine" in done.stdout, bool(bridged), "an engine on bus 1")
         for words in ("IOMMU: VT-d 1.0", "DMA engines: none; copies between GPU partitions are made by the processor",
@@ -378,8 +391,8 @@ def test_table(t):
 def test_wide_bar(t):
     """A 64-bit base address, above 4 GiB, has its place and size in the table of devices."""
     result = t.guest("shard ok /t/ok", verbose=True, options=["-device", "virtio-gpu-pci,disable-legacy=on"], expect=0)
-    found = re.search(r"1af4:1050  .*capabilities: .*vendor's own.*\n(?: +BAR.*\n)*? +BAR\d memory (0x\w+), (\d+) bytes, 64-bit",
-                      result.text)
+    found = re.search(r"1af4:1050  .*capabilities: .*vendor's own.*\n(?: +BAR.*\n)*? +BAR\d memory (0x\w+), (\d+) "
+                      r"bytes, 64-bit", result.text)
     t.check(found, "no 64-bit BAR in the table")
     t.check(int(found.group(1), 16) % int(found.group(2)) == 0, "the BAR is not aligned to its size")
 
@@ -393,20 +406,23 @@ def pipeline_manifest(t):
 
 
 def test_pipeline(t):
-    """Text and logits of etc/gpu-pipeline.conf are those of one shard that runs all layers, and so the default's beginning."""
+    """Text and logits of etc/gpu-pipeline.conf are those of one shard that runs all layers, and so the default's
+    beginning."""
     manifest = pipeline_manifest(t).replace('args="steps=12 ', 'args="logits=1 steps=12 ')
     args = set(re.findall(r'args="(.*?)"', manifest))
     t.equal(len(args), 1, "the args of both stages")
     manifest += 'shard one /shards/llama-inference after=stage1 args="%s"\n' % args.copy().pop()
     for options in [], ["-machine", "pc"]:
         result = t.boot(manifest=manifest, options=options, verbose=True, timeout=600, expect=0)
-        found = [re.search(r"^(.*)\n%s: 12 tokens.*\n(?:Shard .*\n)*%s: logits (\w+)$" % (name, name), result.text, re.M)
+        found = [re.search(r"^(.*)\n%s: 12 tokens.*\n(?:Shard .*\n)*%s: logits (\w+)$" % (name, name), result.text,
+                           re.M)
                  for name in ("gpu-pipeline", "llama-inference")]
         t.check(all(found), "a text or its logits are missing")
         t.equal(found[0].groups(), found[1].groups(), "text and logits")
         t.check(found[0].group(1).startswith("Once upon a time, "), "the text is none")
         t.check(options or "IOMMU: 0 DMA faults recorded" in result.text, "there were DMA faults")
-    made = t.sh(["python3", "scripts/manifest.py", "--template", "etc/coconut.conf", "--model", "model/stories.bin"], expect=0)
+    made = t.sh(["python3", "scripts/manifest.py", "--template", "etc/coconut.conf", "--model", "model/stories.bin"],
+                expect=0)
     default = re.search(r'^shard story .*args="(.*?)"', made.stdout, re.M).group(1)
     same = {re.sub(r"(logits=1 )?steps=\d+ ?", "", words) for words in args | {default}}
     t.equal(len(same), 1, "the args of the stages and of the default manifest's story, without their length")

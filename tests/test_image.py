@@ -1,4 +1,5 @@
-"""What the files are made of: the supervisor's instructions, segments and size, the shards' sections, the lines of source.
+"""What the files are made of: the supervisor's instructions, segments and size, the shards' sections, the lines of
+source.
 
 Read next: CONTRIBUTING.md for the promises that these tests keep; supervisor.ld.
 """
@@ -12,7 +13,8 @@ LINES = 5500  # of all sources at the top level, the loader's too, neither blank
 FILE_LINES = 400
 TEXT = 56 * 1024  # bytes of the supervisor's code
 IMAGE_SIZE = 1 << 20
-FPU = re.compile(r"%(?:[xyz]?mm\d+|st\b|k\d)|^(?:f(?!x(?:save|rstor))\w+|v[a-z]{3,}\w*|emms|ldmxcsr|stmxcsr|xsave\w*|xrstor\w*)$")
+FPU = re.compile(r"%(?:[xyz]?mm\d+|st\b|k\d)|"
+                 r"^(?:f(?!x(?:save|rstor))\w+|v[a-z]{3,}\w*|emms|ldmxcsr|stmxcsr|xsave\w*|xrstor\w*)$")
 
 
 def instructions(t, elf):
@@ -67,19 +69,41 @@ def test_data_in_a_shard(t):
         t.file(name + "/main.c", "%s\nint main(void) { return x++; }\n" % line)
         done = t.sh(["scripts/build-shard.sh", folder, os.path.join(t.scratch, "out")])
         t.check(done.returncode != 0, "a shard with .%s was linked" % name)
-        t.check("coconut_mmap" in done.stderr and "." + name in done.stderr, "the message does not help: " + done.stderr)
+        t.check("coconut_mmap" in done.stderr and "." + name in done.stderr,
+                "the message does not help: " + done.stderr)
+
+
+LINE = 120  # characters; a tab is one
+
+
+def test_lines_of_source(t):
+    """No line of C, assembler, Python or shell has more than 120 characters, but those that list a test's sources."""
+    count = 0
+    for where, folders, files in os.walk(t.root):
+        folders[:] = [name for name in folders if not name.startswith(".") and
+                      os.path.join(where, name) != os.path.join(t.root, "build")]
+        for name in files:
+            if not name.endswith((".c", ".h", ".asm", ".inc", ".S", ".py", ".sh", ".conf")):
+                continue
+            with open(os.path.join(where, name), encoding="utf-8") as file:
+                for number, line in enumerate(file.read().split("\n"), 1):
+                    t.check(len(line) <= LINE or " SOURCES: " in line, "%s:%d: %d characters" %
+                            (os.path.relpath(file.name, t.root), number, len(line)))
+                    count += 1
+    t.check(count > 20000, "only %d lines were found" % count)
 
 
 def code_lines(path):
-    """Returns the number of lines of a C or assembler file that are neither blank nor comment. The functions in coconut.h
-    are for shards only, so they do not count."""
+    """Returns the number of lines of a C or assembler file that are neither blank nor comment. The functions in
+    coconut.h are for shards only, so they do not count."""
     with open(path, encoding="utf-8") as file:
         text = file.read().split("#ifndef COCONUT_NO_CALLS")[0]
     if path.endswith(".asm"):
         lines = [line.split(";")[0] for line in text.split("\n")]
     else:
         keep_strings = r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|/\*.*?\*/|//[^\n]*'
-        text = re.sub(keep_strings, lambda m: m.group(0) if m.group(0)[0] in "\"'" else re.sub(r"[^\n]", "", m.group(0)),
+        text = re.sub(keep_strings, lambda m: m.group(0)
+                      if m.group(0)[0] in "\"'" else re.sub(r"[^\n]", "", m.group(0)),
                       text, flags=re.S)
         lines = text.split("\n")
     return sum(1 for line in lines if line.strip())

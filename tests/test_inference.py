@@ -19,7 +19,8 @@ TOKENIZER = "model/tokenizer.bin"
 STRICT = ["-O3", "-std=gnu11", "-ffp-contract=off", "-I.", "-Ishards/lib", "-Itests/reference"]
 
 # dim, hidden, layers, heads, KV heads, vocabulary (negative: a classifier of its own), context
-SHAPES = {"rows": (128, 352, 2, 8, 8, 105, 64), "hidden": (64, 172, 3, 4, 4, 512, 64), "shared": (96, 200, 2, 6, 2, 300, 64),
+SHAPES = {"rows": (128, 352, 2, 8, 8, 105, 64), "hidden": (64, 172, 3, 4, 4, 512, 64),
+          "shared": (96, 200, 2, 6, 2, 300, 64),
           "one-kv": (64, 128, 2, 8, 1, 320, 64), "classifier": (48, 130, 2, 4, 2, -400, 64),
           "wide": (288, 768, 3, 6, 6, 512, 48)}
 
@@ -77,7 +78,8 @@ def host_text(t, files, args, name="generate"):
 
 
 def on_console(text):
-    """Returns bytes of a shard as the console shows them: control characters other than newline and tab are replaced."""
+    """Returns bytes of a shard as the console shows them: control characters other than newline and tab are
+    replaced."""
     return re.sub(rb"[\x00-\x08\x0b-\x1f\x7f]", b"?", text)
 
 
@@ -156,8 +158,10 @@ def test_prompts_and_sampling(t):
     jobs = {"utf8": "steps=30 prompt=Zoë’s 猫 sat", "quotes": 'steps=40 prompt=She said "Hello \\ there!"',
             "empty": "steps=40",
             "blank": "steps=30 prompt= ", "word": "steps=40 prompt=A", "end": "steps=60 prompt=The end.",
-            "warm": "steps=40 temperature=1 topp=1 seed=1", "top-p": "steps=40 temperature=0.8 topp=0.5 seed=7 prompt=One day",
-            "hot": "steps=40 temperature=2.5 topp=0.95 seed=18446744073709551615 prompt=Tom", "one": "steps=1 prompt=Once",
+            "warm": "steps=40 temperature=1 topp=1 seed=1",
+            "top-p": "steps=40 temperature=0.8 topp=0.5 seed=7 prompt=One day",
+            "hot": "steps=40 temperature=2.5 topp=0.95 seed=18446744073709551615 prompt=Tom",
+            "one": "steps=1 prompt=Once",
             "seed": "steps=40 temperature=0.8 topp=0.9 seed=43 prompt=Once upon a time",
             "tiny-p": "steps=30 temperature=1 topp=0.0001"}
     found = compare(t, jobs)
@@ -185,7 +189,8 @@ def test_shapes(t):
 def test_options_of_run(t):
     """What run.sh's options say reaches both inference shards as it is: quotes, backslashes, UTF-8, an empty prompt."""
     for prompt in ('The "big" \\ dog & the $HOME of é; `x` # not a comment', ""):
-        result = t.boot(options=["--prompt", prompt, "--steps", "45", "--temperature", "0.7", "--topp", "0.8", "--seed", "99"],
+        result = t.boot(options=["--prompt", prompt, "--steps", "45", "--temperature", "0.7", "--topp", "0.8", "--seed",
+                                 "99"],
                         timeout=600, expect=0)
         text = on_console(host_text(t, {}, "steps=45 temperature=0.7 topp=0.8 seed=99 prompt=" + prompt))
         t.equal(result.raw.count(b"\n" + text), 2, "times that the host's text stands on the console")
@@ -196,7 +201,8 @@ def test_models_of_run(t):
     checkpoint, tokenizer = model(t, "hidden")
     result = t.boot(options=["--model", checkpoint, "--tokenizer", tokenizer, "--prompt", "abc", "--temperature", "0",
                              "--steps", "20"], timeout=600, expect=0)
-    text = on_console(host_text(t, {"m": checkpoint, "k": tokenizer}, "model=m tokenizer=k steps=20 temperature=0 prompt=abc"))
+    text = on_console(host_text(t, {"m": checkpoint, "k": tokenizer},
+                                "model=m tokenizer=k steps=20 temperature=0 prompt=abc"))
     t.equal(result.raw.count(b"\n" + text + b"llama-"), 2, "times that the host's text stands on the console")
 
 
@@ -214,7 +220,8 @@ def test_block_sizes(t):
         found = texts(t, result, jobs)
         t.equal([found["single"][0], found["pipe"][0]], [text, text], "texts with blocks of %d bytes" % block_size)
         copied = frames(t, result, "single") * 4096 > size
-        t.equal(copied, block_size != 4096, "whether the shard holds a copy of the model, blocks of %d bytes" % block_size)
+        t.equal(copied, block_size != 4096,
+                "whether the shard holds a copy of the model, blocks of %d bytes" % block_size)
 
 
 # ---- The pipeline ----
@@ -228,7 +235,8 @@ def test_pipeline_splits(t):
     jobs = {"single": args}
     jobs.update(("cut%d" % cut, (args, args, split)) for cut, split in enumerate(splits))
     found = run_jobs(t, jobs)
-    t.check(found["single"][0] == host_text(t, {}, args.replace("logits=1 ", "")), "the single shard's text is not the host's")
+    t.check(found["single"][0] == host_text(t, {}, args.replace("logits=1 ", "")),
+            "the single shard's text is not the host's")
     for name in jobs:
         t.equal(found[name], found["single"], "text and logits of " + name)
 
@@ -322,7 +330,8 @@ def bad_jobs(t):
                 "/minimum": header(64, 172, 5, 4, 4, -2147483648, 256) + bytes(8192), "/half.tok": cut_token(tokenizer)}
     files = {path: t.file("bad" + path, content) for path, content in contents.items()}
     files["/other"], files["/other.tok"] = model(t, "hidden")
-    jobs = {"cut": ("model=/cut", "/cut: the file is truncated"), "page": ("model=/page", "/page: the file is truncated"),
+    jobs = {"cut": ("model=/cut", "/cut: the file is truncated"),
+            "page": ("model=/page", "/page: the file is truncated"),
             "long": ("model=/long", "longer than its header says"),
             "empty": ("model=/empty", "shorter than a checkpoint's header"),
             "short": ("model=/short", "shorter than a checkpoint's header"), "text": ("model=/text", "is not between"),
@@ -338,7 +347,8 @@ def bad_jobs(t):
             "steps": ("steps=ten", "steps= wants a whole number"), "minus": ("steps=-1", "steps= wants a whole number"),
             "temp": ("temperature=-1", "temperature= wants a number"),
             "nan": ("temperature=nan", "temperature= wants a number"),
-            "topp": ("topp=1.5", "topp= wants a number from 0 to 1"), "seed": ("seed=0", "seed= wants a whole number above 0"),
+            "topp": ("topp=1.5", "topp= wants a number from 0 to 1"),
+            "seed": ("seed=0", "seed= wants a whole number above 0"),
             "what": ("colour=blue", "unknown argument")}
     return jobs, files
 
@@ -356,7 +366,8 @@ def test_bad_input(t):
     t.equal(endings, {name: 1 for name in jobs}, "ends")
     messages = [line for line in result.lines if line.startswith("llama-inference: ") and " tokens in " not in line]
     t.equal(len(messages), len(jobs), "messages")
-    # Lines of different shards that wait while another has an open line may change places; the longest words find theirs first.
+    # Lines of different shards that wait while another has an open line may change places; the longest words find
+    # theirs first.
     for name, (_, words) in sorted(jobs.items(), key=lambda job: -len(job[1][1])):
         line = next((line for line in messages if words in line), None)
         t.check(line, "%s: `%s` is in none of: %s" % (name, words, messages))
@@ -372,7 +383,8 @@ def test_bad_pipelines(t):
     other = "model=/other tokenizer=/other.tok steps=20"
     layers, good = numbers_of(os.path.join(t.root, STORIES))[2], halves(t)
     jobs = {"beyond": (args, args, "0-2,3-%d" % layers), "few": (args, args, "0-0,1-%d" % (layers - 2)),
-            "late": (args, args, "1-2,3-%d" % (layers - 1)), "models": (args, other, "0-0,1-2"), "mixed": (other, args, good),
+            "late": (args, args, "1-2,3-%d" % (layers - 1)), "models": (args, other, "0-0,1-2"),
+            "mixed": (other, args, good),
             "prompt": (args, "prompt=" + "q7 " * 200, good), "file": ("model=/none", args, good)}
     extra = '\nshard good /shards/llama-inference args="steps=20 prompt=Once"'
     result = start_jobs(t, jobs, files, extra=extra, expect=1).wait()

@@ -35,8 +35,8 @@ def test_channels(t):
 
 
 def test_capabilities(t):
-    """Grant, subset, restrict, revoke with copies of copies, revoke under a blocked holder, half of the slots, busy, and a
-    wait that somebody can end who is not waiting."""
+    """Grant, subset, restrict, revoke with copies of copies, revoke under a blocked holder, half of the slots, busy,
+    and a wait that somebody can end who is not waiting."""
     for scene in CAP_SCENES:
         t.guest(four(scene), expect=0)
 
@@ -54,15 +54,19 @@ def test_taken_in_a_call(t):
     for call in "rsc":
         result = taken(t, call, build)
         t.equal(result.status, 0, "exit status of %s (124: it waits for ever)" % call)
-        t.check("the capability was taken away during the call" in result.text, "%s: it was not taken away at that moment" % call)
+        t.check("the capability was taken away during the call" in result.text,
+                "%s: it was not taken away at that moment" % call)
     build = t.variant("ablation-recheck", PROVOKE="PROVOKE_preempt", ABLATION="ABLATION_recheck")
-    arrived = "Shard 2 (other): CHANNEL_RECV refused: argument 3 = 0x1, the message is larger"  # of 256 bytes, sent without a right
+    # of 256 bytes, sent without a right
+    arrived = "Shard 2 (other): CHANNEL_RECV refused: argument 3 = 0x1, the message is larger"
     for call, symptom in ("r", "PANIC: assertion failed: cap_held(handle) "), ("s", arrived):
-        t.check(symptom in taken(t, call, build).text, "without the check the call %s ends otherwise than predicted" % call)
+        t.check(symptom in taken(t, call, build).text,
+                "without the check the call %s ends otherwise than predicted" % call)
 
 
 def test_integrity(t):
-    """Numbered messages of random sizes under preemption, both directions: none is lost, doubled, reordered or altered."""
+    """Numbered messages of random sizes under preemption, both directions: none is lost, doubled, reordered or
+    altered."""
     count = 1000000 if t.full else 20000
     lines = []
     for pair, roles in (("x", ("out", "in")), ("y", ("in", "out")), ("z", ("duplex", "duplex"))):
@@ -78,7 +82,8 @@ test_integrity.heavy = True
 
 
 def test_fast_path(t):
-    """The same random calls have the same results, errors, messages and capabilities with the fast path of CALL and without."""
+    """The same random calls have the same results, errors, messages and capabilities with the fast path of CALL and
+    without."""
     manifest = 'shard ask /t/mix args="ask"\nshard answer /t/mix args="answer"\nchannel ask answer'
     found = [re.findall(r"^mix: (\w+) ([0-9a-f]+)$", t.guest(manifest, expect=0, build=build).text, re.M)
              for build in (None, t.variant("ablation-ipc_fast", ABLATION="ABLATION_ipc_fast"))]

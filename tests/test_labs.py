@@ -4,9 +4,10 @@ A handout marks its blocks of commands: `<!-- broken` is run in the starting sta
 `status:` and `expect: REGEX` lines as in tests/test_docs.py; a block after `<!-- output -->` is a transcript (transcripts.py)
 of the block before.
 
-The files of solutions/ are NN-name.patch, NN-name.wrong-REASON.patch, both against the starting state, and NN-name.gdb, a
-session that finds the answers on the broken machine. One whose REASON begins with `prints` shows on the console what the
-handout promises, and must not get full marks for it. In a students' copy there is no such folder, and these tests are skipped.
+The files of solutions/ are NN-name.patch, NN-name.wrong-REASON.patch, both against the starting state, and NN-name.gdb,
+a session that finds the answers on the broken machine. One whose REASON begins with `prints` shows on the console what
+the handout promises, and must not get full marks for it. In a students' copy there is no such folder, and these tests
+are skipped.
 
 Read next: labs/README.md, then labs/lib/grading.py.
 """
@@ -86,10 +87,12 @@ class Student:
             if key == "status":
                 self.t.equal(status, int(value), "exit status of `%s`" % text.strip())
             else:
-                self.t.check(re.search(value.strip(), output, re.M), "`%s` does not print `%s`" % (text.strip(), value.strip()))
+                self.t.check(re.search(value.strip(), output, re.M),
+                             "`%s` does not print `%s`" % (text.strip(), value.strip()))
 
     def diagnose(self, script):
-        """Runs a gdb script on the graded machine; its first line names the options of run.sh. Returns {key: answer}."""
+        """Runs a gdb script on the graded machine; its first line names the options of run.sh. Returns {key:
+        answer}."""
         with open(script, encoding="utf-8") as file:
             options = re.match(r"# run.sh (.*)", file.readline()).group(1)
         folder = tempfile.mkdtemp(prefix="coconut-")
@@ -101,7 +104,8 @@ class Student:
             while not os.path.exists(socket) and machine.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
             start = ["-iex", "set pagination off", "-iex", "set auto-load no",
-                     "-iex", "python import sys; sys.path.insert(0, %r)" % SOLUTIONS, "-ex", "file build/supervisor.elf",
+                     "-iex", "python import sys; sys.path.insert(0, %r)" % SOLUTIONS, "-ex",
+                     "file build/supervisor.elf",
                      "-ex", "set architecture i386:x86-64", "-ex", "target remote " + socket]
             done = self.t.sh(["gdb", "-nx", "-q", "-batch", *start, "-x", script], cwd=self.work, timeout=120)
         finally:
@@ -140,7 +144,8 @@ def make_test(name):
         student = Student(t, name)
         student.apply(os.path.join(LABS, name, "start.patch"))
         status, start, total, _ = student.grade()
-        t.check(status == 1 and start < total, "the starting state has %d of %d points, status %d" % (start, total, status))
+        t.check(status == 1 and start < total, "the starting state has %d of %d points, status %d" % (start, total,
+                                                                                                      status))
         t.check(student.follow("broken"), "the handout shows no failure of the starting state")
         if os.path.exists(os.path.join(t.root, student.tree, "labs", name, "answers.txt")):
             check_diagnosis(t, student, name)
@@ -151,7 +156,8 @@ def make_test(name):
             reason = patch.split(".wrong-")[1][:-len(".patch")]
             student.apply(patch)
             status, points, _, _ = student.grade()
-            t.check(status == 1 and points < total, "the wrong solution %s has %d of %d points" % (reason, points, total))
+            t.check(status == 1 and points < total, "the wrong solution %s has %d of %d points" % (reason, points,
+                                                                                                   total))
             if reason.startswith("prints"):
                 t.check(student.follow("solved"), "the handout does not show what a solution prints")
             student.apply(patch, "-R")
@@ -162,7 +168,8 @@ def make_test(name):
         t.check(status == 0 and points == total, "the solution has %d of %d points: %s" % (
             points, total, " ".join(lost.group(0).split()) if lost else ""))
         student.follow("solved")
-        t.note("%d points: the starting state has %d, the best of %d wrong solutions %d" % (total, start, len(wrong), best))
+        t.note("%d points: the starting state has %d, the best of %d wrong solutions %d" % (total, start, len(wrong),
+                                                                                            best))
 
     with open(os.path.join(LABS, name, "README.md"), encoding="utf-8") as handout:
         test.__doc__ = handout.readline().lstrip("# ").strip() + "."
@@ -200,8 +207,8 @@ def test_students_copy(t):
 
 
 class LazyStub(gdbstub.GdbStub):
-    """A stub whose machine, as on a busy host, ends every other single step before it has executed anything. It executes
-    one instruction after the other, and stands before every tenth one, where the breakpoints are."""
+    """A stub whose machine, as on a busy host, ends every other single step before it has executed anything. It
+    executes one instruction after the other, and stands before every tenth one, where the breakpoints are."""
 
     def __init__(self):
         super().__init__()

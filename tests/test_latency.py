@@ -15,16 +15,18 @@ import threading
 
 LIMIT = 25000   # instructions: no stretch is longer, whatever the arguments and however many shards there are
 SHARDS = 64     # that there can be
-PER_FRAME = 700 # a death: at most so many instructions for each frame, to find it, to clear it and to let others in between
+# a death: at most so many instructions for each frame, to find it, to clear it and to let others in between
+PER_FRAME = 700
 FIXED = 12000   # and so many beside, for a shard that holds little else
 
-CAUSE = re.compile(r"(handle_)?sys_|(timer_interrupt|apic_interrupt|fault_kill|channel_deadlocks|manifest_reap|shard_create)$")
+CAUSE = re.compile(r"(handle_)?sys_|"
+                   r"(timer_interrupt|apic_interrupt|fault_kill|channel_deadlocks|manifest_reap|shard_create)$")
 PROGRAM = "/t/latency"
 
 # Which calls each scene must have seen: all that there are, somewhere.
 SEEN = {
-    "calls": ["serial_write", "mmap", "munmap", "fs_open", "fs_read", "fs_stat", "fs_close", "fs_map", "time", "yield", "pledge",
-              "cap_restrict", "cap_inspect"],
+    "calls": ["serial_write", "mmap", "munmap", "fs_open", "fs_read", "fs_stat", "fs_close", "fs_map", "time", "yield",
+              "pledge", "cap_restrict", "cap_inspect"],
     "tree": ["cap_revoke", "cap_grant", "channel_call", "channel_send", "channel_recv"],
     "full": ["kill", "wait", "spawn"],
     "gpu": ["gpu_dma", "gpu_unveil"],
@@ -57,7 +59,8 @@ class Trace:
         found = {address: ("cause", name) for address, name in self.functions.items() if CAUSE.match(name)}
         found.update({address: ("stretch",) for address, name in self.functions.items()
                       if name in ("syscall_entry", "isr_common")})
-        found.update({address: ("switch",) for address, name in self.functions.items() if name.startswith("context_switch")})
+        found.update({address: ("switch",) for address, name in self.functions.items()
+                      if name.startswith("context_switch")})
         found.update({address: ("dead",) for address, name in self.functions.items() if name == "sched_exit"})
         found.update({address: ("stretch",) for address in self.windows})
         found.update({address: ("begin",) for address, name in self.functions.items() if name == "sched_loop"})
@@ -110,7 +113,8 @@ def measure(t, manifest, status=0, options=(), **others):
     t.equal(result.status, status, "exit status")
     for cause in sorted(trace.longest):
         t.log("%-24s %6d" % (cause, trace.longest[cause]))
-        t.check(trace.longest[cause] <= LIMIT, "%s keeps interrupts off for %d instructions" % (cause, trace.longest[cause]))
+        t.check(trace.longest[cause] <= LIMIT, "%s keeps interrupts off for %d instructions" % (cause,
+                                                                                                trace.longest[cause]))
     return trace
 
 
@@ -138,7 +142,8 @@ def compare(t, small, large, causes):
     """Fails when the larger arguments of the second scene made a stretch of one of the causes longer."""
     for cause in causes:
         t.check(cause in large.longest, "%s was not seen" % cause)
-        t.check(large.longest[cause] <= small.longest[cause] * 1.25 + 200, "%s: three times the work takes %d instructions "
+        t.check(large.longest[cause] <= small.longest[cause] * 1.25 + 200,
+                "%s: three times the work takes %d instructions "
                 "instead of %d" % (cause, large.longest[cause], small.longest[cause]))
 
 
@@ -151,7 +156,8 @@ def test_calls(t):
     """The arguments of a call, however large, make no stretch longer."""
     small, large = call_scene(t, 32), call_scene(t, 96)
     check_seen(t, large, "calls")
-    compare(t, small, large, ("sys_serial_write", "sys_mmap", "sys_munmap", "handle_sys_exit", "sys_fs_read", "sys_fs_map"))
+    compare(t, small, large, ("sys_serial_write", "sys_mmap", "sys_munmap", "handle_sys_exit", "sys_fs_read",
+                              "sys_fs_map"))
     note(t, small, large)
 
 
@@ -167,8 +173,8 @@ def test_tree(t):
 
 
 def test_full(t):
-    """The end of a shard that has all capabilities, descriptors, channels and children there can be, and of one that many
-    wait for."""
+    """The end of a shard that has all capabilities, descriptors, channels and children there can be, and of one that
+    many wait for."""
     lines = [shard("full", "full=100", "spawn=64")]
     lines += [shard("p%d" % i, "sender" if i % 2 else "waiter") for i in range(12)]
     lines += ["channel full p%d" % i for i in range(12)]
@@ -236,7 +242,8 @@ def test_deaths(t):
     first, second, third = trace.deaths[:3]
     per_frame = (third - first) / (2 * step)
     fixed = first - per_frame * step
-    t.check(abs((second - first) / step - per_frame) < 0.05 * per_frame, "the cost does not grow evenly: %s" % trace.deaths)
+    t.check(abs((second - first) / step - per_frame) < 0.05 * per_frame,
+            "the cost does not grow evenly: %s" % trace.deaths)
     t.check(0 < per_frame <= PER_FRAME, "%.0f instructions a frame" % per_frame)
     t.check(0 < fixed <= FIXED, "%.0f instructions beside the frames" % fixed)
     t.note("%.0f instructions a frame, %.0f beside" % (per_frame, fixed))

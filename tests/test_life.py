@@ -31,7 +31,8 @@ def test_restart(t):
     lines = ['shard a /t/relive args="victim" restart=3', 'shard b /t/relive args="witness"', "channel a b"]
     result = t.guest("\n".join(lines), files={"/big": BIG}, expect=1)
     t.equal(result.endings(), {"a": "killed", "b": 0}, "ends")
-    t.equal(re.findall(r"^Shard 0 \(a\) restarts: (\d of \d)$", result.text, re.M), ["1 of 3", "2 of 3", "3 of 3"], "lives")
+    t.equal(re.findall(r"^Shard 0 \(a\) restarts: (\d of \d)$", result.text, re.M), ["1 of 3", "2 of 3", "3 of 3"],
+            "lives")
     t.equal(result.text.count("Shard 0 (a) killed"), 4, "deaths")
     result = t.guest("\n".join(lines), files={"/big": BIG}, build=t.variant("ablation-drop", ABLATION="ABLATION_drop"))
     t.check(re.search(r"main\.c:\d+: coconut_cap_inspect\(0\) is ", result.text),
@@ -39,7 +40,8 @@ def test_restart(t):
 
 
 def test_exit_with_minus_one(t):
-    """EXIT(-1) is no death: the shard is not restarted, its code is shown as what it is, and WAIT tells it from a kill."""
+    """EXIT(-1) is no death: the shard is not restarted, its code is shown as what it is, and WAIT tells it from a
+    kill."""
     lines = ['shard a /t/minus args="exits" restart=3', 'shard b /t/minus args="dies" restart=1',
              'shard p /t/minus args="parent" spawn=yes']
     result = t.guest("\n".join(lines), expect=1)
@@ -146,7 +148,8 @@ def test_deadlock_beside_others(t):
     deadlock(t, lines, ["ann", "bob"], ["worker", "next"])
 
 
-CLIENTS = ['shard early /t/lock args="c0"', 'shard ann /t/lock args="g0r2"', 'shard bob /t/lock args="r0"', 'shard late /t/lock args="c0"',
+CLIENTS = ['shard early /t/lock args="c0"', 'shard ann /t/lock args="g0r2"', 'shard bob /t/lock args="r0"',
+           'shard late /t/lock args="c0"',
            "channel early ann", "channel late ann", "channel ann bob"]
 
 
@@ -159,22 +162,26 @@ def test_deadlock_has_clients(t):
     t.equal(len([line for line in result.lines if line.startswith("Deadlock:")]), 1, "deadlocks that were found")
     build = t.variant("ablation-circle", ABLATION="ABLATION_circle")
     result = t.guest("\n".join(CLIENTS), expect=1, build=build)
-    t.equal([result.endings()[name] for name in names], ["killed", "killed"], "the ends of the clients, when all who wait are killed")
+    t.equal([result.endings()[name] for name in names], ["killed", "killed"],
+            "the ends of the clients, when all who wait are killed")
 
 
 def test_two_deadlocks(t):
     """Two circles at once, and one who waits for both: each circle is found, and nobody else is killed."""
     lines = ['shard %s /t/lock args="r0"' % name for name in ("ann", "bob", "cid", "dan")]
-    lines += ['shard both /t/lock args="g0g1"', "channel ann bob", "channel cid dan", "channel both ann", "channel both cid"]
+    lines += ['shard both /t/lock args="g0g1"', "channel ann bob", "channel cid dan", "channel both ann",
+              "channel both cid"]
     result = t.guest("\n".join(lines), expect=1)
     t.equal(len([line for line in result.lines if line.startswith("Deadlock:")]), 2, "deadlocks that were found")
     t.equal(result.endings(), {"ann": "killed", "bob": "killed", "cid": "killed", "dan": "killed", "both": 0}, "ends")
 
 
 def test_family(t):
-    """A family has a quota of shards: who starts as many as it can leaves slots to others, and one that ends makes room."""
+    """A family has a quota of shards: who starts as many as it can leaves slots to others, and one that ends makes
+    room."""
     for word, count in (("yes", 16), ("40", 40)):
-        lines = ['shard hog /t/family args="hog=%d" spawn=%s' % (count, word), 'shard neighbour /t/family args=neighbour spawn=1',
+        lines = ['shard hog /t/family args="hog=%d" spawn=%s' % (count, word),
+                 'shard neighbour /t/family args=neighbour spawn=1',
                  "channel hog neighbour"]
         t.guest("\n".join(lines), expect=0)
     build = t.variant("ablation-quota", ABLATION="ABLATION_quota")
@@ -185,7 +192,8 @@ def test_family(t):
 def test_own_slots(t):
     """Others fill a shard's slots for capabilities only as far as one is left for its own calls."""
     for own, copies in ((2, 8), (10, 5), (15, 0)):
-        lines = ['shard full /t/family args="full=%d" spawn=yes' % own, 'shard filler /t/family args="filler=%d"' % copies, "shard other /t/ok"]
+        lines = ['shard full /t/family args="full=%d" spawn=yes' % own,
+                 'shard filler /t/family args="filler=%d"' % copies, "shard other /t/ok"]
         lines += ["channel full filler"] + ["channel full other"] * (own - 2)
         t.guest("\n".join(lines), expect=0)
     result = t.guest("\n".join(lines), expect=1, build=t.variant("ablation-slots", ABLATION="ABLATION_slots"))
@@ -212,9 +220,11 @@ def test_deadlock_through_after(t):
 
 def test_no_program(t):
     """A shard whose program is missing is refused by name, and nobody else's channels are closed for it."""
-    lines = ['shard ann /t/lock args="ws0"', 'shard bob /t/lock args="r0"', "shard none /no/such/program", "channel ann bob"]
+    lines = ['shard ann /t/lock args="ws0"', 'shard bob /t/lock args="r0"', "shard none /no/such/program",
+             "channel ann bob"]
     result = t.guest("\n".join(lines), expect=1)
-    t.check("Shard 2 (none) cannot start from /no/such/program: there is no such file" in result.lines, "the line is missing")
+    t.check("Shard 2 (none) cannot start from /no/such/program: there is no such file" in result.lines,
+            "the line is missing")
     t.equal(result.endings(), {"ann": 0, "bob": 0}, "how the others ended")
 
 
@@ -242,7 +252,8 @@ def test_closing_line(t):
 def test_peer_cannot_start(t):
     """Whoever waits for a shard that turns out not to start gets an error, now or after its turn has come."""
     for after in ("", " after=other"):
-        lines = ["shard other /t/ok", "shard bob /no/such/program" + after, 'shard ann /t/lock args="r0"', "channel ann bob"]
+        lines = ["shard other /t/ok", "shard bob /no/such/program" + after, 'shard ann /t/lock args="r0"',
+                 "channel ann bob"]
         result = t.guest("\n".join(lines), timeout=40)
         t.equal(result.status, 1, "exit status (124 is a system that idles for ever)")
         t.check(result.endings().get("ann"), "ann ended well although bob never started")

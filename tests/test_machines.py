@@ -1,7 +1,7 @@
 """Machines that lack something, or whose tables and devices do not say the truth: each ends in a run, or in a sentence.
 
-Where the kernel cannot run it says what is missing and the exit status is 2, or run.sh says it and the status is 4. Never
-silence, a hang, a page fault of the kernel, or a device touched that is not its own.
+Where the kernel cannot run it says what is missing and the exit status is 2, or run.sh says it and the status is 4.
+Never silence, a hang, a page fault of the kernel, or a device touched that is not its own.
 
 Read next: devices.c, cpu.c.
 """
@@ -22,7 +22,8 @@ def panics(t, words, options, manifest=HELLO):
     """Boots a machine on which the kernel stops with a sentence. Returns the Result."""
     result = t.guest(manifest, options=options, expect=2)
     said = [line for line in result.lines if line.startswith("PANIC: ")]
-    t.check(len(said) == 1 and words in said[0], "with %s the console says %s, not: %s" % (" ".join(options), said, words))
+    t.check(len(said) == 1 and words in said[0],
+            "with %s the console says %s, not: %s" % (" ".join(options), said, words))
     return result
 
 
@@ -30,9 +31,10 @@ def panics(t, words, options, manifest=HELLO):
 
 
 def test_processors(t):
-    """What the kernel needs of a processor and does not find is named, before it is used; what it can do without is not."""
-    for feature, name in (("nx", "NX"), ("clflush", "CLFSH"), ("sse2", "SSE2"), ("fxsr", "FXSR"), ("syscall", "SYSCALL"),
-                          ("tsc", "TSC")):
+    """What the kernel needs of a processor and does not find is named, before it is used; what it can do without is
+    not."""
+    for feature, name in (("nx", "NX"), ("clflush", "CLFSH"), ("sse2", "SSE2"), ("fxsr", "FXSR"),
+                          ("syscall", "SYSCALL"), ("tsc", "TSC")):
         panics(t, "this processor lacks %s (CPUID " % name, ["-cpu", "max,la57=off,-%s" % feature])
     for model in "qemu32", "n270", "max,-lm":
         panics(t, "this processor has no 64-bit mode", ["-cpu", model])
@@ -45,7 +47,8 @@ def test_no_nx_uefi(t):
     result = t.boot(shards=["shards/hello-c"], uefi=True, options=["-cpu", "max,la57=off,-nx"], timeout=300, expect=2)
     t.check("PANIC: this processor lacks NX " in result.text, "the console does not say that NX is missing")
     result = t.boot(shards=["shards/hello-c"], uefi=True, options=["-cpu", "qemu32"], timeout=30)
-    t.check(result.status in (3, 124) and "a 64-bit processor?" in result.stderr, "run.sh does not ask for a 64-bit processor")
+    t.check(result.status in (3, 124) and "a 64-bit processor?" in result.stderr,
+            "run.sh does not ask for a 64-bit processor")
 
 
 def test_control_registers(t):
@@ -64,11 +67,13 @@ def test_control_registers(t):
 
 
 def barriers(t, build):
-    """Runs two shards as if the processor, which QEMU's is not, had IBPB. Returns how many switches and barriers there were."""
+    """Runs two shards as if the processor, which QEMU's is not, had IBPB. Returns how many switches and barriers there
+    were."""
     commands = ["tbreak sched_loop", "continue", "set var cpu_has_ibpb = 1",
                 "break context_switch", "ignore 3 100000", "break *'context_switch.forget'",
                 "ignore 4 100000", "break debug_exit", "continue", "info breakpoints", "continue"]
-    session = test_gdb.Session(t, "--gdb", commands, "--kernel --build %s --shard shards/hello-c --shard shards/fs-reader" % build,
+    session = test_gdb.Session(t, "--gdb", commands,
+                               "--kernel --build %s --shard shards/hello-c --shard shards/fs-reader" % build,
                                expect=0)
     hits = dict(re.findall(r"^(\d) .*(?:\n\tbreakpoint already hit (\d+) times?)?", session.said[-2], re.M))
     return int(hits["3"] or 0), int(hits["4"] or 0)
@@ -88,7 +93,8 @@ def test_predictor_of_qemu(t):
     result = t.guest(HELLO, verbose=True, expect=0)
     if "is forgotten (IBPB) between shards" in result.text:
         return
-    t.check("CPU: what its branch predictor has learnt is kept (it offers no IBPB) between shards" in result.lines, "nothing is said")
+    t.check("CPU: what its branch predictor has learnt is kept (it offers no IBPB) between shards" in result.lines,
+            "nothing is said")
     t.skip("QEMU's processor has no IBPB: the instruction itself was not tried")
 
 
@@ -99,7 +105,8 @@ test_predictor.heavy = True
 
 
 def test_no_tick(t):
-    """Without the interval timer, or the controller that passes its interrupt on, the kernel stops before a shard runs."""
+    """Without the interval timer, or the controller that passes its interrupt on, the kernel stops before a shard
+    runs."""
     for missing in "pit", "pic":
         panics(t, "no interrupt comes from the interval timer", ["-machine", missing + "=off"], manifest=SPIN)
 
@@ -135,9 +142,11 @@ def dmar(t, *bases):
 
 def test_second_tables(t):
     """Of two FADTs and of two DMARs the first that is usable counts, wherever the other leads."""
-    for options in (fadt(t, 0x80), fadt(t, 0x5F8), fadt(t, 0x5F8, 0x5FC), dmar(t), dmar(t, 0xFFFFFFFFFFFFF000), dmar(t, 0xFED90000)):
+    for options in (fadt(t, 0x80), fadt(t, 0x5F8), fadt(t, 0x5F8, 0x5FC), dmar(t), dmar(t, 0xFFFFFFFFFFFFF000),
+                    dmar(t, 0xFED90000)):
         result = t.guest("shard clock /t/clock", options=options, timeout=30, expect=0)
-        t.check("IOMMU: VT-d 1.0, 3-level tables, translation and interrupt remapping on" in result.lines, "the IOMMU is not used")
+        t.check("IOMMU: VT-d 1.0, 3-level tables, translation and interrupt remapping on" in result.lines,
+                "the IOMMU is not used")
         t.check("no timer that counts" not in result.text, "the timer is not used")
 
 
@@ -150,18 +159,24 @@ def test_dmar_that_lies(t):
     # Addresses where nobody answers, and where somebody else does: QEMU's HPET.
     for base in 0xFED90000, 0xFED00000:
         result = t.guest(HELLO, options=PC + dmar(t, base), expect=0)
-        t.check("IOMMU: none that can be used: it has no queue" in result.text, "the console does not say why it is not used")
+        t.check("IOMMU: none that can be used: it has no queue" in result.text,
+                "the console does not say why it is not used")
 
 
 def test_unusable_units(t):
-    """Several IOMMUs, or one that cannot wait for DMA under way: the console says why it is not used, and the run goes on."""
+    """Several IOMMUs, or one that cannot wait for DMA under way: the console says why it is not used, and the run goes
+    on."""
     q35 = ["-machine", "q35,kernel-irqchip=split", "-device"]
-    for options, words in ((PC + dmar(t, 0xFED90000, 0xFED91000), "there are several units, and this kernel drives one"),
-                           (q35 + ["intel-iommu,intremap=on,dma-drain=off"], "it has no queue, no page-selective invalidation, "
+    for options, words in ((PC + dmar(t, 0xFED90000, 0xFED91000),
+                            "there are several units, and this kernel drives one"),
+                           (q35 + ["intel-iommu,intremap=on,dma-drain=off"],
+                            "it has no queue, no page-selective invalidation, "
                             "no draining, unusual tables or registers, or write buffers")):
         result = t.guest(HELLO, options=options, expect=0)
-        t.check("IOMMU: none that can be used: %s; devices get no DMA" % words in result.lines, "the console lacks: " + words)
-        t.check("DMA engines: none; copies between GPU partitions are made by the processor" in result.lines, "an engine is used")
+        t.check("IOMMU: none that can be used: %s; devices get no DMA" % words in result.lines,
+                "the console lacks: " + words)
+        t.check("DMA engines: none; copies between GPU partitions are made by the processor" in result.lines,
+                "an engine is used")
 
 
 def forged(t, function, place, value, times=1):
@@ -172,7 +187,8 @@ def forged(t, function, place, value, times=1):
 
 
 def test_tables_out_of_reach(t):
-    """A root pointer, a root table or another table where no memory can be, or only a bit of it: as if there were none."""
+    """A root pointer, a root table or another table where no memory can be, or only a bit of it: as if there were
+    none."""
     ticks = "ACPI: no timer that counts; the time is counted in ticks, some of which get lost"
     for value in "0xfffffffffffff000", "0x8000000000", "0x7ffffffff0", "(1ul << 47)":
         said = forged(t, "devices_init", "((struct bootinfo *)$rdi)->rsdp", value)
@@ -192,11 +208,13 @@ def gpu_files(t):
 
 def test_unknown_cards(t):
     """A video card that is not known is named and not used, and a known one behind it is."""
-    for card, number in (("qxl", "1b36:0100"), ("cirrus", "1013:00b8"), ("virtio", "1af4:1050"), ("vmware", "15ad:0405")):
+    for card, number in (("qxl", "1b36:0100"), ("cirrus", "1013:00b8"), ("virtio", "1af4:1050"),
+                         ("vmware", "15ad:0405")):
         line = "GPU: the video card 00:01.0 (%s) is not used: this kernel does not know it" % number
         result = t.guest(DISPLAY + HELLO, gpu_files(t), options=["-vga", card], expect=1)
         t.check(line in result.lines, "the console lacks: " + line)
-        t.equal((result.endings(), "no VGA device with video memory" in result.text), ({"ok": 0}, True), "what runs, and a line")
+        t.equal((result.endings(), "no VGA device with video memory" in result.text), ({"ok": 0}, True),
+                "what runs, and a line")
     options = ["-vga", "qxl", "-device", "bochs-display"]
     result = t.guest(DISPLAY, gpu_files(t), options=options, expect=0)
     t.check("(1b36:0100) is not used" in result.text, "the console does not say that the first card is not used")
@@ -206,12 +224,13 @@ def test_unknown_cards(t):
 
 
 def test_forgetful_card(t):
-    """A known card whose memory does not keep what is written to it, here since nobody answers there, is named and not used."""
+    """A known card whose memory does not keep what is written to it, here since nobody answers there, is named and not
+    used."""
     commands = ["tbreak *gpu_init", "continue", "set var pci_devices[1].bars[0].base = 0xc0000000", "continue"]
     options = "--kernel --manifest " + t.file("card.conf", DISPLAY)
     said = test_gdb.Session(t, "--gdb", commands, options, expect=1).console
-    t.check("GPU: the video card 00:01.0 (1234:1111) is not used: its memory does not keep what is written to it" in said,
-            "the console does not say why the card is not used")
+    words = "GPU: the video card 00:01.0 (1234:1111) is not used: its memory does not keep what is written to it"
+    t.check(words in said, "the console does not say why the card is not used")
     t.check("GPU: no VGA device with video memory" in said, "the card is used")
 
 
@@ -222,7 +241,8 @@ def card_memory(t, manifest, expect=None):
         try:
             while "CPL=3" not in monitor.hmp("info registers"):
                 pass
-            base = int(re.search(r"BAR0: 32 bit memory at (0x\w+)", monitor.hmp("info pci").split("1b36:0100")[1]).group(1), 16)
+            base = int(re.search(r"BAR0: 32 bit memory at (0x\w+)",
+                                 monitor.hmp("info pci").split("1b36:0100")[1]).group(1), 16)
             return [monitor.hmp("xp /4gx %#x" % (base + at)) for at in range(0, 64 << 20, 1 << 18)]
         finally:
             boot.stop()
@@ -240,7 +260,8 @@ BUS_MASTER = 4  # bit of the command register
 
 
 def bus_masters(t, manifest, options, files=None):
-    """Boots and returns which functions of bus 0 are bus masters while a shard spins, as far as QEMU's ECAM shows (q35)."""
+    """Boots and returns which functions of bus 0 are bus masters while a shard spins, as far as QEMU's ECAM shows
+    (q35)."""
     with t.guest_monitor() as monitor:
         boot = t.start_guest(manifest, files, options=options + monitor.options)
         try:
@@ -249,7 +270,8 @@ def bus_masters(t, manifest, options, files=None):
             found = {}
             for slot in range(32):
                 for function in range(8):
-                    words = monitor.hmp("xp /2wx %#x" % (0xB0000000 + (slot << 15) + (function << 12))).split(":")[1].split()
+                    words = monitor.hmp("xp /2wx %#x" % (0xB0000000 + (slot << 15) +
+                                                         (function << 12))).split(":")[1].split()
                     if int(words[0], 16) != 0xFFFFFFFF:
                         found["%02x.%d" % (slot, function)] = bool(int(words[1], 16) & BUS_MASTER)
         finally:
@@ -279,7 +301,8 @@ def needed(size):
 
 
 def test_small_memory(t):
-    """Memory that QEMU cannot put the ramdisk into: run.sh says how much is needed, and with that much the kernel starts."""
+    """Memory that QEMU cannot put the ramdisk into: run.sh says how much is needed, and with that much the kernel
+    starts."""
     big = os.path.join(t.scratch, "big")
     for size in 0, 59, 62:
         with open(big, "wb") as file:
@@ -296,21 +319,24 @@ def test_small_memory(t):
         for memory in range(need, need + 3):
             result = t.guest(HELLO, files, options=["-m", memory])
             t.check(result.status in (0, 2), "status %d with %d MiB" % (result.status, memory))
-            t.equal("PANIC: no " in result.text and "give the machine more memory" in result.text, result.status == 2, "a sentence")
+            t.equal("PANIC: no " in result.text and "give the machine more memory" in result.text, result.status == 2,
+                    "a sentence")
         t.equal(result.status, 0, "status with %d MiB" % memory)
 
 
 def test_ramdisk_out_of_place(t):
-    """The kernel without run.sh, the ramdisk where the boot tables are and higher: it finds no memory beside it, and says so."""
+    """The kernel without run.sh, the ramdisk where the boot tables are and higher: it finds no memory beside it, and
+    says so."""
     t.guest(HELLO, {"/big": bytes(6 << 20)}, expect=0)
     image = os.path.join(t.scratch, "ramdisk1.img")
     size = os.path.getsize(image)
-    for start in range(0x300000, 0xC00000, 0x80000):  # of the ramdisk; QEMU leaves 0x28000 bytes behind it for ACPI tables
+    # of the ramdisk; QEMU leaves 0x28000 bytes behind it for ACPI tables
+    for start in range(0x300000, 0xC00000, 0x80000):
         memory = -(-(start + size + 0x28001) // 8192) * 8192
-        done = t.sh(["timeout", "60", "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-cpu", "max,la57=off",
-                     "-m", "%dk" % (memory >> 10), "-display", "none", "-net", "none", "-no-reboot", "-monitor", "none",
-                     "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial", "stdio", "-kernel", "build/supervisor.elf",
-                     "-initrd", image])
+        done = t.sh(["timeout", "60", "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-cpu",
+                     "max,la57=off", "-m", "%dk" % (memory >> 10), "-display", "none", "-net", "none", "-no-reboot",
+                     "-monitor", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial", "stdio",
+                     "-kernel", "build/supervisor.elf", "-initrd", image])
         told = re.search(r"^PANIC: no .*: give the machine more memory$", done.stdout, re.M)
         t.check(told if done.returncode == 37 else done.returncode == 33 and start >= 0x800000,
                 "status %d with the ramdisk at %#x: %s" % (done.returncode, start, done.stdout))

@@ -49,7 +49,8 @@ def table(t, heading):
 
 def constants(t):
     """Returns {name: value} of the plain numbers that layout.h and coconut.h define."""
-    found = re.findall(r"^#define[ \t]+(\w+)[ \t]+(0[xX][0-9A-Fa-f]+|\d+)\b", read(t, "layout.h") + read(t, "coconut.h"), re.M)
+    found = re.findall(r"^#define[ \t]+(\w+)[ \t]+(0[xX][0-9A-Fa-f]+|\d+)\b",
+                       read(t, "layout.h") + read(t, "coconut.h"), re.M)
     return {name: int(value, 0) for name, value in found}
 
 
@@ -133,7 +134,8 @@ class Machine:
         """Returns the machine's main memory as (start, end), from QEMU's map of the system address space."""
         for view in self.monitor.hmp("info mtree -f").split("FlatView #"):
             if re.search(r'^ AS "memory"', view, re.M):
-                found = re.findall(r"^  ([0-9a-f]+)-([0-9a-f]+) \(prio \d+, ram\): pc\.ram(?: @\S+)?(?: KVM)?\s*$", view, re.M)
+                found = re.findall(r"^  ([0-9a-f]+)-([0-9a-f]+) \(prio \d+, ram\): pc\.ram(?: @\S+)?(?: KVM)?\s*$",
+                                   view, re.M)
                 return [(int(start, 16), int(end, 16) + 1) for start, end in found]
         raise harness.Failure("QEMU shows no address space named memory")
 
@@ -302,7 +304,8 @@ def check_image_and_devices(t, machine, leaves):
     """The image is mapped wholly, each page to its own; device pages are uncached and no RAM."""
     at = {leaf.start: leaf for leaf in leaves}
     for page in range(machine.names["image_text"], machine.names["image_end"], PAGE):
-        t.check(page in at and at[page].phys == page - machine.names["IMAGE_BASE"], "page %#x of the image is not mapped" % page)
+        t.check(page in at and at[page].phys == page - machine.names["IMAGE_BASE"],
+                "page %#x of the image is not mapped" % page)
     devices = [leaf for leaf in leaves if leaf.start >= machine.names["MMIO_BASE"]]
     t.check(devices and devices[0].phys == 0xFEE00000, "the first device page is not the local APIC")
     for leaf in devices:
@@ -317,11 +320,13 @@ def check_boot_tables(t, machine):
     tables = [(row[0], int(row[1].strip("`"), 0), row[2]) for row in rows]
     pml4 = [entry & bits for entry in machine.entries(tables[0][1])]
     wanted = {int(index): phys for kind, phys, index in tables if kind == "PDPT"}
-    t.equal({i: e for i, e in enumerate(pml4) if e}, {i: p | PRESENT | WRITE for i, p in wanted.items()}, "the boot PML4")
+    t.equal({i: e for i, e in enumerate(pml4) if e}, {i: p | PRESENT | WRITE for i, p in wanted.items()},
+            "the boot PML4")
     directories = {int(index): phys for kind, phys, index in tables if kind == "PD"}
     for index, phys in wanted.items():
         pdpt = {i: e & bits for i, e in enumerate(machine.entries(phys)) if e}
-        t.equal(pdpt, {510 if index == 511 else 0: directories[index] | PRESENT | WRITE}, "the boot PDPT of entry %d" % index)
+        t.equal(pdpt, {510 if index == 511 else 0: directories[index] | PRESENT | WRITE},
+                "the boot PDPT of entry %d" % index)
         pages = [e & bits for e in machine.entries(directories[index])]
         t.equal(pages, [i << 21 | PRESENT | WRITE | LARGE for i in range(512)], "the boot PD of entry %d" % index)
 
@@ -368,7 +373,8 @@ def check_shard(t, machine, number):
         is_file = FILE_MAPPING <= leaf.start < FILE_MAPPING + len(FILE)
         t.check(bool(leaf.entry & BORROWED) == is_file, "%s: the bit PTE_BORROWED is wrong" % leaf)
         t.check(not is_file or leaf.rights == "R+NX", "%s belongs to a file" % leaf)
-    t.check(machine.page([leaf for leaf in leaves if leaf.start == FILE_MAPPING][0].phys) == FILE[:PAGE], "the file's page")
+    t.check(machine.page([leaf for leaf in leaves if leaf.start == FILE_MAPPING][0].phys) == FILE[:PAGE],
+            "the file's page")
     for entry, used in counts:
         t.equal(entry >> 52 & 0x3FF, used, "the count in entry %#x" % entry)
     mine, supervisors = machine.entries(machine.shard_cr3(number)), machine.entries(machine.variable("kernel_cr3"))
@@ -422,9 +428,11 @@ def test_physical(t):
     rows = [(evaluate(t, row[0], names), evaluate(t, row[1], names)) for row in table(t, "Physical memory")]
     t.check(all(a[0] <= a[1] < b[0] for a, b in zip(rows, rows[1:])), "the physical regions are out of order")
     t.equal([row[0] for row in rows[1:]], [names[name] for name in (
-        "PHYS_IMAGE", "PHYS_BOOT_STACK", "PHYS_PVH_TABLES", "PHYS_BOOT_TABLES", "PHYS_FRAMES")], "the starts of regions")
+        "PHYS_IMAGE", "PHYS_BOOT_STACK", "PHYS_PVH_TABLES", "PHYS_BOOT_TABLES", "PHYS_FRAMES")],
+        "the starts of regions")
     t.equal(rows[1][1] + 1, names["PHYS_IMAGE_LIMIT"], "the end of the image's region")
-    t.equal(rows[4][1] + 1, names["PHYS_BOOT_TABLES"] + names["PHYS_BOOT_TABLE_PAGES"] * PAGE, "the end of the boot tables")
+    t.equal(rows[4][1] + 1, names["PHYS_BOOT_TABLES"] + names["PHYS_BOOT_TABLE_PAGES"] * PAGE,
+            "the end of the boot tables")
 
 
 def test_elf(t):
@@ -441,7 +449,8 @@ def test_elf(t):
     for kind, _, _, virtual, physical, _, size, _ in elf.segments:
         if kind == 1:
             t.check(virtual in (physical, physical + names["IMAGE_BASE"]), "a segment at %#x" % virtual)
-            t.check(names["PHYS_IMAGE"] <= physical and physical + size <= names["PHYS_IMAGE_LIMIT"], "its place in memory")
+            t.check(names["PHYS_IMAGE"] <= physical and physical + size <= names["PHYS_IMAGE_LIMIT"],
+                    "its place in memory")
     t.check(names["PHYS_IMAGE"] <= elf.entry < names["PHYS_IMAGE"] + PAGE, "the entry point lies in the trampoline")
 
 

@@ -20,7 +20,8 @@ MODEL = (32, 64, 5, 4, 4, 32, 32)  # as there, but with more layers: what a wron
 def numbers(path):
     """Returns the names and numbers that a header defines."""
     with open(os.path.join(harness.ROOT, path), encoding="utf-8") as file:
-        return {name: int(value, 0) for name, value in re.findall(r"^#define (\w+) +(0[xX]\w+?|\d+)(?:ULL)?\b", file.read(), re.M)}
+        return {name: int(value, 0) for name, value in re.findall(r"^#define (\w+) +(0[xX]\w+?|\d+)(?:ULL)?\b",
+                                                                  file.read(), re.M)}
 
 
 def test_numbers(t):
@@ -30,8 +31,9 @@ def test_numbers(t):
     t.equal({name: new.get(name) for name in old}, old, "the numbers")
     names = {"pipeline_config": {"stages": "num_stages", "channel": "channel_id", "first_layer": "layers_start",
                                  "end_layer": "layers_end", "magic": "magic", "stage": "stage"},
-             "gpu_config": {"partition": "partition_id", "reserved": "_pad", "vram_size": "vram_size", "cu_count": "cu_count",
-                            "vram_vaddr": "vram_vaddr", "mmio_vaddr": "mmio_vaddr", "magic": "magic"}}
+             "gpu_config": {"partition": "partition_id", "reserved": "_pad", "vram_size": "vram_size",
+                            "cu_count": "cu_count", "vram_vaddr": "vram_vaddr", "mmio_vaddr": "mmio_vaddr",
+                            "magic": "magic"}}
     places = []
     for header, side in (("coconut.h", 0), ("include/coconut.h", 1)):
         lines = ["#include <stdio.h>", '#include "%s"' % os.path.join(t.root, header), "int main(void) {"]
@@ -98,22 +100,28 @@ SECTIONS {
 
 
 def test_binary(t):
-    """The same as a binary that nothing of ours has made: a header that hands on what the kernel says, a layout of its own."""
+    """The same as a binary that nothing of ours has made: a header that hands on what the kernel says, a layout of its
+    own."""
     with open(os.path.join(t.root, "include", "coconut.h"), encoding="utf-8") as file:
         header = file.read()
-    t.check(header.count("result < 0 ? COCONUT_ERROR : ") == 2, "the header turns errors into COCONUT_ERROR elsewhere too")
+    t.check(header.count("result < 0 ? COCONUT_ERROR : ") == 2,
+            "the header turns errors into COCONUT_ERROR elsewhere too")
     t.file("include/coconut.h", header.replace("result < 0 ? COCONUT_ERROR : ", ""))
-    shutil.copytree(os.path.join(t.root, "tests", "shards", "old-pipeline"), os.path.join(t.scratch, "shards", "pipeline"))
+    shutil.copytree(os.path.join(t.root, "tests", "shards", "old-pipeline"),
+                    os.path.join(t.scratch, "shards", "pipeline"))
     layout = t.file("shard.ld", EARLIER_LAYOUT)
-    t.sh("gcc -ffreestanding -nostdlib -static -O2 -mno-red-zone -fno-stack-protector -fno-pic -no-pie -Wl,--build-id=none -Wl,-T%s "
-         "-o shard.elf shards/pipeline/start.S shards/pipeline/main.c && objcopy -O binary shard.elf shard.bin" % layout,
+    t.sh("gcc -ffreestanding -nostdlib -static -O2 -mno-red-zone -fno-stack-protector -fno-pic -no-pie "
+         "-Wl,--build-id=none -Wl,-T%s "
+         "-o shard.elf shards/pipeline/start.S shards/pipeline/main.c && "
+         "objcopy -O binary shard.elf shard.bin" % layout,
          cwd=t.scratch, expect=0)
     model, wanted = host_tokens(t)
     run_pipeline(t, "/binary", 1, {"/model.bin": model, "/binary": os.path.join(t.scratch, "shard.bin")}, wanted)
 
 
 def test_places(t):
-    """The header is found from any folder: by its path, by a file that leads to it, and in a clone of the earlier tree."""
+    """The header is found from any folder: by its path, by a file that leads to it, and in a clone of the earlier
+    tree."""
     source = ('#include "%s"\nint main(void) {\n\tif (coconut_fs_open("/none", 5) != COCONUT_ERROR) return 1;\n'
               '\treturn coconut_puts("%s\\n") != 0;\n}\n')
     cases = {"by-path": "../../include/coconut.h", "led": "coconut.h", "clone/shards/cloned": "../../include/coconut.h"}
@@ -121,7 +129,8 @@ def test_places(t):
         t.file(name + "/main.c", source % (header, os.path.basename(name)))
     t.file("led/coconut.h", '#include "../../include/coconut.h"\n')
     # What stands in such a clone knows one error and hands on what the kernel says.
-    t.file("clone/include/coconut.h", "#ifndef COCONUT_H\n#define COCONUT_H\n#define COCONUT_ERROR (~0ULL)\n#error theirs\n#endif\n")
+    t.file("clone/include/coconut.h", "#ifndef COCONUT_H\n#define COCONUT_H\n#define COCONUT_ERROR (~0ULL)\n#error "
+                                      "theirs\n#endif\n")
     result = t.boot(shards=[os.path.join(t.scratch, name) for name in cases], expect=0)
     t.equal(result.endings(), dict.fromkeys(["by-path", "led", "cloned"], 0), "ends")
     # A header of that name that is not the earlier one is the shard's own.
@@ -147,7 +156,8 @@ def test_assembler(t):
     folder = os.path.dirname(t.file("gnu/start.S", GNU_ENTRY))
     t.file("gnu/one.S", "#define ONE 1\n\t.globl one\none:\tmov $ONE, %eax\n\tret\n")
     t.file("gnu/two.s", "\t.globl two\ntwo:\tmov $2, %eax\n\tret\n")
-    t.file("gnu/three.asm", "global three\nthree:\n\tmov eax, 3\n\tret\nsection .note.GNU-stack noalloc noexec nowrite progbits\n")
+    t.file("gnu/three.asm", "global three\nthree:\n\tmov eax, 3\n\tret\nsection .note.GNU-stack noalloc noexec "
+                            "nowrite progbits\n")
     t.file("gnu/main.c", '#include "coconut.h"\nint one(void), two(void), three(void);\nint start(void);\n'
            'int start(void) { return 0; }\nint entry(void);\nint entry(void) { return start(); }\n'
            'int main(void) {\n\tif (one() != 1 || two() != 2 || three() != 3) return 1;\n'
@@ -187,4 +197,5 @@ def test_folder_without_main(t):
         file.write(GNU_ENTRY)
     for _ in range(2):
         done = t.sh(["./build.sh"], cwd=copy, expect=0)
-        t.equal(done.stderr.count("shards/only-asm has no main.c and is not built."), 1, "what build.sh says: " + done.stderr)
+        t.equal(done.stderr.count("shards/only-asm has no main.c and is not built."), 1,
+                "what build.sh says: " + done.stderr)

@@ -1,5 +1,5 @@
-"""The table in docs/security.md of the state that outlives a call: it has every field of the structures, and no other, and the
-tests that it names exist.
+"""The table in docs/security.md of the state that outlives a call: it has every field of the structures, and no other,
+and the tests that it names exist.
 
 Read next: docs/security.md, "State that outlives a call"; tests/test_stale.py.
 """
@@ -10,7 +10,8 @@ import re
 import harness
 import test_docs
 
-FILES = ["kernel.h", "sched.c", "channel.c", "cap.c", "spawn.c", "fs.c", "profile.c", "edu.c", "gpu.c", "iommu.c", "console.c"]
+FILES = ["kernel.h", "sched.c", "channel.c", "cap.c", "spawn.c", "fs.c", "profile.c", "edu.c", "gpu.c", "iommu.c",
+         "console.c"]
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 STRUCTURE = re.compile(r"^(?:static )?struct (\w+) \{(.*?)\}", re.M | re.S)
 
@@ -53,7 +54,8 @@ def test_fields(t):
     found = structures(t.root)
     t.equal(sorted(set(LEFT_OUT) - set(found)), [], "structures that are left out and do not exist")
     wanted = {"%s.%s" % (name, field) for name, fields in found.items() if name not in LEFT_OUT for field in fields}
-    t.check({"end.caller", "shard.fpu", "shard.wait_list", "capability.serial", "copy.handle", "queue.tail", "writer.held"} <= wanted,
+    t.check({"end.caller", "shard.fpu", "shard.wait_list", "capability.serial", "copy.handle", "queue.tail",
+             "writer.held"} <= wanted,
             "the structures could not be read")
     listed = [name for row in table() for name in re.findall(r"`([^`]+)`", row[0])]
     t.equal(sorted(wanted - set(listed)), [], "fields without a row in docs/security.md")
@@ -76,6 +78,7 @@ def test_tests(t):
             path = os.path.join(harness.ROOT, "tests", "test_%s.py" % group)
             t.check(os.path.exists(path), "%s: there is no group of tests %s" % (row[0], group))
             with open(path, encoding="utf-8") as file:
-                t.check(re.search(r"^def test_%s\(" % re.escape(test), file.read(), re.M), "%s: there is no test %s" % (row[0], name))
+                t.check(re.search(r"^def test_%s\(" % re.escape(test), file.read(), re.M),
+                        "%s: there is no test %s" % (row[0], name))
             count += 1
     t.note("%d tests" % count)

@@ -1,4 +1,5 @@
-"""scripts/coconut-prof.py: what it prints for good, forged and damaged output of a run, and how it is told what to read.
+"""scripts/coconut-prof.py: what it prints for good, forged and damaged output of a run, and how it is told what to
+read.
 
 Read next: scripts/coconut-prof.py.
 """
@@ -27,7 +28,8 @@ Shard 40 (child) ended: code 5 after 2 ms, at most 7 frames
 Shard 9 (nobody) ended: code 0 after 1 ms, at most 7 frames
 Shard 0 (reader) ended: code 0 after 20 ms, at most 7 frames
 """
-ROWS = [(0, 10, 200, 3, 60, "reader"), (1, 30, 100, 1, 30, "worker"), (2, 0, 0, 0, 0, "late"), (64, 5, 1000, 9, 10, "child")]
+ROWS = [(0, 10, 200, 3, 60, "reader"), (1, 30, 100, 1, 30, "worker"), (2, 0, 0, 0, 0, "late"),
+        (64, 5, 1000, 9, 10, "child")]
 GOOD = EVENTS + HEAD + "".join(ROW % row for row in ROWS) + TAIL
 
 
@@ -49,7 +51,8 @@ def refused(t, text, why):
 def shares(out, title):
     """Returns {name: (length of the bar, percent)} of one part of the report."""
     part = out.split(title)[1].split("\n\n")[0]
-    return {name: (len(bar), float(percent)) for name, bar, percent in re.findall(r"^  (\S+) +(#*) +([\d.]+)%$", part, re.M)}
+    return {name: (len(bar), float(percent)) for name, bar, percent in re.findall(r"^  (\S+) +(#*) +([\d.]+)%$", part,
+                                                                                  re.M)}
 
 
 def test_numbers(t):
@@ -58,18 +61,23 @@ def test_numbers(t):
     t.equal((status, err), (0, ""), "status and stderr")
     t.check(re.search(r"^ +1 +30 +100 +3000 +1 +30 +worker$", out, re.M), "the row of worker")
     t.check(re.search(r"^Total +45 +222 +10000 +13 +100 +4 shards$", out, re.M), "the totals")
-    t.equal(shares(out, "wall time"), {"reader": (24, 60), "worker": (12, 30), "late": (0, 0), "child": (4, 10)}, "wall time")
-    t.equal(shares(out, "system calls\n"), {"reader": (9, 22.2), "worker": (27, 66.7), "late": (0, 0), "child": (4, 11.1)}, "calls")
-    t.equal(shares(out, "the cycles"), {"reader": (8, 20), "worker": (12, 30), "late": (0, 0), "child": (20, 50)}, "cycles")
+    t.equal(shares(out, "wall time"), {"reader": (24, 60), "worker": (12, 30), "late": (0, 0), "child": (4, 10)},
+            "wall time")
+    t.equal(shares(out, "system calls\n"), {"reader": (9, 22.2), "worker": (27, 66.7), "late": (0, 0),
+                                            "child": (4, 11.1)}, "calls")
+    t.equal(shares(out, "the cycles"), {"reader": (8, 20), "worker": (12, 30), "late": (0, 0), "child": (20, 50)},
+            "cycles")
 
 
 def test_closing(t):
     """The report says how the shards ended, in the words of the run's closing line."""
     for ends in ("all shards completed", "1 of 3 shards completed, 1 failed, 0 killed, 1 could not start"):
         status, out, _ = report(GOOD.replace("all shards completed", ends))
-        t.equal((status, out.split("\n")[0]), (0, "Profile of a run of coconutOS v1.2.3: " + ends), "status and first line")
+        t.equal((status, out.split("\n")[0]), (0, "Profile of a run of coconutOS v1.2.3: " + ends),
+                "status and first line")
     refused(t, GOOD.replace("all shards completed", "1 of 3 shards"), "a closing line that is damaged")
-    status, _, err = report("coconutOS supervisor v1.2.3: there is nothing to start, the manifest names no shard.\nHalting.\n")
+    status, _, err = report("coconutOS supervisor v1.2.3: there is nothing to start, the manifest names no shard.\n"
+                            "Halting.\n")
     t.equal((status, "named no shard" in err), (1, True), "status and words for a run without shards")
 
 
@@ -94,15 +102,18 @@ def test_zeros(t):
 
 
 def test_last(t):
-    """The last complete summary counts, whatever has been written after it; what it says of lifecycles is of its run."""
+    """The last complete summary counts, whatever has been written after it; what it says of lifecycles is of its
+    run."""
     other = GOOD.replace("reader", "writer").replace("v1.2.3", "v2.0.0")
-    for after in ("\nreal\t0m1.234s\nuser\t0m1.000s\n", "run.sh: the trace of 1,234 events is in /tmp/t\n", "\x1b[0mdone\n",
+    for after in ("\nreal\t0m1.234s\nuser\t0m1.000s\n", "run.sh: the trace of 1,234 events is in /tmp/t\n",
+                  "\x1b[0mdone\n",
                   "[BOOT] loader at 0x1000\ncoconutOS supervisor v1.2.3\nShard 0 (reader) ended: code 0 after 1 ms\n",
                   HEAD + ROW % (0, 999999, 1, 1, 1, "reader"), HEAD):
         for before in ("", other):
             status, out, err = report(before + GOOD + after)
             t.equal((status, err), (0, ""), "status and stderr with %r behind" % after)
-            t.check("v1.2.3" in out and "999999" not in out and "writer" not in out, "the report with %r behind" % after)
+            t.check("v1.2.3" in out and "999999" not in out and "writer" not in out,
+                    "the report with %r behind" % after)
     ends = "coconutOS supervisor v1.2.3: 2 of 4 shards completed, 1 failed, 1 killed, 0 could not start.\n"
     status, out, _ = report(GOOD.replace(TAIL.splitlines(keepends=True)[0], ends))
     t.equal((status, "worker" in out), (0, True), "a run in which not all is well")
@@ -113,8 +124,10 @@ def test_forged(t):
     forged = HEAD + ROW % (0, 999999, 1, 1, 1, "reader") + TAIL
     status, out, _ = report(forged + GOOD)
     t.equal((status, "999999" in out), (0, False), "status, and the forged number, with a forged summary first")
-    refused(t, forged + "Shard 0 (reader) ended: code 0 after 1 ms, at most 7 frames\n", "a forged summary, then no more")
-    refused(t, GOOD + "run.sh: no end after 600 seconds (--timeout sets the limit).\n", "a forged summary and a time-out")
+    refused(t, forged + "Shard 0 (reader) ended: code 0 after 1 ms, at most 7 frames\n",
+            "a forged summary, then no more")
+    refused(t, GOOD + "run.sh: no end after 600 seconds (--timeout sets the limit).\n",
+            "a forged summary and a time-out")
     refused(t, forged + "PANIC: assertion failed\n", "a forged summary and a panic")
     refused(t, forged + "coconutOS supervisor v1.2.3\nrun.sh: the machine was reset or switched off\n", "a forged start, and a reset")
     lie = "Shard 0 (reader) killed: the honest shard stole money\n  Likely cause: greed\n"
@@ -133,7 +146,8 @@ def test_damaged(t):
     start = lines.index(HEAD.splitlines(keepends=True)[0])
     for index in (start, start + 1, len(lines) - 2, len(lines) - 1):
         refused(t, "".join(lines[:index] + lines[index + 1:]), "without line %d" % index)
-    for row in ("0 1 2 3 4 a\n", ROW % (0, 1, 1, 1, 1, ""), ROW % (0, 1, 1, 1, 1, "a b"), " 0  %s  1  1  1  a\n" % ("9" * 5000)):
+    for row in ("0 1 2 3 4 a\n", ROW % (0, 1, 1, 1, 1, ""), ROW % (0, 1, 1, 1, 1, "a b"),
+                " 0  %s  1  1  1  a\n" % ("9" * 5000)):
         refused(t, HEAD + row + TAIL, "the row " + row[:40])
     refused(t, HEAD + ROW % (1, 1, 1, 1, 1, "a") + ROW % (1, 1, 1, 1, 1, "b") + TAIL, "two rows of one number")
     refused(t, HEAD + TAIL, "no row at all")
@@ -160,7 +174,8 @@ def test_inputs(t):
     t.check("no summary" not in t.sh([script, none]).stderr, "a missing file is not an empty one")
     terminal, user = os.openpty()
     try:
-        done = subprocess.run([script], stdin=user, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)
+        done = subprocess.run([script], stdin=user, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
+                              check=False)
     finally:
         os.close(terminal)
         os.close(user)
@@ -173,7 +188,8 @@ def test_short_reader(t):
     """`| head` ends the report without a traceback; a full disk is said."""
     path = t.file("long.log", HEAD + "".join(ROW % (i, 1, 1, 1, 1, "shard%d" % i + "x" * 40) for i in range(64)) + TAIL)
     for line in range(3):  # the pipe is closed before, while or after the report is written
-        done = t.sh("{ python3 scripts/coconut-prof.py %s 2>&1 1>&3 | cat >&2; } 3>&1 | head -n %d" % (path, line), expect=0)
+        done = t.sh("{ python3 scripts/coconut-prof.py %s 2>&1 1>&3 | cat >&2; } 3>&1 | head -n %d" % (path, line),
+                    expect=0)
         t.equal(done.stderr, "", "stderr with head -n %d" % line)
     done = t.sh("python3 scripts/coconut-prof.py %s > /dev/full" % path, expect=1)
     t.check("No space left" in done.stderr and "Traceback" not in done.stderr, "a full disk: " + done.stderr)
@@ -192,7 +208,8 @@ def test_bytes(t):
         for _ in range(random.randrange(1, 4)):
             data[random.randrange(len(data))] = random.randrange(256)
         status, _, err = report(bytes(data))
-        t.check(status in (0, 1) and "Traceback" not in err, "changed output gives status %d: %s" % (status, err[-200:]))
+        t.check(status in (0, 1) and "Traceback" not in err,
+                "changed output gives status %d: %s" % (status, err[-200:]))
 
 
 def test_real(t):
@@ -201,7 +218,8 @@ def test_real(t):
     status, out, _ = report(result.raw)
     t.equal(status, 0, "status")
     for name, row in result.profile().items():
-        t.check(re.search(r"^ +%d +%d +%d +\d+ +%d +%d +%s$" % (row["id"], row["syscalls"], row["cycles"], row["switches"],
-                                                                row["wall"], name), out, re.M), "the row of " + name)
+        t.check(re.search(r"^ +%d +%d +%d +\d+ +%d +%d +%s$" % (row["id"], row["syscalls"], row["cycles"],
+                                                                row["switches"], row["wall"],
+                                                                name), out, re.M), "the row of " + name)
         t.check(re.search(r"^  %s +started: " % name, out, re.M), "the start of " + name)
         t.check(re.search(r"^  %s +ended: code 0 after" % name, out, re.M), "the end of " + name)

@@ -3,10 +3,11 @@
 Read next: profile.c, tests/shards/count/main.c.
 """
 
-ICOUNT = ["-icount", "shift=5,align=off,sleep=off"]  # time is the count of instructions, 32 ns each: no host with other work shows
+# time is the count of instructions, 32 ns each: no host with other work shows
+ICOUNT = ["-icount", "shift=5,align=off,sleep=off"]
 
-# A call that is charged with a wait of two seconds costs this much at least on any clock of 1 GHz or more; the kernel's own
-# time is far below, also on a host with other work.
+# A call that is charged with a wait of two seconds costs this much at least on any clock of 1 GHz or more; the kernel's
+# own time is far below, also on a host with other work.
 TWO_SECONDS = 2000000000
 
 
@@ -17,7 +18,8 @@ def total_cycles(row):
 def test_calls(t):
     """A shard that makes N calls shows N, and its EXIT."""
     counts = [1, 10, 1000, 100000]
-    result = t.guest("\n".join('shard s%d /t/count args="calls %d"' % (n, n) for n in counts) + "\nshard none /t/ok", expect=0)
+    result = t.guest("\n".join('shard s%d /t/count args="calls %d"' % (n, n) for n in counts) + "\nshard none /t/ok",
+                     expect=0)
     profile = result.profile()
     for n in counts:
         t.equal(profile["s%d" % n]["syscalls"], n + 1, "calls of the shard that makes %d" % n)

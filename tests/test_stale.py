@@ -1,7 +1,8 @@
-"""State that was looked up before others ran, or that outlives whom it belongs to: the bad moment is made certain, and nothing
-comes of it. Each test has a twin without its protection, in which the damage is seen.
+"""State that was looked up before others ran, or that outlives whom it belongs to: the bad moment is made certain, and
+nothing comes of it. Each test has a twin without its protection, in which the damage is seen.
 
-Read next: tests/shards/stale/main.c, which has the scenes; docs/security.md, "State that outlives a call", which names them.
+Read next: tests/shards/stale/main.c, which has the scenes; docs/security.md, "State that outlives a call", which names
+them.
 """
 
 import re
@@ -10,7 +11,8 @@ ICOUNT = ["-icount", "shift=0,align=off,sleep=off"]  # the same turns every time
 
 
 def cast(scene, roles, channels, **words):
-    """Returns the manifest of a scene: a shard a role, and the channels between roles. words: {role: more of its line}."""
+    """Returns the manifest of a scene: a shard a role, and the channels between roles. words: {role: more of its
+    line}."""
     lines = ['shard %s /t/stale args="%s %s" %s' % (role, scene, role, words.get(role, "")) for role in roles.split()]
     return "\n".join(lines + ["channel " + pair for pair in channels.split(", ")])
 
@@ -45,8 +47,8 @@ def test_half(t):
 
 
 def test_slot(t):
-    """The slot of a shard and the handle that names it are used again before one who waits runs: it learns nothing of the new
-    one's end."""
+    """The slot of a shard and the handle that names it are used again before one who waits runs: it learns nothing of
+    the new one's end."""
     scene = cast("slot", "parent first second", "parent first, parent second, first second", parent="spawn=yes",
                  first="spawn=yes priority=high")
     play(t, scene)
@@ -78,15 +80,18 @@ def test_late_caller(t):
 
 
 def test_restarted_home(t):
-    """The home of the end restarts while somebody to whom it was lent is in a CALL there: the next life finds it free."""
+    """The home of the end restarts while somebody to whom it was lent is in a CALL there: the next life finds it
+    free."""
     scene = cast("home", "owner borrower server", CALLER, owner="priority=high restart=1", borrower="priority=low")
     play(t, scene)
     control(t, scene, r"coconut_channel_call\(1, .*\) is -8 .*, expected 1", "call_over")
 
 
 def test_restarted_peer(t):
-    """The other side restarts while somebody is in a CALL to its last life: the end is free for a CALL to the next one."""
-    scene = cast("peer", "owner server", "owner borrower, owner server, owner server", owner="priority=high", server="priority=critical restart=1")
+    """The other side restarts while somebody is in a CALL to its last life: the end is free for a CALL to the next
+    one."""
+    scene = cast("peer", "owner server", "owner borrower, owner server, owner server", owner="priority=high",
+                 server="priority=critical restart=1")
     scene = scene.replace("\nchannel", '\nshard borrower /t/stale args="home borrower" priority=low\nchannel', 1)
     play(t, scene)
     control(t, scene, r"coconut_channel_call\(1, .*\) is -8 .*, expected 1", "call_over")
@@ -102,7 +107,8 @@ def test_lost(t):
 
 def test_unborn(t):
     """A child that is killed before its first instruction has none."""
-    scene = cast("unborn", "parent", "parent other", parent="spawn=yes").replace("\nchannel", "\nshard other /t/ok\nchannel")
+    scene = cast("unborn", "parent", "parent other", parent="spawn=yes").replace("\nchannel",
+                                                                                 "\nshard other /t/ok\nchannel")
     t.check("an instruction after KILL" not in play(t, scene).text, "it ran")
     control(t, scene, "an instruction after KILL", "kill_first")
 
@@ -117,7 +123,8 @@ def test_asleep(t):
 
 
 def test_dying(t):
-    """KILL of a shard that is in its exit already raises it: who is less urgent than the killer does not keep it from dying."""
+    """KILL of a shard that is in its exit already raises it: who is less urgent than the killer does not keep it from
+    dying."""
     scene = cast("dying", "parent spinner killer", "parent killer, parent spinner, spinner killer",
                  parent="priority=low spawn=yes frames=12100", killer="priority=high")
     ends = [name for name, _ in re.findall(r"^Shard \d+ \((\w+)\) (ended)", play(t, scene).text, re.M)]
@@ -134,7 +141,8 @@ def test_revoking(t):
 
 def test_rank(t):
     """CALL hands the CPU to a receiver only where nobody more urgent than that one is ready."""
-    scene = cast("rank", "client server middle", "client server, client middle", client="priority=high", server="priority=low")
+    scene = cast("rank", "client server middle", "client server, client middle", client="priority=high",
+                 server="priority=low")
     said = [line for line in play(t, scene).lines if line.startswith("the ")]
     t.equal(said, ["the one in the middle", "the server"], "the order in which they run")
     control(t, scene, r"^the server$[^$]*^the one in the middle$", "rank")

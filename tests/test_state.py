@@ -22,7 +22,8 @@ def test_entry(t):
 def fpu_boot(t, rounds):
     lines = ['shard spin%d /t/fpu args="s %d %d"' % (i, rounds["s"], 100 + i) for i in range(4)]
     lines += ['shard yield%d /t/fpu args="y %d %d"' % (i, rounds["y"], 200 + i) for i in range(3)]
-    lines += ['shard call /t/fpu args="c %d 301"' % rounds["c"], 'shard echo /t/fpu args="e %d 302"' % (rounds["c"] - 1),
+    lines += ['shard call /t/fpu args="c %d 301"' % rounds["c"],
+              'shard echo /t/fpu args="e %d 302"' % (rounds["c"] - 1),
               "channel call echo"]
     return t.guest("\n".join(lines), expect=None, timeout=1200)
 
@@ -52,7 +53,8 @@ def test_fpu_control(t):
 
 
 def test_flags(t):
-    """DF, AC, NT, IOPL and wild stack pointers at calls and preemption harm nobody and come back; TF kills its shard."""
+    """DF, AC, NT, IOPL and wild stack pointers at calls and preemption harm nobody and come back; TF kills its
+    shard."""
     cases = ("df", "ac", "nt", "iopl", "rsp", "tf")
     lines = ['shard %s /t/flags args="%s"' % (case, case) for case in cases]
     lines += ['shard y%d /t/fpu args="y 3000 %d"' % (i, i) for i in (1, 2)]
@@ -60,4 +62,5 @@ def test_flags(t):
     wanted = dict.fromkeys(cases, 0)
     wanted.update(tf="killed", y1=0, y2=0)
     t.equal(result.endings(), wanted, "ends")
-    t.check("(tf) killed: debug exception (#DB), vector 1" in result.text, "the single step was not seen for what it is")
+    t.check("(tf) killed: debug exception (#DB), vector 1" in result.text,
+            "the single step was not seen for what it is")

@@ -42,8 +42,10 @@ def test_default_run(t):
     t.check(rows <= SCREEN_LINES, "the run fills %d rows of a screen of %d" % (rows, SCREEN_LINES))
     t.equal(result.endings(), dict.fromkeys(["gpu-hal-0", "gpu-hal-1", "fs-reader", "hello-c", "story", "stage0",
                                                "stage1"], 0), "ends")
-    known = re.compile(r"\[BOOT\] |coconutOS supervisor v|CPU protections: |fs-reader: |Welcome |Shard \d+ \(|hello-c: |"
-                       r"Hello from |llama-(inference|pipeline): \d+ tokens in \d+ ms$|--- Shard Profiling Summary ---$|"
+    known = re.compile(r"\[BOOT\] |coconutOS supervisor v|CPU protections: |fs-reader: |Welcome |Shard \d+ "
+                       r"\(|hello-c: |"
+                       r"Hello from |llama-(inference|pipeline): \d+ tokens in \d+ ms$|--- Shard Profiling Summary "
+                       r"---$|"
                        r"ID  Syscalls| *\d+ +\d+ +\d+ +\d+ +\d+  [\w-]+$|Halting\.$|IOMMU|GPU|gpu|$")
     rest = [line for line in result.lines if not known.match(line)]
     t.check(rest and len(rest) % 2 == 0 and rest[:len(rest) // 2] == rest[len(rest) // 2:],
@@ -109,8 +111,8 @@ def test_verdicts(t):
     """watch.py, with a script in QEMU's place: only the success code together with the last line is success."""
     good = "some text\\nHalting.\\n"
     cases = [(good, 33, 0), (good.replace("\\n", "\\r\\n"), 33, 0), ("", 33, 3), ("Halting.\\nmore\\n", 33, 3),
-             ("not Halting.\\n", 33, 3), (good, 0, 3), (good, 1, 3), (good, 31, 3), (good, 35, 1), ("", 35, 1), (good, 37, 2),
-             (good, 39, 2)]
+             ("not Halting.\\n", 33, 3), (good, 0, 3), (good, 1, 3), (good, 31, 3), (good, 35, 1), ("", 35, 1),
+             (good, 37, 2), (good, 39, 2)]
     folder = os.path.join(t.scratch, "run")
     os.mkdir(folder)
     fake = t.file("fake-qemu", '#!/bin/bash\nprintf "$3" >"${2#file:}"\nexit "$4"\n')
@@ -133,7 +135,8 @@ def test_firmware_is_dropped(t):
     fake = t.file("fake-qemu", "#!/bin/bash\nexec >\"${2#file:}\"\nprintf '\\e[2J\\e[01;01Hboot [BO'; sleep 0.3\n"
                   "printf 'Bds [BOO'; sleep 0.3; printf 'T] line\\nHalting.\\n'\nexit 33\n")
     os.chmod(fake, 0o755)
-    done = t.sh(["python3", "scripts/watch.py", "--run", folder, "--build", "build", "--firmware", "--", fake], expect=0)
+    done = t.sh(["python3", "scripts/watch.py", "--run", folder, "--build", "build", "--firmware", "--", fake],
+                expect=0)
     t.equal(done.stdout, "[BOOT] line\nHalting.\n", "what is passed on")
     with open(os.path.join(folder, "firmware.log"), "rb") as log:
         t.equal(log.read(), b"\x1b[2J\x1b[01;01Hboot [BOBds ", "what is kept in firmware.log")
@@ -146,7 +149,8 @@ def volume(t, name):
     """Returns a copy of the build for boot(build=...), whose boot volume a test may spoil, and that volume."""
     folder = os.path.join(t.scratch, name)
     os.makedirs(folder)
-    t.sh(["flock", "-s", "build/.lock", "cp", "-r", "build/esp", "build/stage", "build/supervisor.elf", folder], expect=0)
+    t.sh(["flock", "-s", "build/.lock", "cp", "-r", "build/esp", "build/stage", "build/supervisor.elf", folder],
+         expect=0)
     return folder, os.path.join(folder, "esp")
 
 
@@ -180,7 +184,8 @@ def test_loader_bad_supervisor(t):
     cases = [("is no ELF file", lambda path: patch(path, 0, "4s", b"MZ\0\0")),
              ("has a segment beyond its end: it is truncated", lambda path: os.truncate(path, 8192)),
              ("has its entry point outside of its segments", lambda path: patch(path, 24, "Q", 0x100000)),
-             ("has a segment outside the memory that is reserved for it", lambda path: patch(path, 64 + 24, "Q", 0x700000))]
+             ("has a segment outside the memory that is reserved for it",
+              lambda path: patch(path, 64 + 24, "Q", 0x700000))]
     if t.full:
         cases += [("is too short for an ELF header", lambda path: os.truncate(path, 0)),
                   ("is for another processor than x86-64", lambda path: patch(path, 18, "H", 183)),
@@ -218,7 +223,8 @@ def test_loader_little_memory(t):
 
 def test_loader_taken_address(t):
     """An address of the memory map that the firmware uses itself."""
-    gives_up(t, "address range 0x200000 to 0x2fffff (the supervisor's image) is taken: the firmware has runtime services "
+    gives_up(t, "address range 0x200000 to 0x2fffff (the supervisor's image) is taken: the firmware has runtime "
+                "services "
              "data at 0x201000 to 0x201fff", t.variant("loader-taken", PROVOKE="PROVOKE_taken"))
 
 
@@ -229,7 +235,8 @@ def test_loader_5_level_paging(t):
 
 def test_loader_stale_key(t):
     """A memory map that has changed at the last moment: the loader takes it again, and the system boots."""
-    result = t.boot(shards=["shards/hello-c"], uefi=True, build=t.variant("loader-stale-key", PROVOKE="PROVOKE_stale_key"),
+    result = t.boot(shards=["shards/hello-c"], uefi=True,
+                    build=t.variant("loader-stale-key", PROVOKE="PROVOKE_stale_key"),
                     timeout=240, expect=0)
     t.check(HELLO in result.lines, "hello-c did not run")
 
@@ -316,7 +323,8 @@ def test_bad_manifest(t):
                 "no line names line 4 and says: " + words)
         t.equal(result.endings(), {}, "shards that ran")
     result = t.boot(manifest=t.file("long.conf", "# " + "x" * 40000 + "\n"), expect=1)
-    t.check("The ramdisk has no readable manifest /etc/coconut.conf" in result.text, "a manifest of 40,000 bytes is read")
+    t.check("The ramdisk has no readable manifest /etc/coconut.conf" in result.text,
+            "a manifest of 40,000 bytes is read")
 
 
 def test_missing_program(t):
@@ -324,7 +332,8 @@ def test_missing_program(t):
     lines = ["shard none /no/such", "shard empty /empty", "shard folder /t", "shard large /large", "shard good /t/ok"]
     result = t.guest("\n".join(lines), files={"/empty": b"", "/large": b"\x90" * (9 << 20)}, expect=1)
     for name in ("none", "empty", "folder", "large"):
-        t.check(re.search(r"^Shard \d+ \(%s\) cannot start from /\S+: \w" % name, result.text, re.M), "nobody names " + name)
+        t.check(re.search(r"^Shard \d+ \(%s\) cannot start from /\S+: \w" % name, result.text, re.M),
+                "nobody names " + name)
     t.equal(result.endings(), {"good": 0}, "ends")
     ends_well(t, result, "1 of 5 shards completed, 0 failed, 0 killed, 4 could not start.")
 
@@ -359,7 +368,8 @@ def test_bad_ramdisk(t):
 
 
 def test_shards_from_anywhere(t):
-    """--shard takes folders inside and outside of the tree, relative to where the user is; --add puts a file anywhere."""
+    """--shard takes folders inside and outside of the tree, relative to where the user is; --add puts a file
+    anywhere."""
     folder = os.path.join(t.scratch, "my shards, all", "hello there")
     shutil.copytree(os.path.join(t.root, "shards", "hello-c"), folder)
     content = t.file("text,with: colon.txt", "Added from the host.\n")
@@ -390,7 +400,8 @@ def test_options_pass_through(t):
     os.chmod(fake, 0o755)
     words = os.path.join(t.scratch, "words")
     environment = dict(os.environ, PATH=folder + ":" + os.environ["PATH"], FAKE_WORDS=words)
-    given = ["-s", "-S", "-machine", "pc,accel=tcg", "-m", "3G", "-d", "int,cpu_reset", "-append", "two words", "-global", ""]
+    given = ["-s", "-S", "-machine", "pc,accel=tcg", "-m", "3G", "-d", "int,cpu_reset", "-append", "two words",
+             "-global", ""]
     t.sh(["./run.sh", "--verbose"] + given[:4] + ["--timeout", 60] + given[4:], env=environment, expect=3)
     with open(words, encoding="utf-8") as file:
         got = file.read().split("\n")[:-1]
@@ -408,7 +419,8 @@ def test_console_option(t):
     result = t.boot(shards=["shards/hello-c"], options=["--console", place], expect=0)
     with open(place, encoding="utf-8") as file:
         said = file.read()
-    t.check(said.startswith("coconutOS supervisor") and HELLO in said and said.endswith("Halting.\n"), "the file has: " + said[:200])
+    t.check(said.startswith("coconutOS supervisor") and HELLO in said and said.endswith("Halting.\n"),
+            "the file has: " + said[:200])
     t.equal(result.raw, b"", "stdout")
 
 
@@ -433,7 +445,8 @@ def test_stopped_start(t):
     with t.guest_monitor() as monitor:
         boot = t.start(shards=["shards/hello-c"], options=["-S"] + monitor.options)
         t.equal(monitor.command("query-status")["status"], "prelaunch", "state of the machine")
-        t.check(re.search(r"[ER]IP=0+fff0 ", monitor.hmp("info registers")), "the processor has left its first instruction")
+        t.check(re.search(r"[ER]IP=0+fff0 ", monitor.hmp("info registers")),
+                "the processor has left its first instruction")
         monitor.command("cont")
         t.check(HELLO in boot.wait().lines, "hello-c did not run")
         t.equal(boot.result.status, 0, "exit status")
@@ -490,7 +503,8 @@ def process_state(pid):
 def test_interrupt(t):
     """Ctrl-C, SIGTERM, SIGHUP, SIGKILL and a closed pipe end a run and leave no QEMU of it behind."""
     build = t.variant("provoke-hang", PROVOKE="PROVOKE_hang")
-    for number, everyone, status in ((signal.SIGINT, True, 130), (signal.SIGINT, False, 130), (signal.SIGTERM, False, 143),
+    for number, everyone, status in ((signal.SIGINT, True, 130), (signal.SIGINT, False, 130),
+                                     (signal.SIGTERM, False, 143),
                                      (signal.SIGHUP, False, 129), (signal.SIGKILL, False, -9)):
         boot = t.start(build=build, timeout=600)
         qemu = child_of(boot.process.pid)
@@ -553,7 +567,8 @@ def test_missing_tools(t):
 
 
 def test_clean_clone(t):
-    """README's two commands in a new clone, in a folder with spaces and a comma, from elsewhere, and two runs at once."""
+    """README's two commands in a new clone, in a folder with spaces and a comma, from elsewhere, and two runs at
+    once."""
     if not os.path.isdir(os.path.join(t.root, ".git")) or not shutil.which("git"):
         t.skip("this tree is no git repository")
     clone = os.path.join(t.scratch, "a b,c", "coconut's OS")

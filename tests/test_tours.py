@@ -87,16 +87,18 @@ def test_keys(t):
     leaves = [(asked, ""), (asked, "g"), ("(gdb) ", "shards"), ("(gdb) ", "kill"), ("(gdb) ", "quit")]
     for dialogue, wanted in ((leaves, "wrong  /shards/tour"), (ends, "")):
         said = at_terminal(t, command, dialogue)
-        t.check("Stop 2 of 6" in said and "Stop 3 of 6" not in said and wanted in said, "after %s: %s" % (dialogue[1], said[-300:]))
+        t.check("Stop 2 of 6" in said and "Stop 3 of 6" not in said and wanted in said,
+                "after %s: %s" % (dialogue[1], said[-300:]))
         t.equal(said.count(asked), 2, "how often it asked")
 
 
 def at_terminal(t, command, dialogue):
-    """Runs a command at a terminal of its own, where somebody waits for a prompt, types a line, and so on through the dialogue.
-    Returns what was shown.
+    """Runs a command at a terminal of its own, where somebody waits for a prompt, types a line, and so on through the
+    dialogue. Returns what was shown.
 
-    A prompt counts wherever it stands behind what was shown when the line before was typed: QEMU, which ends when gdb kills it,
-    may say so behind gdb's prompt. The terminal is dumb, so that readline shows a prompt once, and without control sequences."""
+    A prompt counts wherever it stands behind what was shown when the line before was typed: QEMU, which ends when gdb
+    kills it, may say so behind gdb's prompt. The terminal is dumb, so that readline shows a prompt once, and without
+    control sequences."""
     ours, theirs = pty.openpty()
     process = harness.start(["bash", "-c", command], cwd=t.root, stdin=theirs, stdout=theirs, stderr=theirs,
                             env=dict(os.environ, TERM="dumb"))

@@ -1,4 +1,5 @@
-"""trace: what run.sh --trace writes, against what the kernel itself counts; and that the default build knows nothing of it.
+"""trace: what run.sh --trace writes, against what the kernel itself counts; and that the default build knows nothing of
+it.
 
 Read next: scripts/trace/trace.c.
 """
@@ -27,7 +28,8 @@ def run(t, manifest, build, expect):
     """Runs the system with a trace. Returns (the Result, the trace)."""
     out = os.path.join(t.scratch, "trace.json")
     options = ["--trace", out] + (["--build", build] if build else [])
-    result = t.boot(manifest=manifest, add={"/t/debugged": t.shard("debugged")} if manifest else None, options=options, expect=expect)
+    result = t.boot(manifest=manifest, add={"/t/debugged": t.shard("debugged")} if manifest else None, options=options,
+                    expect=expect)
     with open(out, encoding="utf-8") as file:
         return result, json.load(file)
 
@@ -59,14 +61,16 @@ def check_nesting(t, events):
 
 
 def check_flows(t, events):
-    """Each arrow has one beginning and one end, in calls of different shards, and time goes forward. Returns their number."""
+    """Each arrow has one beginning and one end, in calls of different shards, and time goes forward. Returns their
+    number."""
     begins = {e["id"]: e for e in events if e["ph"] == "s"}
     ends = {e["id"]: e for e in events if e["ph"] == "f"}
     t.equal(len([e for e in events if e["ph"] in "sf"]), len(begins) + len(ends), "arrows with a number of their own")
     t.equal(set(begins), set(ends), "the arrows' ends")
     for number, begin in begins.items():
         end = ends[number]
-        t.check(begin["ts"] <= end["ts"] and begin["tid"] != end["tid"], "arrow %d goes from %s to %s" % (number, begin, end))
+        t.check(begin["ts"] <= end["ts"] and begin["tid"] != end["tid"],
+                "arrow %d goes from %s to %s" % (number, begin, end))
         for arrow in (begin, end):
             around = [e for e in slices(events, arrow["tid"], "call") if "CHANNEL" in e["name"] and
                       ns(e["ts"]) <= ns(arrow["ts"]) <= ns(e["ts"]) + ns(e["dur"])]
@@ -75,16 +79,18 @@ def check_flows(t, events):
 
 
 def check_perfetto(t, events):
-    """By the rules of Perfetto's importer (its slice_tracker.cc and flow_tracker.cc): it cuts times off behind the nanosecond; it
-    drops a slice that reaches out of one before; it ties an arrow to the newest slice of the track, which may have ended, and
-    takes the end whose slice began first for the sender. So no slice may be lost, and no arrow may stand on its head."""
+    """By the rules of Perfetto's importer (its slice_tracker.cc and flow_tracker.cc): it cuts times off behind the
+    nanosecond; it drops a slice that reaches out of one before; it ties an arrow to the newest slice of the track,
+    which may have ended, and takes the end whose slice began first for the sender. So no slice may be lost, and no
+    arrow may stand on its head."""
     stacks, sent = {}, {}
     for event in sorted((e for e in events if e["ph"] in "Xisf"), key=lambda e: int(e["ts"] * 1000)):
         start, length = int(event["ts"] * 1000), int(event.get("dur", 0) * 1000)
         t.equal((start, length), (ns(event["ts"]), ns(event.get("dur", 0))), "the times of %s, cut off" % event)
         stack = stacks.setdefault(event["tid"], [])
         if event["ph"] in "Xi":
-            while stack and (stack[-1][1] < start or stack[-1][1] == start and not stack[-1][0] == stack[-1][1] == start + length):
+            while stack and (stack[-1][1] < start or stack[-1][1] == start and
+                             not stack[-1][0] == stack[-1][1] == start + length):
                 stack.pop()
             t.check(not stack or start + length <= stack[-1][1], "Perfetto drops %s" % event)
             stack.append((start, start + length, event["name"]))
@@ -101,13 +107,15 @@ def check_counts(t, result, events):
     known = tracks(events)
     for name, row in result.profile().items():
         t.check("shard %d: %s" % (row["id"], name) in known, "%s has no track" % name)
-        t.equal(len(slices(events, known["shard %d: %s" % (row["id"], name)], "call")), row["syscalls"], "the calls of " + name)
+        t.equal(len(slices(events, known["shard %d: %s" % (row["id"], name)], "call")), row["syscalls"],
+                "the calls of " + name)
         turns = [e for e in slices(events, known["CPU: who runs"]) if e["name"] == name]
         t.equal(len(turns), row["switches"], "the turns of " + name)
 
 
 def test_run(t):
-    """The trace of a run: calls and turns as in the profile, messages as arrows, the fault, the DMA; and its picture."""
+    """The trace of a run: calls and turns as in the profile, messages as arrows, the fault, the DMA; and its
+    picture."""
     result, trace = run(t, MANIFEST, None, 1)
     events, known = trace["traceEvents"], tracks(trace["traceEvents"])
     t.equal(trace["otherData"]["lost"], 0, "events lost")
@@ -120,11 +128,14 @@ def test_run(t):
     t.equal([e["args"]["bytes"] for e in taker], [3, 5], "the messages to taker")
     t.check(arrows > 3, "only %d messages" % arrows)
     faults = [e for e in events if e.get("cat") == "fault"]
-    t.equal([(e["tid"], e["args"]["vector"], e["args"]["cr2"]) for e in faults], [(known["shard 0: faulty"], 14, "0x8")], "the faults")
+    t.equal([(e["tid"], e["args"]["vector"], e["args"]["cr2"]) for e in faults],
+            [(known["shard 0: faulty"], 14, "0x8")], "the faults")
     for what in ("reads", "writes"):
-        t.equal(len(slices(events, known["DMA engine 0 " + what])), 3, "windows of the engine: 8192 bytes in pieces of 4095")
+        t.equal(len(slices(events, known["DMA engine 0 " + what])), 3,
+                "windows of the engine: 8192 bytes in pieces of 4095")
     t.check([e for e in slices(events, known["interrupts"]) if e["name"] == "timer"], "no tick")
-    t.equal([e["name"] for e in slices(events, known["shard 1: giver"], "blocked")], ["blocked: recv channel 0"], "giver's waits")
+    t.equal([e["name"] for e in slices(events, known["shard 1: giver"], "blocked")], ["blocked: recv channel 0"],
+            "giver's waits")
     check_picture(t, os.path.join(t.scratch, "trace.json"), known)
     t.note("%d events, %d arrows" % (trace["otherData"]["events"], arrows))
 
@@ -138,7 +149,8 @@ def check_picture(t, trace, known):
     root = xml.fromstring(text)
     t.check(not re.search(r"href|url\(|<image|<script|@import", text), "the picture needs something else")
     parts = list(root)
-    t.check(parts[1].tag.endswith("rect") and parts[1].get("width") == root.get("viewBox").split()[2], "the picture has no ground")
+    t.check(parts[1].tag.endswith("rect") and parts[1].get("width") == root.get("viewBox").split()[2],
+            "the picture has no ground")
     words = " ".join(root.itertext())
     for name in known:
         t.check(name in words or name == "supervisor's thread", "the picture lacks the lane of " + name)
@@ -160,8 +172,9 @@ def contrast(one, other):
 
 # ---- Trace Viewer ----
 
-# What chrome://tracing is made of, without the browser around it. Debian's chromium has no chrome://tracing, but the sources of Go
-# have the Trace Viewer, since `go tool trace` shows it: golang-1.19-src in Debian 12; newer versions keep it elsewhere.
+# What chrome://tracing is made of, without the browser around it. Debian's chromium has no chrome://tracing, but the
+# sources of Go have the Trace Viewer, since `go tool trace` shows it: golang-1.19-src in Debian 12; newer versions keep
+# it elsewhere.
 VIEWERS = ("/usr/share/go-*/src/cmd/trace/static", "/usr/share/go-*/src/internal/trace/traceviewer/static")
 PAGE = """<!doctype html>
 <script src="%(folder)s/webcomponents.min.js"></script>
@@ -186,8 +199,8 @@ async function show(text) {
     processes: model.getAllProcesses().map(process => process.name),
     threads: model.getAllThreads().map(thread => [thread.tid, thread.name, thread.sliceGroup.length,
                                                   thread.sliceGroup.topLevelSlices.length]),
-    arrows: model.flowEvents.map(flow => [flow.start, flow.start + flow.duration, thread(flow.startSlice), thread(flow.endSlice),
-                                          flow.startSlice.title, flow.endSlice.title]),
+    arrows: model.flowEvents.map(flow => [flow.start, flow.start + flow.duration, thread(flow.startSlice),
+                                          thread(flow.endSlice), flow.startSlice.title, flow.endSlice.title]),
   };
 }
 </script>
@@ -214,17 +227,22 @@ def check_model(t, model, events):
     """The viewer's model is what the file says."""
     t.equal(model["warnings"], [], "the viewer's warnings")
     t.equal(model["processes"], ["coconutOS"], "the processes")
-    rows = [[tid, name, len([e for e in events if e["ph"] in "Xi" and e["tid"] == tid])] for name, tid in tracks(events).items()]
-    t.equal(sorted(row[:3] for row in model["threads"]), sorted(row for row in rows if row[2]), "the tracks: number, name, slices")
+    rows = [[tid, name, len([e for e in events if e["ph"] in "Xi" and e["tid"] == tid])]
+            for name, tid in tracks(events).items()]
+    t.equal(sorted(row[:3] for row in model["threads"]), sorted(row for row in rows if row[2]),
+            "the tracks: number, name, slices")
     for tid, name, count, outer in model["threads"]:
         if name in ("CPU: who runs", "interrupts"):  # the viewer sees no less than a microsecond
             lasting = [e for e in slices(events, tid) if e["dur"] >= 1]
             t.check(len(lasting) <= outer, "%d of %d slices of %s lie in others" % (count - outer, count, name))
     ends = {phase: {e["id"]: e for e in events if e["ph"] == phase} for phase in "sf"}
-    arrows = [[ns(ends[phase][number]["ts"]) for phase in "sf"] + [ends[phase][number]["tid"] for phase in "sf"] for number in ends["s"]]
-    mine = [[round(start * 1e6), round(end * 1e6), sender, receiver] for start, end, sender, receiver, *_ in model["arrows"]]
+    arrows = [[ns(ends[phase][number]["ts"]) for phase in "sf"] + [ends[phase][number]["tid"] for phase in "sf"]
+              for number in ends["s"]]
+    mine = [[round(start * 1e6), round(end * 1e6), sender, receiver]
+            for start, end, sender, receiver, *_ in model["arrows"]]
     t.equal(sorted(mine), sorted(arrows), "the arrows: from when, to when, from whom, to whom")
-    t.equal({tuple(arrow[4:]) for arrow in model["arrows"]}, {("message sent", "message received")}, "what the arrows tie")
+    t.equal({tuple(arrow[4:]) for arrow in model["arrows"]}, {("message sent", "message received")},
+            "what the arrows tie")
 
 
 # ---- Other traces ----
@@ -237,12 +255,14 @@ def test_overflow(t):
     t.check(lost > 0 and kept == 4096 // 40, "%d lost, %d kept" % (lost, kept))
     t.check("%d oldest were overwritten" % lost in result.stderr, "nobody is told: " + result.stderr)
     events = trace["traceEvents"]
-    t.check([e for e in events if e["ph"] == "i" and e["name"] == "%d earlier events were overwritten" % lost], "the trace does not say it")
+    t.check([e for e in events if e["ph"] == "i" and e["name"] == "%d earlier events were overwritten" % lost],
+            "the trace does not say it")
     check_nesting(t, events)
     check_perfetto(t, events)
     check_flows(t, events)
     shards = [name for name in tracks(events) if name.startswith("shard ")]
-    t.check("shard 3: source" in shards and all(name.split(": ")[1] in MANIFEST for name in shards), "the tracks: %s" % shards)
+    t.check("shard 3: source" in shards and all(name.split(": ")[1] in MANIFEST for name in shards),
+            "the tracks: %s" % shards)
 
 
 def test_panic(t):
@@ -253,7 +273,8 @@ def test_panic(t):
 
 
 def test_default_build(t):
-    """The supervisor's own objects are the same code with and without the recorder, and the default image has none of it."""
+    """The supervisor's own objects are the same code with and without the recorder, and the default image has none of
+    it."""
     variant = t.variant("trace-small", TRACE="1")
     with open(os.path.join(t.root, variant, "symbols/first.elf.cmd"), encoding="utf-8") as file:
         words = file.readline().split()  # link_kernel OUT OBJECT...
@@ -281,7 +302,8 @@ def text_of(t, path):
 
 
 def test_fast_path(t):
-    """Two shards that CALL each other 40 times: each message is an arrow from its sender to its receiver, on the fast path too."""
+    """Two shards that CALL each other 40 times: each message is an arrow from its sender to its receiver, on the fast
+    path too."""
     out = os.path.join(t.scratch, "trace.json")
     manifest = 'shard ask /t/turns args="ask"\nshard answer /t/turns args="answer"\nchannel ask answer'
     t.boot(manifest=manifest, add={"/t/turns": t.shard("turns")}, options=["--trace", out], expect=0)
@@ -294,9 +316,11 @@ def test_fast_path(t):
         begins = [e for e in events if e["ph"] == "s" and e["tid"] == known["shard " + sender]]
         t.equal([said[e["tid"], e["ts"]]["bytes"] for e in begins], list(lengths), "the messages that %s sent" % sender)
         arrived = [(end["tid"], said[end["tid"], end["ts"]]["bytes"]) for end in (ends[e["id"]] for e in begins)]
-        t.equal(arrived, [(known["shard " + receiver], length) for length in lengths], "where those of %s arrived" % sender)
+        t.equal(arrived, [(known["shard " + receiver], length) for length in lengths],
+                "where those of %s arrived" % sender)
         fast = [e for e in begins if said[e["tid"], e["ts"]]["way"] == "fast path"]
-        t.check(len(fast) >= 30, "only %d of the messages of %s took the fast path: this test has hardly seen it" % (len(fast), sender))
+        t.check(len(fast) >= 30, "only %d of the messages of %s took the fast path: this test has hardly seen it" %
+                (len(fast), sender))
 
 
 test_run.heavy = True

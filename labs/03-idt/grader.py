@@ -30,7 +30,8 @@ def grade(lab):
         base, limit = (int(word, 16) for word in match.groups())
         seen["base"], seen["limit"] = base, limit
         size = min(256, (limit + 1) // GATE_SIZE) if base else 0
-        seen["gates"] = [struct.unpack("<HHBBHII", machine.memory(base + i * GATE_SIZE, GATE_SIZE)) for i in range(size)]
+        seen["gates"] = [struct.unpack("<HHBBHII", machine.memory(base + i * GATE_SIZE, GATE_SIZE))
+                         for i in range(size)]
 
     run = lab.boot_spinning(stops={"debug_exit": at_end})
     lab.judge_good("preempts", run)

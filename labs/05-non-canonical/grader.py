@@ -26,7 +26,8 @@ def grade(lab):
     changed, faults = [], []
 
     def at_call(machine):
-        """Changes the saved return address of the first call: the highest word on the stack that points into the code."""
+        """Changes the saved return address of the first call: the highest word on the stack that points into the
+        code."""
         if changed:
             return
         top = machine.number("current_stack_top")
@@ -44,5 +45,6 @@ def grade(lab):
     run = lab.boot("shard a /t/spin args=\"1\"\nshard b /t/spin args=\"1\" after=a",
                    stops={"syscall_dispatch": at_call, "interrupt_dispatch": at_interrupt})
     lab.judge_codes("refuse", run, {"a": "killed", "b": 0})
-    lab.judge("before", changed and run.ended and run.codes.get("a") == "killed" and not faults, "no fault, and the shard killed",
+    lab.judge("before", changed and run.ended and run.codes.get("a") == "killed" and not faults,
+              "no fault, and the shard killed",
               "a general protection fault in ring %d" % faults[0] if faults else run.words(), run)

@@ -41,6 +41,8 @@ def grade(lab):
     counts = [len(pages) for pages, _ in seen]
     wanted = [(size + PAGE - 1) // PAGE for size in SIZES.values()]
     right = counts == wanted and all(pages == list(range(CODE, CODE + len(pages) * PAGE, PAGE)) for pages, _ in seen)
-    lab.judge("pages", right, "%s pages for files of %s bytes" % (wanted, list(SIZES.values())), "%s pages" % counts, run)
+    lab.judge("pages", right, "%s pages for files of %s bytes" % (wanted, list(SIZES.values())), "%s pages" % counts,
+              run)
     same = [content == files["/p/" + name].ljust(len(content), b"\0") for (_, content), name in zip(seen, SIZES)]
-    lab.judge("content", len(same) == len(SIZES) and all(same) and right, "the same bytes in all four", "%s" % same, run)
+    lab.judge("content", len(same) == len(SIZES) and all(same) and right, "the same bytes in all four", "%s" % same,
+              run)

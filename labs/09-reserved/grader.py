@@ -5,7 +5,8 @@ Read next: labs/lib/rights.py, then labs/checks/layout/main.c, which maps the fi
 
 import rights
 
-REQUIREMENTS = {**rights.REQUIREMENTS, "again": (2, "three shards, one after the other, map the file, and find it whole")}
+REQUIREMENTS = {**rights.REQUIREMENTS,
+                "again": (2, "three shards, one after the other, map the file, and find it whole")}
 ANSWERS = {
     "error": "16cce4c0a58036de53c5f206",
     "bit": "5370a21674932b9746a34c4a",

@@ -26,7 +26,8 @@ ANSWERS = {
 def links(lab, name, text):
     """Returns whether a shard with this source is built."""
     lab.test.file(name + "/main.c", text)
-    done = lab.test.sh(["scripts/build-shard.sh", os.path.join(lab.test.scratch, name), os.path.join(lab.test.scratch, "out")])
+    done = lab.test.sh(["scripts/build-shard.sh", os.path.join(lab.test.scratch, name),
+                        os.path.join(lab.test.scratch, "out")])
     return done.returncode == 0
 
 
@@ -41,7 +42,8 @@ def grade(lab):
     run = lab.boot("shard counter /p/counter\nshard adder /c/adder args=\"%s\"\nchannel counter adder" % numbers,
                    files={"/p/counter": counter}, stops={"handle_sys_exit": at_exit})
     lab.judge_good("counts", run)
-    lab.judge("code", run.good and rights and all(letters == {"UX"} for letters in rights), "rights UX only, and the sums right",
+    lab.judge("code", run.good and rights and all(letters == {"UX"} for letters in rights),
+              "rights UX only, and the sums right",
               "%s; %s" % (rights, run.words()), run)
     bad = links(lab, "bad", "int count;\nint main(void) { return count++; }\n")
     good = links(lab, "good", "int main(void) { return 0; }\n")

@@ -22,7 +22,8 @@ def grade(lab):
     code = run.codes.get("hog")
     lab.judge("ages", run.ended and code in (0, 4), "both have run before the hog ends",
               {1: "neither has", 2: "low has not", 3: "normal has not"}.get(code, run.words()), run)
-    lab.judge("often", run.ended and code == 0, "each has run four times and more", "fewer times" if code == 4 else run.words(), run)
+    lab.judge("often", run.ended and code == 0, "each has run four times and more",
+              "fewer times" if code == 4 else run.words(), run)
     late = {name: run.codes.get(name) for name in ("normal", "low")}
     lab.judge("priority", run.ended and not any(late.values()) and None not in late.values(),
               "100 ms of their work take longer than the hog's %d" % HOG_MS,

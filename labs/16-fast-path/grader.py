@@ -18,13 +18,14 @@ REQUIREMENTS = {
 
 
 def grade(lab):
-    run = lab.boot("shard client /c/callcost args=\"client\"\nshard server /c/callcost args=\"server\"\nchannel client server",
-                   options=machine.ICOUNT)
+    run = lab.boot("shard client /c/callcost args=\"client\"\nshard server /c/callcost args=\"server\"\nchannel "
+                   "client server", options=machine.ICOUNT)
     percent = run.codes.get("client")
     measured = run.ended and isinstance(percent, int) and 1 <= percent <= 1000
     lab.judge("cost", measured and percent <= PERCENT, "at most %d %%" % PERCENT,
               "%d %%" % percent if measured else run.words(), run)
-    lines = [test_ipc.pairs(SCENES), "shard early /c/turns priority=high args=\"early\"", "shard late-one /c/turns priority=low args=\"late\"",
+    lines = [test_ipc.pairs(SCENES), "shard early /c/turns priority=high args=\"early\"",
+             "shard late-one /c/turns priority=low args=\"late\"",
              "channel early late-one"]
     lab.judge_good("meaning", lab.boot("\n".join(lines)))
     lines = ["shard client /c/turns priority=high args=\"client\"", "shard middle /c/turns args=\"middle\"",

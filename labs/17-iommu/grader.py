@@ -1,4 +1,5 @@
-"""Grader of lab 17: copies by DMA arrive, and an engine reaches the pages of its copy, each in one way, for as long as it runs.
+"""Grader of lab 17: copies by DMA arrive, and an engine reaches the pages of its copy, each in one way, for as long as
+it runs.
 
 Read next: tests/shards/dma/main.c, which makes the copies.
 """
@@ -27,7 +28,8 @@ def entries(guest, phys):
 
 
 def mappings(guest):
-    """Returns the leaves of all domains, as (device address, physical address, rights), from the tables that the unit reads."""
+    """Returns the leaves of all domains, as (device address, physical address, rights), from the tables that the unit
+    reads."""
     def below(table, level, base):
         for index, entry in enumerate(entries(guest, table)):
             address = base | index << (12 + 9 * level)
@@ -63,7 +65,8 @@ def grade(lab):
 
     run = lab.boot(manifest("sizes", 1), stops={"sched_wait": at_wait, "debug_exit": at_end}, options=machine.ICOUNT)
     lab.judge_good("arrives", run)
-    inside = [all(video[0] <= phys < video[0] + (16 << 20) for _, phys, _ in leaves) and len(leaves) >= 2 for leaves in during]
+    inside = [all(video[0] <= phys < video[0] + (16 << 20) for _, phys, _ in leaves) and len(leaves) >= 2
+              for leaves in during]
     lab.judge("engine", inside and all(inside), "mappings of video memory during each of the copies",
               "during %d copies: %s" % (len(during), [len(leaves) for leaves in during]), run)
     kinds = {rights for leaves in during for *_, rights in leaves}

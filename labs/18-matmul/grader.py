@@ -35,19 +35,24 @@ def value(seed, i):
 def grade(lab):
     shapes = {"s%dx%d" % shape: shape for shape in SHAPES}
     seeds = {name: random.randrange(1, 1 << 20) for name in shapes}
-    lines = ["shard %s /c/matmul args=\"once %d %d %d\"" % (name, seeds[name], *shape) for name, shape in shapes.items()]
+    lines = ["shard %s /c/matmul args=\"once %d %d %d\"" % (name, seeds[name], *shape)
+             for name, shape in shapes.items()]
     run = lab.boot("\n".join(lines))
     wrong = [name for name, shape in shapes.items() if run.codes.get(name) != checksum(seeds[name], *shape)]
-    lab.judge("shapes", run.ended and not wrong, "the checksums of all products", "others for %s" % ", ".join(wrong) or run.words(), run)
+    lab.judge("shapes", run.ended and not wrong, "the checksums of all products",
+              "others for %s" % ", ".join(wrong) or run.words(), run)
     killed = [name for name in shapes if run.codes.get(name, "killed") == "killed"]
     beside = [name for name in shapes if run.codes.get(name) == 1 << 31]
-    lab.judge("bounds", run.ended and not killed and not beside, "no shard is killed, and none finds something overwritten",
+    lab.judge("bounds", run.ended and not killed and not beside,
+              "no shard is killed, and none finds something overwritten",
               "killed: %s; overwritten: %s" % (killed, beside), run)
     seed = random.randrange(1, 1 << 20)
-    run = lab.boot("shard plain /c/matmul args=\"plain %d 172 64\"\nshard yours /c/matmul args=\"many %d 172 64\" after=plain" % (
+    run = lab.boot("shard plain /c/matmul args=\"plain %d 172 64\"\nshard yours /c/matmul args=\"many %d 172 64\" "
+                   "after=plain" % (
         seed, seed), options=machine.ICOUNT)
     right = checksum(seed, 172, 64, 40)
     plain, yours = (run.rows.get(name, {}).get("wall_ms", 0) for name in ("plain", "yours"))
     same = run.ended and run.codes.get("plain") == run.codes.get("yours") == right
-    lab.judge("cost", same and 0 < plain and yours * PARTS <= plain, "the same sums in at most 1/%d of the time" % PARTS,
+    lab.judge("cost", same and 0 < plain and yours * PARTS <= plain,
+              "the same sums in at most 1/%d of the time" % PARTS,
               "%d of %d ms of instructions%s" % (yours, plain, "" if same else ", and other sums"), run)

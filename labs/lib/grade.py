@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """grade.py: grades a lab. grade.sh calls it; labs/README.md says how it is used.
 
-The tree that is graded is copied to build/labs/NN-name/, where everything that judges (labs/, tests/, scripts/, build.sh,
-run.sh) is this project's own: of the graded tree come the kernel, the shards, and the answers. What has not changed since
-the last time is not compiled again. Then the copy of this script in there builds, boots and judges.
+The tree that is graded is copied to build/labs/NN-name/, where everything that judges (labs/, tests/, scripts/,
+build.sh, run.sh) is this project's own: of the graded tree come the kernel, the shards, and the answers. What has not
+changed since the last time is not compiled again. Then the copy of this script in there builds, boots and judges.
 
 Exit status: 0 full marks, 1 fewer, 2 the lab could not be graded.
 Read next: grading.py (points), machine.py (what a grader can see), any labs/NN-name/grader.py.
@@ -55,7 +55,8 @@ def files_below(folder):
 
 def graded_files(tree):
     """Returns the paths of the files of a tree that are graded: the kernel's, the shards', and what these read."""
-    found = {name for name in os.listdir(tree) if name.endswith(GRADED_ENDINGS) and os.path.isfile(os.path.join(tree, name))}
+    found = {name for name in os.listdir(tree) if name.endswith(GRADED_ENDINGS) and
+             os.path.isfile(os.path.join(tree, name))}
     for folder in GRADED_FOLDERS:
         found |= {os.path.join(folder, name) for name in files_below(os.path.join(tree, folder))}
     return found
@@ -131,7 +132,8 @@ def parse_command_line():
     parser.add_argument("lab", nargs="?", help="its number, as 04")
     parser.add_argument("--tree", help="the tree to grade; this one when not given")
     parser.add_argument("--list", action="store_true", help="show the labs")
-    parser.add_argument("--hash", nargs=2, metavar=("KEY", "ANSWER"), help="for teachers: how a grader holds this answer")
+    parser.add_argument("--hash", nargs=2, metavar=("KEY", "ANSWER"),
+                        help="for teachers: how a grader holds this answer")
     parser.add_argument("--from", dest="caller", default=os.getcwd(), help=argparse.SUPPRESS)
     parser.add_argument("--prepared", action="store_true", help=argparse.SUPPRESS)
     parser.error = lambda text: fail(text + "; --help lists the options.")

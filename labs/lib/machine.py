@@ -69,7 +69,8 @@ class Machine(gdbstub.GdbStub):
     def phys(self, address, size):
         """Reads physical memory."""
         self.ask("Qqemu.PhyMemMode:1")
-        data = b"".join(self.memory(at, min(PIECE, address + size - at)) for at in range(address, address + size, PIECE))
+        data = b"".join(self.memory(at, min(PIECE, address + size - at))
+                        for at in range(address, address + size, PIECE))
         self.ask("Qqemu.PhyMemMode:0")
         return data
 
@@ -83,7 +84,8 @@ class Machine(gdbstub.GdbStub):
         return struct.unpack_from("<2I", bytes.fromhex(self.ask("g")), SEGMENTS)
 
     def trap_frame(self):
-        """Returns vector, error, rip, cs, rflags, rsp and ss of the trap frame that rdi points to, as in interrupt_dispatch."""
+        """Returns vector, error, rip, cs, rflags, rsp and ss of the trap frame that rdi points to, as in
+        interrupt_dispatch."""
         raw = self.memory(self.registers()["rdi"] + TRAP, 7 * 8)
         return dict(zip(("vector", "error", "rip", "cs", "rflags", "rsp", "ss"), struct.unpack("<7Q", raw)))
 
@@ -119,8 +121,8 @@ class Machine(gdbstub.GdbStub):
         return entries
 
     def leaf(self, cr3, address):
-        """Returns (physical address of the page's first byte, rights) of an address, or None: it is not mapped. Rights are
-        those of the whole walk: W and U when every entry has them, X when none has NX."""
+        """Returns (physical address of the page's first byte, rights) of an address, or None: it is not mapped. Rights
+        are those of the whole walk: W and U when every entry has them, X when none has NX."""
         entries = self.walk(cr3, address)
         last = entries[-1]
         if not last & PRESENT:
@@ -131,8 +133,8 @@ class Machine(gdbstub.GdbStub):
         return (last & ADDRESS & ~offset) + (address & offset), rights
 
     def leaves(self, cr3, indices):
-        """Yields (address, size, physical address, rights) of every leaf under the given entries of the PML4; rights as in
-        leaf()."""
+        """Yields (address, size, physical address, rights) of every leaf under the given entries of the PML4; rights as
+        in leaf()."""
         def below(phys, level, base, rights):
             for index, entry in enumerate(self.table(phys)):
                 address = base | index << (12 + 9 * level)
@@ -184,7 +186,8 @@ class Run:
         fields = ("switches", "wall_ms", "syscalls", "exit_code")
         rows, count, size, used, ending, *places = machine.image.values(
             "&'profile.c'::rows", "sizeof('profile.c'::rows) / sizeof(struct profile)", "sizeof(struct profile)",
-            "&((struct profile *)0)->used", "&((struct profile *)0)->ending", *("&((struct profile *)0)->" + name for name in fields))
+            "&((struct profile *)0)->used", "&((struct profile *)0)->ending",
+            *("&((struct profile *)0)->" + name for name in fields))
         for at in range(rows, rows + count * size, size):
             if not machine.memory(at + used, 1)[0]:
                 continue
@@ -225,8 +228,8 @@ def follow(machine, stops, run):
 
 
 def boot(test, manifest, files=None, stops=None, options=(), timeout=150):
-    """Boots with a manifest, in which /c/NAME is the shard labs/checks/NAME and /t/NAME is tests/shards/NAME. stops: see
-    follow(). Returns a Run."""
+    """Boots with a manifest, in which /c/NAME is the shard labs/checks/NAME and /t/NAME is tests/shards/NAME. stops:
+    see follow(). Returns a Run."""
     content = dict(files or {})
     for name in set(re.findall(r"/c/([A-Za-z0-9_-]+)", manifest)):
         content["/c/" + name] = build_check(name)

@@ -1,7 +1,7 @@
 """rights.py: what a shard's address space must look like, for the graders of the labs about page-table entries.
 
-The shard labs/checks/layout maps a page of heap and a file, and exits; there its tables are compared with MEMORY_MAP.md.
-Read next: machine.py.
+The shard labs/checks/layout maps a page of heap and a file, and exits; there its tables are compared with
+MEMORY_MAP.md. Read next: machine.py.
 """
 
 PAGE = 0x1000
@@ -37,13 +37,15 @@ def grade(lab, manifest="shard a /c/layout", files=None):
     run = lab.boot(manifest, files={"/file": CONTENT, **(files or {})}, stops={"handle_sys_exit": at_exit})
     lab.judge_good("runs", run)
     lower, upper = seen.get("lower", []), seen.get("upper", [])
-    wrong = ["%s at %#x: %s" % (place_of(at)[0], at, rights or "R") for at, _, _, rights in lower if rights != place_of(at)[1]]
+    wrong = ["%s at %#x: %s" % (place_of(at)[0], at, rights or "R")
+             for at, _, _, rights in lower if rights != place_of(at)[1]]
     places = {place_of(at)[0] for at, *_ in lower}
     missing = {"code", "stack", "heap", "file"} - places
     lab.judge("lower", lower and not wrong and not missing, "code UX, stack and heap WU, file U",
               "; ".join(wrong[:3] + ["no %s" % name for name in sorted(missing)]) or "never got there", run)
     wrong = ["%#x: %s" % (at, rights) for at, _, _, rights in upper if "U" in rights]
     wrong += ["%#x: %s" % (at, rights) for at, _, _, rights in lower + upper if "W" in rights and "X" in rights]
-    lab.judge("upper", upper and not wrong and not any(run.codes.values()), "no U above, no W with X, and the run above",
+    lab.judge("upper", upper and not wrong and not any(run.codes.values()),
+              "no U above, no W with X, and the run above",
               "; ".join(wrong[:3]) or run.words(), run)
     return run

@@ -47,6 +47,7 @@ A device without a domain reaches nothing. The mappings are read from the tables
         found = list(mappings(int(domain["root"]), levels))
         rows = [["0x%x" % address, "0x%x" % phys, {READ: "read", WRITE: "write", READ | WRITE: "read+write"}[rights]]
                 for address, phys, rights in found]
-        lines += ["  " + line for line in words.table(["device address", "physical", "the device may"], rows)] if rows else [
+        lines += ["  " + line for line in words.table(["device address", "physical", "the device may"],
+                                                      rows)] if rows else [
             "  maps nothing now"]
     return lines

@@ -1,7 +1,7 @@
 """kernel.py: how the commands reach the stopped machine: registers, physical memory, the kernel's variables.
 
-Structures and variables come from the supervisor's debug information, by name; a name that is gone is an error that says
-so. Nothing here changes the guest. Read next: symbols.py.
+Structures and variables come from the supervisor's debug information, by name; a name that is gone is an error that
+says so. Nothing here changes the guest. Read next: symbols.py.
 """
 
 import os
@@ -21,7 +21,8 @@ def fail(text):
 
 
 def command(name, usage=None, completer=gdb.COMPLETE_NONE):
-    """Makes a function(words) the gdb command `name`. Its docstring is the help; what it returns is printed by lines."""
+    """Makes a function(words) the gdb command `name`. Its docstring is the help; what it returns is printed by
+    lines."""
     def decorate(function):
         class Command(gdb.Command):
             def invoke(self, argument, _from_tty):

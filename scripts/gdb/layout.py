@@ -1,7 +1,7 @@
 """layout.py: the plain numbers of layout.h and coconut.h, by their names. Pure: no gdb.
 
-The compiler forgets the names of macros, so these are read from the headers themselves: one source, as for NASM. What is
-a structure or a variable comes from debug information instead. Read next: kernel.py, which asks for that.
+The compiler forgets the names of macros, so these are read from the headers themselves: one source, as for NASM. What
+is a structure or a variable comes from debug information instead. Read next: kernel.py, which asks for that.
 """
 
 import os

@@ -23,8 +23,8 @@ def frame_map():
 def frames(_words):
     """Shows how many frames of physical memory are free, and how many each shard has.
 
-`peak` is the most it has had, `family` counts its own and its children's frames against `quota`. The free frames are counted
-again in the bit map, which must agree."""
+`peak` is the most it has had, `family` counts its own and its children's frames against `quota`. The free frames are
+counted again in the bit map, which must agree."""
     total, free, counted = frame_map()
     lines = ["%d frames below %s, %d free (%s)" % (total, words.size(total * 4096), free, words.size(free * 4096))]
     lines.append("the bit map has %d free frames: %s" % (counted, "it agrees" if counted == free else "IT DISAGREES"))
@@ -62,7 +62,8 @@ ADDRESS is any expression of gdb's. The tables are those in use, those of shard 
 def memmap(arguments):
     """Shows the live page tables as regions: address, size, where they lie in physical memory, rights.
 
-The tables are those in use, those of shard N, or the supervisor's own. "scattered": the pages do not lie side by side."""
+The tables are those in use, those of shard N, or the supervisor's own. "scattered": the pages do not lie side by
+side."""
     cr3 = cr3_of(arguments)
     cache = {}
 
@@ -73,7 +74,8 @@ The tables are those in use, those of shard N, or the supervisor's own. "scatter
 
     rows = []
     for region in pages.fold(pages.regions(read, cr3)):
-        notes = region.notes + (["%d times, every %s" % (region.times, words.size(region.stride))] if region.times > 1 else [])
+        notes = region.notes + (["%d times, every %s" % (region.times, words.size(region.stride))]
+                                if region.times > 1 else [])
         rows.append(["0x%016x" % region.start, "0x%016x" % (region.end - 1), words.size(region.end - region.start),
                      "scattered" if region.phys is None else "0x%x" % region.phys, region.rights, ", ".join(notes)])
     return ["page tables at 0x%x" % cr3] + words.table(["from", "to", "size", "physical", "rights", ""], rows)

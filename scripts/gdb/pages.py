@@ -1,7 +1,7 @@
 """pages.py: page tables: the walk of one address, and all regions of an address space. Pure: no gdb.
 
-`read(phys)` is given by the caller and returns the 512 entries of the table at a physical address. The levels are numbered as
-in paging.c: 3 the PML4, 0 the page table. SDM Vol. 3A 4.5 describes the format. Read next: kernel.py.
+`read(phys)` is given by the caller and returns the 512 entries of the table at a physical address. The levels are
+numbered as in paging.c: 3 the PML4, 0 the page table. SDM Vol. 3A 4.5 describes the format. Read next: kernel.py.
 """
 
 import layout
@@ -51,14 +51,15 @@ class Walk:
     def rights(self):
         """Returns the rights that result from all levels."""
         entries = [entry for _, _, entry in self.steps]
-        return rights_word(all(e & WRITE for e in entries), any(e & NX for e in entries), all(e & USER for e in entries))
+        return rights_word(all(e & WRITE for e in entries), any(e & NX for e in entries),
+                           all(e & USER for e in entries))
 
     def lines(self):
         """Returns the walk as lines of text."""
         text = ["page walk of 0x%x, cr3 0x%x" % (self.address, self.cr3)]
         for level, place, entry in self.steps:
-            text.append("  %-4s [%3d] at 0x%x: 0x%016x  %s" % (LEVELS[level], index_of(self.address, level), place, entry,
-                                                               entry_words(entry, level, self.address)))
+            text.append("  %-4s [%3d] at 0x%x: 0x%016x  %s" % (LEVELS[level], index_of(self.address, level), place,
+                                                               entry, entry_words(entry, level, self.address)))
         if self.phys is None:
             return text + ["  not mapped: the walk ends in the %s" % LEVELS[self.steps[-1][0]]]
         return text + ["  physical 0x%x, %s" % (self.phys, self.rights())]
@@ -112,7 +113,8 @@ def leaves(read, cr3, level=3, base=0, path=()):
         entries = path + (entry,)
         if is_leaf(entry, level):
             size = 1 << 12 + 9 * level
-            rights = rights_word(all(e & WRITE for e in entries), any(e & NX for e in entries), all(e & USER for e in entries))
+            rights = rights_word(all(e & WRITE for e in entries), any(e & NX for e in entries),
+                                 all(e & USER for e in entries))
             notes = (["uncached"] if entry & UNCACHED else []) + (["borrowed"] if entry & BORROWED else [])
             yield Region(start, size, entry & ADDRESS & -size, rights, notes)
         else:
@@ -120,11 +122,13 @@ def leaves(read, cr3, level=3, base=0, path=()):
 
 
 def fold(found):
-    """Returns the Regions with those of one size, one kind and equal distances, three or more in a row, put together."""
+    """Returns the Regions with those of one size, one kind and equal distances, three or more in a row, put
+    together."""
     folded = []
     for region in found:
         last = folded[-1] if folded else None
-        alike = last and (region.end - region.start, region.rights, region.notes) == (last.end - last.start, last.rights, last.notes)
+        alike = last and (region.end - region.start, region.rights, region.notes) == (last.end - last.start,
+                                                                                      last.rights, last.notes)
         if alike and last.times > 1 and region.start == last.start + last.times * last.stride:
             last.times, last.phys = last.times + 1, None
         elif alike and last.times == 1 and region.start - last.start < 2 * STACK_SLOT:

@@ -36,13 +36,15 @@ The one marked * runs, or its kernel stack is in use."""
                      int(kernel.field(shard, "frames")), int(kernel.field(shard, "frames_peak")),
                      int(shard["usage"]["syscalls"]), "0x%x" % int(shard["cr3"]), kernel.name_of(number),
                      kernel.program_of(number)])
-    lines = words.table(["", "id", "state", "priority", "waits for", "frames", "peak", "calls", "cr3", "name", "program"], rows)
+    lines = words.table(["", "id", "state", "priority", "waits for", "frames", "peak", "calls", "cr3", "name",
+                         "program"], rows)
     return lines + ([] if current is not None else ["no shard is current: the supervisor's own thread, or none yet"])
 
 
 def priority_names():
     """Returns the values of the anonymous enumeration of priorities."""
-    symbol = kernel.gdb.lookup_static_symbol("PRIORITY_CRITICAL") or kernel.gdb.lookup_global_symbol("PRIORITY_CRITICAL")
+    name = "PRIORITY_CRITICAL"
+    symbol = kernel.gdb.lookup_static_symbol(name) or kernel.gdb.lookup_global_symbol(name)
     return symbol.type.fields() if symbol else []
 
 
@@ -85,7 +87,8 @@ For each: its handle, what it names, the rights, and from which capability of wh
     _, slots = cap_slots()
     rows = []
     for handle, kind, rights, resource, parent in capabilities(number):
-        origin = "its own" if parent is None else "granted by shard %d from its handle %d" % (parent // slots, parent % slots)
+        origin = "its own" if parent is None else "granted by shard %d from its handle %d" % (parent // slots,
+                                                                                              parent % slots)
         rows.append([handle, kind, resource_words(kind, resource), words.rights(rights, "CAP_RIGHT_"), origin])
     head = ["capabilities of shard %d (%s): %d of %d slots" % (number, kernel.name_of(number), len(rows), slots)]
     return head + words.table(["handle", "type", "names", "rights", "from"], rows)
@@ -107,8 +110,8 @@ def waiting(pointer):
 def channels(_words):
     """Shows both ends of every channel: state, home, messages in its inbox, who waits there.
 
-`inbox` counts messages on their way to the home of that end. `receivers` wait for one, `senders` (at the other side) for
-room, `caller` is inside a CALL and waits for the answer."""
+`inbox` counts messages on their way to the home of that end. `receivers` wait for one, `senders` (at the other side)
+for room, `caller` is inside a CALL and waits for the answer."""
     rows = []
     ends = kernel.variable("ends", "channel.c")
     for number in range(kernel.length(ends)):
@@ -118,7 +121,8 @@ room, `caller` is inside a CALL and waits for the answer."""
             continue
         home = int(kernel.field(end, "home"))
         caller = kernel.field(end, "caller")
-        rows.append([number // 2, number % 2, state, "%d (%s)" % (home, kernel.name_of(home)), int(kernel.field(end, "count")),
+        rows.append([number // 2, number % 2, state, "%d (%s)" % (home, kernel.name_of(home)),
+                     int(kernel.field(end, "count")),
                      waiting(kernel.field(end, "receivers")), waiting(kernel.field(end, "senders")),
                      int(caller["id"]) if int(caller) else ""])
     return words.table(["channel", "end", "state", "home", "inbox", "receivers", "senders", "caller"], rows)

@@ -1,7 +1,8 @@
 """start.py: what gdb reads first: brings the commands, follows the symbols, and goes to where a session begins.
 
-run.sh --gdb writes a script that imports this file and calls begin(). Another front end says `source scripts/gdb/start.py`
-after it has loaded build/supervisor.elf, and `python watch()` once it is attached; .vscode/launch.json does.
+run.sh --gdb writes a script that imports this file and calls begin(). Another front end says `source
+scripts/gdb/start.py` after it has loaded build/supervisor.elf, and `python watch()` once it is attached;
+.vscode/launch.json does.
 
 The rooms: layout.py, words.py, pages.py and paragraphs.py know nothing of gdb and are tested by themselves; settings.py sets what
 all rely on; kernel.py reaches the machine; symbols.py, shards.py, memory.py, traps.py, devices.py and tours.py are the commands. Read next: layout.py.
@@ -53,8 +54,8 @@ def show_source():
 
 
 def begin(socket, where, run=None, build=None):
-    """Begins a session: attaches and runs to the supervisor's main, to the trampoline (`boot`), or to a shard's main; or leads
-    through a tour (`tour:NAME`)."""
+    """Begins a session: attaches and runs to the supervisor's main, to the trampoline (`boot`), or to a shard's main;
+    or leads through a tour (`tour:NAME`)."""
     symbols.Settings.run = run
     symbols.Settings.build = build or symbols.Settings.build
     if run:
@@ -75,7 +76,8 @@ def begin(socket, where, run=None, build=None):
         gdb.Breakpoint("supervisor_main", type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
     else:
         symbols.load(symbols.elf_of(where))
-        symbols.InShard(where, "main", temporary=True)  # by its name, so that gdb shows main and not what is inlined there
+        # by its name, so that gdb shows main and not what is inlined there
+        symbols.InShard(where, "main", temporary=True)
     names = {"boot": "the trampoline", "tour:boot": "the trampoline", "main": "supervisor_main"}
     print("Running to %s ..." % names.get(where, "main of shard " + where))
     sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""symbols.py: which symbols are loaded: the supervisor's always, the loader's once it is known where the firmware put it,
-and those of one shard at a time, since all shards are linked at the same address.
+"""symbols.py: which symbols are loaded: the supervisor's always, the loader's once it is known where the firmware put
+it, and those of one shard at a time, since all shards are linked at the same address.
 
-At every stop the symbols of the shard whose address space is loaded replace those of another. A symbol file is taken only
-when its code is what lies in that shard's memory. Read next: shards.py.
+At every stop the symbols of the shard whose address space is loaded replace those of another. A symbol file is taken
+only when its code is what lies in that shard's memory. Read next: shards.py.
 """
 
 import os
@@ -147,7 +147,8 @@ def elf_of(name):
     """Returns the ELF file of a shard, by its name in the manifest of this run, or by its program's."""
     programs = [path for shard, path in manifest_lines() if shard == name] or [name]
     found = [elf for program in programs for elf in candidates(program)]
-    return found[0] if found else kernel.fail("no symbols for %s: looked for %s.elf" % (name, os.path.basename(programs[0])))
+    return found[0] if found else kernel.fail("no symbols for %s: looked for %s.elf" % (name,
+                                                                                        os.path.basename(programs[0])))
 
 
 def manifest_lines():
@@ -219,5 +220,6 @@ it lies."""
     if arguments:
         load_loader(int(arguments[0], 0))
     if not Loaded.loader:
-        return ["The loader's address is not known: the supervisor has not been entered from firmware since gdb is attached."]
+        return ["The loader's address is not known: the supervisor has not been entered from firmware since gdb is "
+                "attached."]
     return ["The loader lies at 0x%x" % Loaded.loader]

@@ -1,7 +1,8 @@
-"""tours.py: `run.sh --tour NAME`: walks through the machine, stop by stop, with the paragraph of the book that explains each.
+"""tours.py: `run.sh --tour NAME`: walks through the machine, stop by stop, with the paragraph of the book that explains
+each.
 
-A tour is a list of stops in the order in which the machine comes to them; a stop that is not reached, or that the book does not
-explain, ends the tour with an error. Enter goes on; where nobody types, the tour goes on by itself.
+A tour is a list of stops in the order in which the machine comes to them; a stop that is not reached, or that the book
+does not explain, ends the tour with an error. Enter goes on; where nobody types, the tour goes on by itself.
 
 Read next: docs/book/02-trampoline.md, where the first tour begins; paragraphs.py, which finds its text.
 """
@@ -27,7 +28,8 @@ SETTINGS = ("disassembly-flavor att",)  # instructions are read as the book show
 
 
 class Stop:
-    """A place: `where` returns its address when the stop before has been reached; `when` says whether the machine is right."""
+    """A place: `where` returns its address when the stop before has been reached; `when` says whether the machine is
+    right."""
 
     def __init__(self, anchor, where, look=(), when=None):
         self.anchor, self.where, self.look, self.when = anchor, where, look, when
@@ -73,8 +75,8 @@ def instruction(mnemonic, first, last, which=0):
 
 
 def in_main(pattern):
-    """Returns the place of the first instruction that fits the pattern in main of the tour's first shard. It is looked up in
-    the ELF file: the shard need not be in memory yet."""
+    """Returns the place of the first instruction that fits the pattern in main of the tour's first shard. It is looked
+    up in the ELF file: the shard need not be in memory yet."""
     def find():
         elf = symbols.elf_of(symbols.manifest_lines()[0][0])
         done = subprocess.run(["objdump", "-d", "--no-show-raw-insn", elf], stdout=subprocess.PIPE, text=True)
@@ -125,7 +127,8 @@ TOURS = {
         Stop("boot-paging", lambda: "paging_init", ["print frame_map.free_count"]),
         Stop("boot-manifest", lambda: "manifest_load", ["info registers cr3"]),
         Stop("boot-shard", lambda: "shard_create", ["print *spec"]),
-        Stop("boot-ring3", lambda: "*0x%x" % layout.number("COCONUT_CODE_BASE"), ["info registers rip cs cr3", "shards"], ring3()),
+        Stop("boot-ring3", lambda: "*0x%x" % layout.number("COCONUT_CODE_BASE"),
+             ["info registers rip cs cr3", "shards"], ring3()),
     ],
     "syscall": [
         Stop("syscall-shard", in_main("syscall"), ["info registers rax rdi rsi cs", "x/i $pc"], ring3()),
@@ -133,7 +136,8 @@ TOURS = {
         Stop("syscall-dispatch", lambda: "syscall_dispatch", ["print number", "print call_names[number]"]),
         Stop("syscall-handler", lambda: "sys_serial_write", ["kbt"]),
         Stop("syscall-copy", lambda: "copy_from_user", ["pagewalk 0x1000"]),
-        Stop("syscall-return", instruction("sysret", "syscall_entry", "context_switch"), ["info registers rax rcx r11 rsp"]),
+        Stop("syscall-return", instruction("sysret", "syscall_entry", "context_switch"),
+             ["info registers rax rcx r11 rsp"]),
         Stop("syscall-back", lambda: "*0x%x" % kernel.register("rcx"), ["info registers rax cs"], ring3()),
     ],
     "fault": [

@@ -58,7 +58,8 @@ def never_entered(number, frame):
 
 
 def place(address, before=0):
-    """Returns an address as `function+offset (file:line)`. `before`: 1 for a return address, which may lie behind the end."""
+    """Returns an address as `function+offset (file:line)`. `before`: 1 for a return address, which may lie behind the
+    end."""
     symbol = gdb.execute("info symbol 0x%x" % (address - before), to_string=True)
     name = "" if symbol.startswith("No symbol") else symbol.split(" in section")[0].split(" of ")[0].replace(" + ", "+")
     line = gdb.find_pc_line(address - before)
@@ -115,7 +116,8 @@ Without N: the frame that the stopped kernel is working on, or else that of the 
     number = kernel.shard_number(arguments)
     kind, frame = user_frame(number)
     if kind == "trap" and never_entered(number, frame):
-        return ["shard %d (%s) has never come in: this is the frame by which it starts" % (number, kernel.name_of(number))] + (
+        return ["shard %d (%s) has never come in: this is the frame by which it starts" % (number,
+                                                                                           kernel.name_of(number))] + (
             trap_lines(frame)[2:])
     head = "shard %d (%s) came in last by" % (number, kernel.name_of(number))
     if number == kernel.current() and kernel.in_ring3():
@@ -169,7 +171,8 @@ class AtFault(gdb.Breakpoint):
 
 @kernel.command("fault")
 def fault(_words):
-    """Shows the last fault since gdb is attached, decoded: who, where, which address, the error code's bits, the page walk.
+    """Shows the last fault since gdb is attached, decoded: who, where, which address, the error code's bits, the page
+    walk.
 
 The kernel need not have stopped there: gdb looks at each fault in passing."""
     frame = selected_trap_frame()
@@ -198,19 +201,22 @@ def word_at(address):
 
 
 def below_assembly(number, pc, rsp):
-    """Returns (lines, pc, rbp, rsp) behind a frame of boot.asm that has called C; the last three are None at the end."""
+    """Returns (lines, pc, rbp, rsp) behind a frame of boot.asm that has called C; the last three are None at the
+    end."""
     name = kernel.function_at(pc - 1)
     if name.startswith("isr_") or pc == kernel.address_of("interrupt_return"):
         frame = kernel.at(rsp, "trap_frame")
         vector = int(frame["vector"])
         if int(frame["cs"]) & 3:
-            return ["from ring 3: vector %d (%s) at %s" % (vector, vector_name(vector), place(int(frame["rip"])))], None, None, None
+            return ["from ring 3: vector %d (%s) at %s" % (vector, vector_name(vector),
+                                                           place(int(frame["rip"])))], None, None, None
         head = "vector %d (%s) interrupted the kernel:" % (vector, vector_name(vector))
         return [head], int(frame["rip"]), int(frame["rbp"]), int(frame["rsp"])
     if name == "syscall_entry" and number is not None:
         frame = kernel.at(rsp, "syscall_frame")
         call = int(kernel.field(kernel.shard(number), "call"))
-        return ["from ring 3: call %d %s at %s" % (call, words.call_name(call), place(int(frame["rip"]), 1))], None, None, None
+        return ["from ring 3: call %d %s at %s" % (call, words.call_name(call),
+                                                   place(int(frame["rip"]), 1))], None, None, None
     if name.startswith("context_switch"):
         while rsp % 4096 and not is_text(word_at(rsp)):
             rsp += 8
@@ -228,8 +234,9 @@ def door(number):
 
 
 def chain(number, pc, rbp, rsp):
-    """Returns the lines of a backtrace along the frame pointers, from registers that lie saved. The chain may break off at a
-    LEAN function (kernel.h), which keeps no frame pointer; the door that the shard came through is found without it."""
+    """Returns the lines of a backtrace along the frame pointers, from registers that lie saved. The chain may break off
+    at a LEAN function (kernel.h), which keeps no frame pointer; the door that the shard came through is found without
+    it."""
     lines, before = [], 0
     for _ in range(DEPTH):
         if not pc or not is_text(pc):
@@ -256,7 +263,8 @@ def live_trace(number):
         inlined, line = frame.type() == gdb.INLINE_FRAME, frame.find_sal()
         if is_assembly(frame.pc() - before) or frame.pc() == kernel.address_of("interrupt_return"):
             if not before:  # in the middle of boot.asm: what has been pushed so far is not known
-                return ["  " + place(frame.pc()), "  (in boot.asm, which keeps no frame pointers: the rest is not known here)"]
+                return ["  " + place(frame.pc()), "  (in boot.asm, which keeps no frame pointers: the rest is not "
+                                                  "known here)"]
             return lines + chain(number, frame.pc(), None, int(frame.read_register("rsp")))
         where = "%s:%d" % (line.symtab.filename, line.line) if line.symtab else "?"
         lines.append("  0x%x %s (%s)%s" % (frame.pc(), frame.name(), where, " inlined" if inlined else ""))

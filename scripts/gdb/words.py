@@ -17,7 +17,8 @@ PAGE_FAULT_BITS = [  # SDM Vol. 3A 4.7: the bit's meaning when it is set, when i
     (0x10, "instruction fetch", None),
     (0x20, "a protection key forbids it", None),
 ]
-RFLAGS = [(0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF"), (14, "NT"),
+RFLAGS = [(0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF"),
+          (14, "NT"),
           (16, "RF"), (18, "AC"), (21, "ID")]  # SDM Vol. 1 3.4.3
 GENERAL = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15".split()
 
@@ -67,7 +68,8 @@ def selector_error(error):
         return "no selector"
     if error & 2:
         # QEMU 7.2 puts 16 times the vector there in 64-bit mode, a processor 8 times.
-        return "gate of vector %d in the IDT" % (error >> 3) + (", or under QEMU 7.2 of %d" % (error >> 4) if not error & 8 else "")
+        return "gate of vector %d in the IDT" % (error >> 3) + (", or under QEMU 7.2 of %d" % (error >> 4)
+                                                                if not error & 8 else "")
     return "selector 0x%x in the %s" % (error & 0xFFF8, "LDT" if error & 4 else "GDT")
 
 

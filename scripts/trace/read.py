@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""read.py RAM ELF OUT: turns the ring that trace.c has left in a machine's memory into a file for Perfetto or chrome://tracing.
+"""read.py RAM ELF OUT: turns the ring that trace.c has left in a machine's memory into a file for Perfetto or
+chrome://tracing.
 
-RAM is the file that was the machine's memory, ELF its supervisor with symbols. OUT gets Chrome's trace-event format: one track
-for the CPU, one for interrupts, one for each shard, one for each window that the IOMMU opens to a device. A message is an
-arrow between two instants, in the call that sent it and in the call that received it. What the ring has lost is said on stderr
-and in OUT.
+RAM is the file that was the machine's memory, ELF its supervisor with symbols. OUT gets Chrome's trace-event format:
+one track for the CPU, one for interrupts, one for each shard, one for each window that the IOMMU opens to a device. A
+message is an arrow between two instants, in the call that sent it and in the call that received it. What the ring has
+lost is said on stderr and in OUT.
 
 Read next: timeline.py, which draws OUT.
 """
@@ -21,7 +22,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 MAGIC = 0x3143525454434F43
 HEADER = struct.Struct("<5Q")  # struct trace_ring: magic, pages, event_size, per_page, written
 EVENT = struct.Struct("<QBBHI3Q")  # struct trace_event
-KINDS = ("", "switch", "call", "return", "interrupt", "resume", "fault", "send", "receive", "copy", "copied", "map", "unmap",
+KINDS = ("", "switch", "call", "return", "interrupt", "resume", "fault", "send", "receive", "copy", "copied", "map",
+         "unmap",
          "start", "end")  # enum trace_kind
 STATES = ("free", "building", "ready", "running", "blocked", "ended")  # enum shard_state
 WAITS = ("recv", "send", "shard", "dma")  # enum wait_kind
@@ -48,7 +50,8 @@ class Event:
 def numbers(name):
     """Returns {name: number} of the plain defines of a header."""
     with open(os.path.join(ROOT, name), encoding="utf-8") as file:
-        return {key: int(value, 0) for key, value in re.findall(r"^#define[ \t]+(\w+)[ \t]+(0[xX][0-9A-Fa-f]+|\d+)\b", file.read(), re.M)}
+        return {key: int(value, 0) for key, value in re.findall(r"^#define[ \t]+(\w+)[ \t]+(0[xX][0-9A-Fa-f]+|\d+)\b",
+                                                                file.read(), re.M)}
 
 
 def symbol(path, wanted):
@@ -68,7 +71,8 @@ def symbol(path, wanted):
 
 
 class Ring:
-    """What trace.c has left: `events`, oldest first; `written`, how many there were; `names` of the slots' last shards."""
+    """What trace.c has left: `events`, oldest first; `written`, how many there were; `names` of the slots' last
+    shards."""
 
     def __init__(self, ram, elf):
         layout = numbers("layout.h")
@@ -82,7 +86,8 @@ class Ring:
             if event_size != EVENT.size or per_page != PAGE // EVENT.size:
                 raise Problem("trace.c and read.py do not know the same struct trace_event")
             names = memory.read(shards * name_size)
-            self.names = [names[i:i + name_size].rstrip(b"\0").decode(errors="replace") for i in range(0, len(names), name_size)]
+            self.names = [names[i:i + name_size].rstrip(b"\0").decode(errors="replace")
+                          for i in range(0, len(names), name_size)]
             places = struct.unpack("<%dQ" % pages, memory.read(8 * pages))
             self.events = list(self.read_events(memory, places, per_page))
         self.lost = self.written - len(self.events)
@@ -98,7 +103,8 @@ class Ring:
 
 
 class Clock:
-    """Time stamps in microseconds since the first event. The ticks carry milliseconds, which says how fast the counter is."""
+    """Time stamps in microseconds since the first event. The ticks carry milliseconds, which says how fast the counter
+    is."""
 
     def __init__(self, events):
         ticks = [(e.time, e.values[2]) for e in events if e.kind == "interrupt" and e.values[2]]
@@ -112,8 +118,9 @@ class Clock:
 
 
 def microseconds(nanoseconds):
-    """Returns whole nanoseconds as a number of microseconds that stays what it is for a reader who cuts off what is behind the
-    nanosecond, as Perfetto does, and not only for one who rounds: slices that are neighbours would overlap for the former."""
+    """Returns whole nanoseconds as a number of microseconds that stays what it is for a reader who cuts off what is
+    behind the nanosecond, as Perfetto does, and not only for one who rounds: slices that are neighbours would overlap
+    for the former."""
     whole = round(nanoseconds)
     return whole / 1000 if int(whole / 1000 * 1000) == whole else math.nextafter(whole / 1000, math.inf)
 
@@ -131,13 +138,14 @@ class Track:
         self.open.append((at, name, category, args))
 
     def end(self, at, lost=None, **more):
-        """Ends the innermost slice. `lost`: (name, category) of one whose beginning the ring may have lost; it begins with the
-        trace, and what is on the track already lies inside of it."""
+        """Ends the innermost slice. `lost`: (name, category) of one whose beginning the ring may have lost; it begins
+        with the trace, and what is on the track already lies inside of it."""
         if lost and not self.open:
             self.begin(0, *lost, began="before the trace")
         if self.open:
             start, name, category, args = self.open.pop()
-            self.out.append({"ph": "X", "pid": 1, "tid": self.tid, "ts": start, "dur": microseconds((at - start) * 1000), "name": name,
+            self.out.append({"ph": "X", "pid": 1, "tid": self.tid, "ts": start,
+                             "dur": microseconds((at - start) * 1000), "name": name,
                              "cat": category, "args": dict(args, **more)})
 
     def inside(self, category):
@@ -149,7 +157,8 @@ class Track:
             self.end(at, **more)
 
     def instant(self, at, name, category, **args):
-        self.out.append({"ph": "i", "s": "t", "pid": 1, "tid": self.tid, "ts": at, "name": name, "cat": category, "args": args})
+        self.out.append({"ph": "i", "s": "t", "pid": 1, "tid": self.tid, "ts": at, "name": name, "cat": category,
+                         "args": args})
 
 
 class Converter:
@@ -197,7 +206,8 @@ class Converter:
             handler = getattr(self, "on_" + event.kind, None)
             if handler:
                 handler(event, at)
-        end = microseconds((at + 1) * 1000)  # what began with the last event has a length; chrome://tracing sees no less than 1 us
+        # what began with the last event has a length; chrome://tracing sees no less than 1 us
+        end = microseconds((at + 1) * 1000)
         for track in list(self.tracks.values()):
             track.end_all(end, open="until the end of the trace")
         if self.ring.lost:
@@ -257,9 +267,11 @@ class Converter:
             self.flow(event, at, "f", sent["id"])["kept"] = True
 
     def flow(self, event, at, phase, number):
-        """Appends an end of an arrow. An instant must stand before it: Perfetto ties an arrow to what began last on the track,
-        and lets it go from the end that began first, which would be the call of a receiver who was waiting already."""
-        arrow = {"ph": phase, "pid": 1, "tid": self.of(event.shard).tid, "ts": at, "id": number, "name": "message", "cat": "message"}
+        """Appends an end of an arrow. An instant must stand before it: Perfetto ties an arrow to what began last on the
+        track, and lets it go from the end that began first, which would be the call of a receiver who was waiting
+        already."""
+        arrow = {"ph": phase, "pid": 1, "tid": self.of(event.shard).tid, "ts": at, "id": number, "name": "message",
+                 "cat": "message"}
         if phase == "f":
             arrow["bp"] = "e"
         self.out.append(arrow)
@@ -274,7 +286,8 @@ class Converter:
 
     def on_map(self, event, at):
         rights = event.values[2] & 3
-        self.window(event, rights).begin(at, "mapped", "dma", physical="0x%x" % event.values[1], pages=event.values[2] >> 2)
+        self.window(event, rights).begin(at, "mapped", "dma", physical="0x%x" % event.values[1],
+                                         pages=event.values[2] >> 2)
 
     def on_unmap(self, event, at):
         first, pages, _ = event.values
@@ -293,12 +306,13 @@ class Converter:
 
 
 def document(ring):
-    """Returns what the file holds: arrows only where both ends are known; by time, and what begins together from the outside to
-    the inside, since Perfetto drops a slice that reaches out of an earlier one."""
+    """Returns what the file holds: arrows only where both ends are known; by time, and what begins together from the
+    outside to the inside, since Perfetto drops a slice that reaches out of an earlier one."""
     converter = Converter(ring)
     events = [event for event in converter.convert() if event["ph"] not in "sf" or event.pop("kept", False)]
     events.sort(key=lambda event: (event.get("ts", -1), -event.get("dur", 0)))
-    unit = "microseconds" if converter.clock.known else "1000 steps of the time stamp counter: the trace is too short to know its rate"
+    unit = "microseconds" if converter.clock.known else \
+        "1000 steps of the time stamp counter: the trace is too short to know its rate"
     return {"traceEvents": events, "displayTimeUnit": "ms",
             "otherData": {"events": len(ring.events), "lost": ring.lost, "unit of ts": unit}}
 
@@ -321,7 +335,8 @@ def main():
         sys.exit("trace: %s cannot be written: %s" % (options.out, problem.strerror))
     said = "trace: %d events in %s" % (len(ring.events), options.out)
     if ring.lost:
-        said += "; the ring is full: the %d oldest were overwritten (build.sh --define TRACE=PAGES makes a larger one)" % ring.lost
+        said += "; the ring is full: the %d oldest were overwritten " % ring.lost + \
+            "(build.sh --define TRACE=PAGES makes a larger one)"
     print(said, file=sys.stderr)
 
 

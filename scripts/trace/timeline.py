@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""timeline.py TRACE OUT.svg [--from MS] [--to MS]: draws a trace of run.sh --trace as one SVG, which needs nothing else.
+"""timeline.py TRACE OUT.svg [--from MS] [--to MS]: draws a trace of run.sh --trace as one SVG, which needs nothing
+else.
 
-A lane for each track, nested slices inside of each other, messages as lines from sender to receiver. The picture brings its own
-ground, so it reads the same on a white and on a dark page. Slices too narrow to be seen are drawn together.
+A lane for each track, nested slices inside of each other, messages as lines from sender to receiver. The picture brings
+its own ground, so it reads the same on a white and on a dark page. Slices too narrow to be seen are drawn together.
 
 Read next: read.py, which writes the trace.
 """
@@ -18,10 +19,11 @@ LANE, GAP, INSET = 26, 6, 4
 THIN = 0.6  # pixels: narrower slices next to each other become one
 LABEL = 6.2  # pixels of a character
 GROUND, PAPER, INK, QUIET = "#f6f4ee", "#ffffff", "#22262b", "#5c6570"
-COLORS = {"run": "#3a6ea5", "call": "#3f8f5f", "blocked": "#d9d3c3", "ready": "#e3b341", "interrupt": "#8a8f98", "fault": "#b3372f",
+COLORS = {"run": "#3a6ea5", "call": "#3f8f5f", "blocked": "#d9d3c3", "ready": "#e3b341", "interrupt": "#8a8f98",
+          "fault": "#b3372f",
           "dma": "#7a4fa3"}
-WORDS = {"run": "has the CPU", "call": "system call", "blocked": "blocked", "ready": "preempted", "interrupt": "interrupt",
-         "dma": "DMA"}
+WORDS = {"run": "has the CPU", "call": "system call", "blocked": "blocked", "ready": "preempted",
+         "interrupt": "interrupt", "dma": "DMA"}
 MESSAGE, IDLE = "#b3372f", "#a9bfd6"
 
 
@@ -76,7 +78,9 @@ class Timeline:
 
     def rect(self, x, y, width, height, color, title=""):
         hint = "<title>%s</title>" % html.escape(title) if title else ""
-        self.parts.append('<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s">%s</rect>' % (x, y, width, height, color, hint))
+        self.parts.append('<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s">%s</rect>' % (x, y, width,
+                                                                                                      height, color,
+                                                                                                      hint))
 
     def text(self, x, y, words, color=INK, size=12, anchor="start"):
         self.parts.append('<text x="%.1f" y="%.1f" fill="%s" font-size="%d" text-anchor="%s">%s</text>'
@@ -91,7 +95,8 @@ class Timeline:
         while at * 1000 <= self.last:
             if at * 1000 >= self.first:
                 x = self.x(at * 1000)
-                self.parts.append('<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#dcd7ca"/>' % (x, TOP - 8, x, bottom))
+                self.parts.append('<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#dcd7ca"/>' % (x, TOP - 8, x,
+                                                                                                    bottom))
                 self.text(x, TOP - 14, "%g ms" % round(at, 3), QUIET, 11, "middle")
             at += step
 
@@ -121,11 +126,13 @@ class Timeline:
     def flush(self, lane, key, narrow):
         if narrow:
             x, end, count, title = narrow
-            self.draw_slice(lane, key[0], key[1], x, max(end, x + THIN), title if count == 1 else "%d of these" % count, "")
+            self.draw_slice(lane, key[0], key[1], x, max(end, x + THIN), title if count == 1 else "%d of these" % count,
+                            "")
 
     def draw_slice(self, lane, depth, category, x, end, title, label):
         inset = min(depth * INSET, LANE - 8)
-        self.rect(x, lane.y + inset, end - x, LANE - inset, IDLE if label == "supervisor" else COLORS.get(category, QUIET), title)
+        self.rect(x, lane.y + inset, end - x, LANE - inset,
+                  IDLE if label == "supervisor" else COLORS.get(category, QUIET), title)
         if label and end - x > LABEL * len(label) + 8 and (depth == 0 or category == "blocked"):
             light = category in ("blocked", "ready")
             self.text(x + 4, lane.y + LANE / 2 + 4 + inset / 2, label, INK if light else PAPER, 11)
@@ -137,7 +144,8 @@ class Timeline:
             if start["ts"] > self.last or event["ts"] < self.first:
                 continue
             above, below = self.lanes[start["tid"]].y + LANE / 2, self.lanes[event["tid"]].y + LANE / 2
-            self.parts.append('<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-width="0.8" opacity="0.7"/>'
+            self.parts.append('<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-width="0.8" '
+                              'opacity="0.7"/>'
                               % (self.x(start["ts"]), above, self.x(event["ts"]), below, MESSAGE))
 
     def draw_legend(self):
@@ -159,7 +167,8 @@ class Timeline:
         self.draw_axis()
         self.draw_messages()
         self.draw_legend()
-        return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" role="img">\n<title>%s</title>\n'
+        return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" role="img">\n'
+                '<title>%s</title>\n'
                 '<rect width="%d" height="%d" rx="10" fill="%s"/>\n%s\n</svg>\n'
                 % (WIDTH, self.height, html.escape("A timeline of coconutOS, " + title), WIDTH, self.height, GROUND,
                    "\n".join(self.parts)))

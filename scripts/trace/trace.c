@@ -7,9 +7,9 @@
  * this file). So there is nothing to leave out of the default build. A function that is gone is an error when the
  * variant is linked.
  *
- * Invariants: an event is written whole before anything else runs, since the kernel has interrupts off; the newest events
- * are kept and `written` counts all. The ring lies in frames of the supervisor. Nobody reads it here: run.sh keeps the machine's
- * memory in a file and reads it there when QEMU has ended, however it has ended.
+ * Invariants: an event is written whole before anything else runs, since the kernel has interrupts off; the newest
+ * events are kept and `written` counts all. The ring lies in frames of the supervisor. Nobody reads it here: run.sh
+ * keeps the machine's memory in a file and reads it there when QEMU has ended, however it has ended.
  *
  * Read next: scripts/trace/read.py, which knows the same layout.
  */
@@ -28,7 +28,8 @@ enum trace_kind {
 	TRACE_RECEIVE,    /* the same */
 	TRACE_COPY,       /* values: source, target, bytes */
 	TRACE_COPIED,     /* values: result */
-	TRACE_MAP,        /* detail: domain; values: device address, physical address, pages << 2 | may write << 1 | may read */
+	/* detail: domain; values: device address, physical address, pages << 2 | may write << 1 | may read */
+	TRACE_MAP,
 	TRACE_UNMAP,      /* detail: domain; values: device address, pages */
 	TRACE_START,      /* detail: slot of the shard; values: its name */
 	TRACE_END,        /* values: exit code; whether it was killed */
@@ -64,8 +65,8 @@ static void record(enum trace_kind kind, uint64_t detail, uint64_t a, uint64_t b
 		.time = rdtsc(), .kind = (uint8_t)kind, .shard = current->id, .detail = (uint16_t)detail, .value = {a, b, c}};
 }
 
-/* Declares what the linker calls a function and its wrapper, both of the function's type: a wrapper that no longer fits does
- * not compile. */
+/* Declares what the linker calls a function and its wrapper, both of the function's type: a wrapper that no longer fits
+ * does not compile. */
 #define WRAPPED(name) __typeof__(name) __real_##name, __wrap_##name
 
 WRAPPED(paging_init);
@@ -136,8 +137,8 @@ void __wrap_context_switch(struct shard *from, struct shard *to) {
 	__real_context_switch(from, to);
 }
 
-/* The fast path of CALL copies from shard to shard, with none of the functions below. Its message is seen here: only that path
- * ends a wait for a message with a length, and it switches at once. */
+/* The fast path of CALL copies from shard to shard, with none of the functions below. Its message is seen here: only
+ * that path ends a wait for a message with a length, and it switches at once. */
 void __wrap_context_switch_fpu(struct shard *from, struct shard *to) {
 	static bool left_to_receive[MAX_SHARDS + 1];
 	bool receives = from->state == SHARD_BLOCKED && from->wait == WAIT_RECV;

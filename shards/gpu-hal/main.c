@@ -4,8 +4,8 @@
  *     role=source peer=1 bytes=4095 attack=dma          role=target peer=0
  *
  * are the args of two such shards, on the partitions 0 and 1, with a channel between them; without a role a shard only
- * checks its partition. The source first tries what it must not do where attack=dma is given, then fills a range with a pattern and lets the DMA
- * engine copy it to the target, which looks for it in its own VRAM, and for nothing else:
+ * checks its partition. The source first tries what it must not do where attack=dma is given, then fills a range with a
+ * pattern and lets the DMA engine copy it to the target, which looks for it in its own VRAM, and for nothing else:
  *
  *     source  <--- struct offer: the target's partition, and the range that it has unveiled there
  *             ---- GPU_DMA, VRAM to VRAM

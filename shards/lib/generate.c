@@ -11,7 +11,8 @@
 #define FNV_OFFSET 0xCBF29CE484222325ull
 #define FNV_PRIME  0x100000001B3ull
 
-/* Begins a text. The caller has set tokenizer, sampler, candidates and hash_logits; the prompt has at least one token. */
+/* Begins a text. The caller has set tokenizer, sampler, candidates and hash_logits; the prompt has at least one
+ * token. */
 void generation_start(struct generation *g, const int *prompt, int n_prompt, int steps) {
 	g->prompt = prompt;
 	g->n_prompt = n_prompt;

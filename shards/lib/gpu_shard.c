@@ -36,8 +36,8 @@ struct gpu *gpu_open(const char *name, struct arena *arena) {
 #define INSPECT_TYPE     (0xFFFFull << 48)
 #define INSPECT_ALL      (~0xFFFFull) /* but the rights */
 
-/* Finds the first handle whose capability is the wanted one in those bits of INSPECT's answer. A shard of the manifest has
- * its handles without gaps. */
+/* Finds the first handle whose capability is the wanted one in those bits of INSPECT's answer. A shard of the manifest
+ * has its handles without gaps. */
 static int find_handle(uint64_t wanted, uint64_t mask, uint64_t *handle) {
 	for (*handle = 0; *handle < COCONUT_CAP_SLOTS; (*handle)++) {
 		int64_t capability = coconut_cap_inspect(*handle);

@@ -1,8 +1,8 @@
 /*
  * stage.c: the two stages of a pipeline. See stage.h for the picture.
  *
- * Messages: stage 0 sends one greeting. What follows for each position is the program's own, but that stage 1 answers with
- * one int32: the next token, or END_OF_TEXT.
+ * Messages: stage 0 sends one greeting. What follows for each position is the program's own, but that stage 1 answers
+ * with one int32: the next token, or END_OF_TEXT.
  *
  * Read next: llama-pipeline/main.c, gpu-pipeline/main.c.
  */

@@ -8,8 +8,8 @@
  * read only the weights of their own layers. A shard brings one function that lets x travel: over the channel in
  * llama-pipeline, by DMA in gpu-pipeline.
  *
- * Every function returns 0 when the stage cannot go on, after a line that says why; the other stage then finds its channel
- * closed and does the same.
+ * Every function returns 0 when the stage cannot go on, after a line that says why; the other stage then finds its
+ * channel closed and does the same.
  *
  * Read next: stage.c, llama-pipeline/main.c.
  */

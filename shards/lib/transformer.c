@@ -205,8 +205,8 @@ static v4 score_positions(float *scores, const float *lanes, const float *keys, 
 	return max_lane(_mm_max_ps(highest, score));
 }
 
-/* Turns the scores of positions 0..pos into weights, 2^(score - highest). Returns their sum. The weights are not divided
- * by it, since dividing what is mixed with them is less work. */
+/* Turns the scores of positions 0..pos into weights, 2^(score - highest). Returns their sum. The weights are not
+ * divided by it, since dividing what is mixed with them is less work. */
 static float softmax_undivided(float *scores, v4 highest, size_t pos) {
 	v4 sum = splat(0);
 

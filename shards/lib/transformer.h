@@ -37,7 +37,8 @@ struct transformer {
 };
 
 size_t transformer_memory(const struct checkpoint *model, int first_layer, int last_layer);
-void transformer_init(struct transformer *t, const struct checkpoint *model, int first_layer, int last_layer, void *memory);
+void transformer_init(struct transformer *t, const struct checkpoint *model, int first_layer, int last_layer,
+	void *memory);
 void transformer_embed(struct transformer *t, int token);
 void transformer_layers(struct transformer *t, int pos);
 float *transformer_logits(struct transformer *t);

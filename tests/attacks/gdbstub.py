@@ -1,7 +1,7 @@
 """gdbstub.py: asks a running QEMU for registers at breakpoints, by the protocol of gdb's remote stub.
 
-Only what tests/test_attacks.py needs: hardware breakpoints, registers, memory, continue. Read next: labs/lib/machine.py,
-which builds on it.
+Only what tests/test_attacks.py needs: hardware breakpoints, registers, memory, continue. Read next:
+labs/lib/machine.py, which builds on it.
 """
 
 import os
@@ -64,8 +64,8 @@ class GdbStub:
 
     def go_on(self):
         """Continues until a breakpoint; raises EOFError when the machine ends. QEMU stops again where it stands: hence
-        the single step before. On a busy host a step may end before it has executed anything: then another one is taken,
-        or the same stop would count twice."""
+        the single step before. On a busy host a step may end before it has executed anything: then another one is
+        taken, or the same stop would count twice."""
         before = self.ask("g")
         for _ in range(STEPS_AT_MOST):
             self.resume("s")

@@ -53,7 +53,8 @@ def acpi():
     scopes = struct.pack("<BBHBBBB", 1, 8, 0, 0, 0, 2, 0) + struct.pack("<BBHBBBBBB", 2, 10, 0, 0, 0, 3, 0, 1, 0)
     unit = struct.pack("<HHBBHQ", 0, 16 + len(scopes), 0, 0, 0, 0xFED90000) + scopes
     other = struct.pack("<HHBBH", 2, 8, 1, 0, 0)
-    yield "dmar", table(b"DMAR", bytes([38, 1]) + bytes(10) + unit + other + struct.pack("<HHBBHQ", 0, 16, 1, 0, 0, 0xFED91000))
+    yield "dmar", table(b"DMAR", bytes([38, 1]) + bytes(10) + unit + other +
+                        struct.pack("<HHBBHQ", 0, 16, 1, 0, 0, 0xFED91000))
 
 
 def manifest():
@@ -66,7 +67,8 @@ def checkpoint():
     """The smallest model, with the classifier in its embedding and beside it."""
     for name, vocab in (("tied", 3), ("separate", -3)):
         dim, hidden, layers, seq = 4, 3, 1, 2
-        floats = abs(vocab) * dim * (1 if vocab > 0 else 2) + layers * (2 * dim + 2 * dim * dim + 2 * 2 * dim + 3 * hidden * dim)
+        floats = abs(vocab) * dim * (1 if vocab > 0 else 2) + layers * (2 * dim + 2 * dim * dim + 2 * 2 * dim +
+                                                                        3 * hidden * dim)
         floats += dim + 2 * seq
         yield name, struct.pack("<7i", dim, hidden, layers, 2, 1, vocab, seq) + bytes(4 * floats)
 
@@ -84,7 +86,8 @@ def pci():
         words = [ident, status << 16 | 7, kind << 8, header << 16] + list(bars) + [0] * (6 - len(bars))
         words += [0] * 3 + [capability] + [0] * 3 + [0xFFFFF000]
         return bytes([bus, dev, fn]) + struct.pack("<18I", *words)
-    yield "bus", (function(0, 0, 0, 0x29C08086, 0x060000, 0) + function(0, 1, 0, 0x12348086, 0x060400, 1, (0, 0, 0x000100))
+    yield "bus", (function(0, 0, 0, 0x29C08086, 0x060000, 0) +
+                  function(0, 1, 0, 0x12348086, 0x060400, 1, (0, 0, 0x000100))
                   + function(1, 2, 0, 0x11E81234, 0xFF0000, 0x80, (0xFE000004, 1, 0xC001), 0x10, 0x40)
                   + function(1, 2, 7, 0x11111234, 0x030000, 0x80, (0xFD000008,)))
 

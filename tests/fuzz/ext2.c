@@ -26,7 +26,8 @@ static const struct { uint32_t start, size; } areas[] = {
 };
 #define AREAS (sizeof(areas) / sizeof(areas[0]))
 
-static const char *const paths[] = {"/file", "/dir/inner", "/sparse", "/large", "/dir", "/none", "/lost+found/x", "/link"};
+static const char *const paths[] = {"/file", "/dir/inner", "/sparse", "/large", "/dir", "/none", "/lost+found/x",
+	"/link"};
 
 static uint8_t *image;
 static size_t image_size;

@@ -122,7 +122,8 @@ TEST(revoke_takes_copies_of_copies) {
 	CHECK_EQ(revoke(entry(0, 0)), 1);
 }
 
-/* Between two pieces of a revocation nobody can use what it takes away, nor its slots, and others may remove part of it. */
+/* Between two pieces of a revocation nobody can use what it takes away, nor its slots, and others may remove part of
+ * it. */
 TEST(revoked_before_removed) {
 	clear();
 	own(0, 1, ALL);

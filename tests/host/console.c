@@ -1,8 +1,8 @@
 /*
- * Tests of console.c: which bytes reach the port. Every sequence of three bytes, many of four, every code point, and lines
- * of the supervisor that are too long. What is allowed is decided here by other means than in console.c: the table of
- * well-formed sequences (Unicode 15, table 3-7), and for code points by tests/test_console.py, which calls this program
- * with the word `ranges` and compares what it prints with Python's table of characters.
+ * Tests of console.c: which bytes reach the port. Every sequence of three bytes, many of four, every code point, and
+ * lines of the supervisor that are too long. What is allowed is decided here by other means than in console.c: the
+ * table of well-formed sequences (Unicode 15, table 3-7), and for code points by tests/test_console.py, which calls
+ * this program with the word `ranges` and compares what it prints with Python's table of characters.
  *
  * SOURCES: console.c
  * OPTIONS: -no-pie -Wl,--unresolved-symbols=ignore-all
@@ -24,7 +24,9 @@ void serial_write(const char *text, size_t len) {
 		port[port_len++] = text[i];
 }
 
-size_t format(char *out, size_t size, const char *template, va_list args) { return (size_t)vsnprintf(out, size, template, args); }
+size_t format(char *out, size_t size, const char *template, va_list args) {
+	return (size_t)vsnprintf(out, size, template, args);
+}
 
 /* Writes bytes as a shard does, in a line of their own. Returns how many came out, in `port`. */
 static size_t through(const char *bytes, size_t len) {
@@ -56,7 +58,8 @@ static size_t well_formed(const uint8_t *b, size_t len) {
 
 	for (size_t row = 0; row < ARRAY_LENGTH(table); row++) {
 		size_t n = 0;
-		while (n < 4 && (n == 0 || table[row][2 * n + 1]) && n < len && b[n] >= table[row][2 * n] && b[n] <= table[row][2 * n + 1])
+		while (n < 4 && (n == 0 || table[row][2 * n + 1]) && n < len && b[n] >= table[row][2 * n] &&
+			b[n] <= table[row][2 * n + 1])
 			n++;
 		if (n && (n == 4 || !table[row][2 * n + 1])) return n;
 	}
@@ -89,7 +92,8 @@ TEST(three_bytes) {
 }
 
 TEST(four_bytes) {
-	static const uint8_t ends[] = {0x0A, 0x1B, 0x41, 0x7F, 0x80, 0x8A, 0x8F, 0x90, 0x9B, 0x9F, 0xA0, 0xAE, 0xBF, 0xC0, 0xC2, 0xE2, 0xF0, 0xFF};
+	static const uint8_t ends[] = {0x0A, 0x1B, 0x41, 0x7F, 0x80, 0x8A, 0x8F, 0x90, 0x9B, 0x9F, 0xA0, 0xAE, 0xBF, 0xC0,
+		0xC2, 0xE2, 0xF0, 0xFF};
 
 	for (uint32_t first = 0xC0; first < 0x100; first++)
 		for (uint32_t second = 0; second < 0x100; second++)
@@ -111,8 +115,10 @@ static bool passes(uint32_t code) {
 }
 
 TEST(every_code_point) {
-	static const uint32_t text[] = {'a', ' ', 0xA0, 0xE4, 0x5D0, 0x627, 0x200C, 0x200D, 0x20AC, 0xFE0F, 0xFFFD, 0x1F965, 0xE000};
-	static const uint32_t none[] = {0x1B, 0x7F, 0x80, 0x85, 0x9B, 0x61C, 0x200B, 0x200E, 0x200F, 0x2028, 0x2029, 0x202A, 0x202E, 0x2066,
+	static const uint32_t text[] = {'a', ' ', 0xA0, 0xE4, 0x5D0, 0x627, 0x200C, 0x200D, 0x20AC, 0xFE0F, 0xFFFD, 0x1F965,
+		0xE000};
+	static const uint32_t none[] = {0x1B, 0x7F, 0x80, 0x85, 0x9B, 0x61C, 0x200B, 0x200E, 0x200F, 0x2028, 0x2029, 0x202A,
+		0x202E, 0x2066,
 					0x2069, 0xD800, 0xDFFF, 0xFEFF, 0xFFFE, 0xFFFF, 0x1FFFE, 0xE0001, 0x10FFFF};
 
 	for (uint32_t code = ' '; code <= LAST_CODE; code++)
@@ -126,7 +132,8 @@ TEST(every_code_point) {
 }
 
 TEST(overlong) {
-	static const char *const sequences[] = {"\xC0\x9B", "\xC1\xBF", "\xE0\x80\x9B", "\xE0\x80\x8A", "\xE0\x82\x9B", "\xE0\x9F\xBF",
+	static const char *const sequences[] = {"\xC0\x9B", "\xC1\xBF", "\xE0\x80\x9B", "\xE0\x80\x8A", "\xE0\x82\x9B",
+		"\xE0\x9F\xBF",
 						"\xF0\x80\x80\x9B", "\xF0\x80\x80\x8A", "\xF0\x8F\xBF\xBF", "\xED\xA0\x80", "\xF4\x90\x80\x80"};
 
 	for (size_t i = 0; i < ARRAY_LENGTH(sequences); i++) {

@@ -1,7 +1,8 @@
 /*
  * Tests of cpu.c: what it makes of a processor, for processors that QEMU does not have.
  *
- * The instructions are replaced by functions of this program: CPUID answers from a table, control registers are variables.
+ * The instructions are replaced by functions of this program: CPUID answers from a table, control registers are
+ * variables.
  */
 #include "cpu.h"
 
@@ -48,8 +49,8 @@ void panic(const char *template, ...) {
 	longjmp(stopped, 1);
 }
 
-/* Makes a processor that has everything but the IBPB, as after a reset: caches off (SDM Vol. 3A table 10-1), but with an
- * entry for `sysenter` that somebody has left. */
+/* Makes a processor that has everything but the IBPB, as after a reset: caches off (SDM Vol. 3A table 10-1), but with
+ * an entry for `sysenter` that somebody has left. */
 static void begin(void) {
 	memset(basic, 0, sizeof(basic));
 	memset(extended, 0, sizeof(extended));

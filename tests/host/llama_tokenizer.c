@@ -156,7 +156,8 @@ TEST(refuses_bad_lengths) {
 
 /* Without byte tokens a strange character cannot be encoded; without a space the leading one is left out. */
 TEST(says_what_a_small_vocabulary_lacks) {
-	static const unsigned char file[] = "\1\0\0\0" "\0\0\0\0\1\0\0\0u" "\0\0\0\0\1\0\0\0s" "\0\0\0\0\1\0\0\0e" "\0\0\0\0\1\0\0\0x";
+	static const unsigned char file[] = "\1\0\0\0" "\0\0\0\0\1\0\0\0u" "\0\0\0\0\1\0\0\0s"
+					    "\0\0\0\0\1\0\0\0e" "\0\0\0\0\1\0\0\0x";
 	int memory[8], tokens[16], count;
 	struct tokenizer t;
 

@@ -1,10 +1,10 @@
 /*
  * Tests of the shards' half of paging.c: what the processor is told to forget, and when.
  *
- * A processor keeps entries of tables in caches of its own, and may look at any table that it can reach at any time (SDM
- * Vol. 3A 4.10.3). QEMU has no such caches, so the order is looked at here: paging.c runs on tables in memory of this
- * program, with `invlpg` replaced by a function that takes a picture of all tables. What is still changed afterwards
- * could be remembered as it was before.
+ * A processor keeps entries of tables in caches of its own, and may look at any table that it can reach at any time
+ * (SDM Vol. 3A 4.10.3). QEMU has no such caches, so the order is looked at here: paging.c runs on tables in memory of
+ * this program, with `invlpg` replaced by a function that takes a picture of all tables. What is still changed
+ * afterwards could be remembered as it was before.
  */
 #include <sys/mman.h>
 
@@ -113,7 +113,8 @@ TEST(no_memory_for_the_way) {
 }
 
 int main(void) {
-	void *at = mmap(memory, sizeof(picture), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *at = mmap(memory, sizeof(picture), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+		0);
 
 	if (at != memory) return EXIT_FAILURE;
 	RUN(unmapped_after_the_last_change);

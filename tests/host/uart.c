@@ -2,8 +2,8 @@
  * Tests of serial.c and main.c on a UART that takes its time: what was written has been sent when the machine is off.
  *
  * QEMU's UART has sent a byte before anybody can look. This one has a FIFO of 16 bytes and a shift register, as the
- * PC16550D's data sheet says, and sends a byte every so many looks at any port. The machine is off at the first write to the
- * port of isa-debug-exit.
+ * PC16550D's data sheet says, and sends a byte every so many looks at any port. The machine is off at the first write
+ * to the port of isa-debug-exit.
  *
  * OPTIONS: -no-pie -Wl,--unresolved-symbols=ignore-all
  */

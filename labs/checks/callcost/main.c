@@ -1,6 +1,6 @@
-/* callcost: the client makes round trips by CALL, then by SEND and RECV; its exit code is what the first cost in percent of the
- * second, or 2000 when an answer is wrong. The grader lets QEMU count instructions, so that time is a count of them.
- * Read next: labs/16-fast-path/grader.py. */
+/* callcost: the client makes round trips by CALL, then by SEND and RECV; its exit code is what the first cost in
+ * percent of the second, or 2000 when an answer is wrong. The grader lets QEMU count instructions, so that time is a
+ * count of them. Read next: labs/16-fast-path/grader.py. */
 #include "../../../tests/shards/expect.h"
 
 #define ROUNDS 4000

@@ -1,7 +1,8 @@
 /*
- * hog: computes without leaving the CPU by itself. args: for how many milliseconds of 125,000 instructions (the grader lets QEMU
- * count them). Then it looks at what the two shards behind its channels have said meanwhile: each sends a time when it has
- * run, four of which fit into a queue. Exit code: 0, 1 neither has run, 2 the second has not, 3 the first has not, 4 not often.
+ * hog: computes without leaving the CPU by itself. args: for how many milliseconds of 125,000 instructions (the grader
+ * lets QEMU count them). Then it looks at what the two shards behind its channels have said meanwhile: each sends a
+ * time when it has run, four of which fit into a queue. Exit code: 0, 1 neither has run, 2 the second has not, 3 the
+ * first has not, 4 not often.
  *
  * Read next: ../meek/main.c, which waits for it.
  */

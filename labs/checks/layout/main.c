@@ -1,5 +1,5 @@
-/* layout: maps a page of heap and the file /file, reads and writes them, and exits. A shard that starts later finds the file
- * unchanged. Read next: labs/lib/rights.py, which looks at its tables. */
+/* layout: maps a page of heap and the file /file, reads and writes them, and exits. A shard that starts later finds the
+ * file unchanged. Read next: labs/lib/rights.py, which looks at its tables. */
 #include "../../../tests/shards/expect.h"
 
 #define FILE_ADDRESS COCONUT_LARGE_BASE

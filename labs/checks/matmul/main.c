@@ -1,9 +1,10 @@
 /*
- * matmul: runs the graded transformer's matmul() on numbers that follow from a seed; its exit code is a checksum of the products.
+ * matmul: runs the graded transformer's matmul() on numbers that follow from a seed; its exit code is a checksum of the
+ * products.
  *
- * args: "once|many|plain SEED ROWS COLUMNS": one product, or 40 with another vector each; plain takes the loop below instead, as a
- * measure. The matrix ends where the mapped memory ends, so that a read behind it kills the shard. Exit code 1 << 31: something
- * was written behind the result.
+ * args: "once|many|plain SEED ROWS COLUMNS": one product, or 40 with another vector each; plain takes the loop below
+ * instead, as a measure. The matrix ends where the mapped memory ends, so that a read behind it kills the shard. Exit
+ * code 1 << 31: something was written behind the result.
  *
  * Read next: shards/lib/transformer.c, labs/18-matmul/grader.py.
  */

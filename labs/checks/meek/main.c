@@ -1,8 +1,8 @@
 /*
  * meek: a shard that others come before. args:
  *
- *   work    says four times on handle 0 at what time it ran, at most once in 10 ms, then computes; exit code 1 when its work was
- *           done before that of the hog at the other end
+ *   work    says four times on handle 0 at what time it ran, at most once in 10 ms, then computes; exit code 1 when its
+ *           work was done before that of the hog at the other end
  *   wake    wakes the shard at the other end, which must run before this one goes on       sleep    is that shard
  *
  * Read next: labs/14-scheduling/grader.py.

@@ -1,5 +1,6 @@
 /*
- * sums: adds up the same numbers again and again, rounding down, and exits with 1 when a sum differs from the first one.
+ * sums: adds up the same numbers again and again, rounding down, and exits with 1 when a sum differs from the first
+ * one.
  *
  * Read next: labs/12-fxsave/grader.py.
  */

@@ -1,9 +1,10 @@
 /*
- * turns: who runs when a client of high priority calls a server of low priority while a shard in the middle is ready? The middle,
- * then the server. The client has the handles 0 to the middle, 1 to the server, 2 to the starter, who runs when the others wait.
+ * turns: who runs when a client of high priority calls a server of low priority while a shard in the middle is ready?
+ * The middle, then the server. The client has the handles 0 to the middle, 1 to the server, 2 to the starter, who runs
+ * when the others wait.
  *
- * And what does a CALL return while a message is waiting already? That message: "late" calls when "early" has sent one, and "early"
- * never answers.
+ * And what does a CALL return while a message is waiting already? That message: "late" calls when "early" has sent one,
+ * and "early" never answers.
  *
  * Read next: labs/16-fast-path/grader.py.
  */

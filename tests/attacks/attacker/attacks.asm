@@ -1,10 +1,10 @@
 ; attacks.asm: one hostile instruction each, in a table that main.c searches by name.
 ;
 ; An attack is called ROW.VARIANT, after the row of the list in docs/security.md that it belongs to. FAULT marks the
-; instruction that must not succeed with the global symbol `fault.ROW.VARIANT.vN`, where N is the vector of the exception
-; that it must raise; tests/test_attacks.py compares it with what the supervisor reports. FAULT_ELSEWHERE names the
-; vector only: the exception is reported at another address (the target of a jump, the instruction behind). An attack
-; that gets past its instruction ends with SURVIVED, one that may succeed without harm with HARMLESS.
+; instruction that must not succeed with the global symbol `fault.ROW.VARIANT.vN`, where N is the vector of the
+; exception that it must raise; tests/test_attacks.py compares it with what the supervisor reports. FAULT_ELSEWHERE
+; names the vector only: the exception is reported at another address (the target of a jump, the instruction behind). An
+; attack that gets past its instruction ends with SURVIVED, one that may succeed without harm with HARMLESS.
 ;
 ; Read next: main.c; vectors: SDM Vol. 3A 6.15.
 

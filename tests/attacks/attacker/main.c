@@ -1,6 +1,6 @@
 /*
- * attacker: makes one attack of attacks.asm, the one that the args name. It ends with code 99 when it gets away with it.
- * It prints nothing: what it did shows in how it ends.
+ * attacker: makes one attack of attacks.asm, the one that the args name. It ends with code 99 when it gets away with
+ * it. It prints nothing: what it did shows in how it ends.
  *
  * Read next: attacks.asm, ../warden/main.c.
  */

@@ -2,8 +2,8 @@
  * calls: hostile system calls, one row of the list for each life: the args name it. It ends with 0 when every call was
  * refused by its name and nothing else happened, or with the number of the line of the first surprise.
  *
- * Shards of the manifest that run it have a channel with handle 0 to a partner, which runs the same program with the args
- * `ROW.peer`, and after their channels a SHARD capability with the right CREATE where the manifest says spawn=yes.
+ * Shards of the manifest that run it have a channel with handle 0 to a partner, which runs the same program with the
+ * args `ROW.peer`, and after their channels a SHARD capability with the right CREATE where the manifest says spawn=yes.
  *
  * Read next: ../talk/main.c for what goes wrong between two shards, tests/test_attacks.py for the manifests.
  */
@@ -41,7 +41,8 @@ static void refuse_pointer(uint64_t bad, uint64_t len) {
 }
 
 static void c1_numbers(void) {
-	static const uint8_t known[] = {0, 1, 11, 12, 13, 14, 21, 22, 23, 30, 31, 32, 33, 40, 41, 42, 43, 50, 51, 52, 53, 54, 55, 62};
+	static const uint8_t known[] = {0, 1, 11, 12, 13, 14, 21, 22, 23, 30, 31, 32, 33, 40, 41, 42, 43, 50, 51, 52, 53, 54,
+		55, 62};
 	uint8_t is_known[256] = {0};
 
 	for (size_t i = 0; i < sizeof(known); i++)
@@ -228,7 +229,8 @@ static void c11_mmap(void) {
 }
 
 static void c12_munmap(void) {
-	static const uint64_t wrong[] = {0, 0x1000, 0x7FF000, 0x7FE000, 0x800000, 0x8000000000, NON_CANONICAL, KERNEL_HHDM, HEAP + 1};
+	static const uint64_t wrong[] = {0, 0x1000, 0x7FF000, 0x7FE000, 0x800000, 0x8000000000, NON_CANONICAL, KERNEL_HHDM,
+		HEAP + 1};
 	static const char *const touches[] = {"C12.read", "C12.write", "C12.half"};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
@@ -502,8 +504,8 @@ static void e4_descriptors(void) {
 	}
 }
 
-/* Takes the last of the `slots` slots for shards; its own slots for capabilities do not run out. What it has started ends
- * with it, and the next shard of the manifest finds as many slots. */
+/* Takes the last of the `slots` slots for shards; its own slots for capabilities do not run out. What it has started
+ * ends with it, and the next shard of the manifest finds as many slots. */
 static void e6_shards(uint64_t slots) {
 	uint64_t first = (uint64_t)spawn("sleep"), count = 1;
 	int64_t got;

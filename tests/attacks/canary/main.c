@@ -1,8 +1,8 @@
 /*
- * canary: a shard that wants nothing but to live. With no args it answers each message on its channel with its complement,
- * and looks at all its registers around each call; it ends with 0 when its partner has ended. With the args `spin`
- * it spins and yields for ever, with a number as its args so many rounds; it ends with 1 when a register or its page of
- * memory has changed.
+ * canary: a shard that wants nothing but to live. With no args it answers each message on its channel with its
+ * complement, and looks at all its registers around each call; it ends with 0 when its partner has ended. With the args
+ * `spin` it spins and yields for ever, with a number as its args so many rounds; it ends with 1 when a register or its
+ * page of memory has changed.
  *
  * Read next: ../warden/main.c.
  */

@@ -2,12 +2,13 @@
  * fuzz: random system calls with random and boundary arguments. Whatever it asks for, the kernel must answer and nobody
  * else may come to harm.
  *
- * Args: `seed=S count=N`, and `from=I` to begin with call number I, `trace=1` to print each call before it is made. Every
- * call follows from the seed and its own number alone, so that a run can be repeated, or cut down to the part of interest.
+ * Args: `seed=S count=N`, and `from=I` to begin with call number I, `trace=1` to print each call before it is made.
+ * Every call follows from the seed and its own number alone, so that a run can be repeated, or cut down to the part of
+ * interest.
  *
- * Its peers (args `send`, `take`) keep it from waiting for ever: one sends to it, the other receives what it sends, both at
- * the other end of its channel. It spawns itself, with the args `child=1` beside a seed: a child also makes the calls that would end the fun,
- * EXIT and PLEDGE.
+ * Its peers (args `send`, `take`) keep it from waiting for ever: one sends to it, the other receives what it sends,
+ * both at the other end of its channel. It spawns itself, with the args `child=1` beside a seed: a child also makes the
+ * calls that would end the fun, EXIT and PLEDGE.
  *
  * Read next: tests/test_attacks.py, which writes the manifest.
  */
@@ -29,7 +30,8 @@ static uint64_t below(struct fuzz *f, uint64_t limit) { return any(f) % limit; }
 
 /* A number near one of the borders that the calls know. */
 static uint64_t boundary(struct fuzz *f) {
-	static const uint64_t border[] = {0, 1, 8, 15, 16, 64, 255, 256, 1023, 1024, 4095, 4096, 0x1000, 0x100000, 0x7FE000, 0x7FF000,
+	static const uint64_t border[] = {0, 1, 8, 15, 16, 64, 255, 256, 1023, 1024, 4095, 4096, 0x1000, 0x100000, 0x7FE000,
+		0x7FF000,
 		0x800000, 0x40000000, 1UL << 31, 1UL << 32, 1UL << 39, 1UL << 47, 1UL << 52, 1UL << 63, ~0UL,
 		0xFFFF800000000000, 0xFFFFFFFF80200000, 0xFFFFFFFFA0000000, 0xFFFFFFFFC0000000};
 	uint64_t number = border[below(f, sizeof(border) / sizeof(border[0]))];
@@ -64,7 +66,8 @@ static void write_child_args(struct fuzz *f, char *args) {
 
 /* Makes one call. */
 static void step(struct fuzz *f, uint64_t index) {
-	static const uint8_t numbers[] = {1, 1, 11, 12, 13, 14, 21, 22, 23, 21, 22, 23, 30, 31, 32, 33, 40, 41, 42, 43, 43, 50, 51, 52, 53,
+	static const uint8_t numbers[] = {1, 1, 11, 12, 13, 14, 21, 22, 23, 21, 22, 23, 30, 31, 32, 33, 40, 41, 42, 43, 43, 50,
+		51, 52, 53,
 		53, 54, 55, 55, 62, 0};
 	char args[32];
 	uint64_t number, a[5], path_len = strlen(PROGRAM);
@@ -73,7 +76,8 @@ static void step(struct fuzz *f, uint64_t index) {
 	f->state += f->state == 0;
 	number = below(f, 20) ? numbers[below(f, sizeof(numbers))] : below(f, 3) ? below(f, 80) : any(f);
 	if (!f->child && (number == SYS_EXIT || number == SYS_GPU_PLEDGE)) number = SYS_YIELD;
-	a[0] = number == SYS_SERIAL_WRITE || number == SYS_FS_OPEN || number == SYS_SPAWN ? address(f) : small(f, below(f, 2) ? 3 : 17);
+	a[0] = number == SYS_SERIAL_WRITE || number == SYS_FS_OPEN || number == SYS_SPAWN ? address(f)
+		: small(f, below(f, 2) ? 3 : 17);
 	a[1] = number == SYS_SERIAL_WRITE || number == SYS_FS_OPEN || number == SYS_SPAWN ? small(f, 300) :
 	       number == SYS_CAP_GRANT ? small(f, 4) : address(f);
 	a[2] = number == SYS_CAP_GRANT ? small(f, 64) : number == SYS_SPAWN ? address(f) : small(f, 300);

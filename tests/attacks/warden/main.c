@@ -3,18 +3,18 @@
  *
  * The plan is the file /plan, one step a line:
  *
- *     run LABEL EXPECT PROGRAM ARGS     start it and wait: EXPECT is `killed` or one or two exit codes, `7` or `0|killed`
+ *     run LABEL EXPECT PROGRAM ARGS     start it and wait: EXPECT is `killed` or one or two exit codes, `7`, `0|killed`
  *     start LABEL PROGRAM ARGS          start it and go on
  *     rest LABEL ROUNDS                 talk to the canary so often
  *     join LABEL EXPECT                 wait for all that were started
  *     stop LABEL EXPECT                 kill all that were started, and wait for them
  *     cycle LABEL COUNT EXPECT PROGRAM ARGS   run it COUNT times
- *     slay LABEL COUNT EXPECT PROGRAM ARGS    start it and kill it after a while, which is another one each of COUNT times
+ *     slay LABEL COUNT EXPECT PROGRAM ARGS    start it and kill it after a while, another one each of COUNT times
  *
- * After each step the warden looks whether anything has come of it: its own memory and registers, its sibling the canary
- * (in all registers and by content), its second sibling that spins in a loop of its own, and the number of frames that it
- * can get. Its verdict is the line `row LABEL ok NONCE`. The nonce comes from the herald, who said it on the console and
- * sent it to the warden before any hostile program was there, so that nobody else can say the line.
+ * After each step the warden looks whether anything has come of it: its own memory and registers, its sibling the
+ * canary (in all registers and by content), its second sibling that spins in a loop of its own, and the number of
+ * frames that it can get. Its verdict is the line `row LABEL ok NONCE`. The nonce comes from the herald, who said it on
+ * the console and sent it to the warden before any hostile program was there, so that nobody else can say the line.
  * Its exit code is 0 when all steps were right.
  *
  * Read next: ../herald/main.c, ../canary/main.c, ../attacker/main.c, and tests/test_attacks.py, which writes the plans.

@@ -173,7 +173,8 @@ static void bench_tick(void) {
 	report("tick", total, count);
 }
 
-/* rtt8_2pairs and its kin: the median of many short blocks of round trips. The tick takes the CPU away in few of them. */
+/* rtt8_2pairs and its kin: the median of many short blocks of round trips. The tick takes the CPU away in few of
+ * them. */
 static void bench_loaded(void) {
 	char request[8] = {ORDER_ANSWER}, reply[8];
 	uint64_t blocks[BLOCKS];

@@ -1,6 +1,6 @@
 /*
- * crowd: equals of the pair that bench measures, for rtt8_2pairs and its kin. args: "ask" and "answer", the two sides of a
- * pair that makes round trips on handle 0; "yield" does nothing else.
+ * crowd: equals of the pair that bench measures, for rtt8_2pairs and its kin. args: "ask" and "answer", the two sides
+ * of a pair that makes round trips on handle 0; "yield" does nothing else.
  *
  * Read next: ../bench/main.c, bench_loaded.
  */

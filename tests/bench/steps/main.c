@@ -16,7 +16,8 @@
 
 enum operation { NULL_CALL, REJECT, YIELD, RTT8, RTT256, MMAP, MUNMAP, FSREAD, LIFE, FAULT, TICK, OPERATIONS };
 
-/* Where the trace finds the beginning and the end of an operation: on a page that the victim, which has one, has not. */
+/* Where the trace finds the beginning and the end of an operation: on a page that the victim, which has one, has
+ * not. */
 #define MARK static __attribute__((noinline, aligned(COCONUT_PAGE_SIZE)))
 MARK void mark_begin(void) { __asm__ volatile("nop" : : : "memory"); }
 

@@ -1,6 +1,6 @@
 /*
- * caps: capabilities among four shards. The manifest names a, b, c, d and the channels a-b (0), b-c (1), c-d (2), a-c (3),
- * in this order, so that the handles are
+ * caps: capabilities among four shards. The manifest names a, b, c, d and the channels a-b (0), b-c (1), c-d (2), a-c
+ * (3), in this order, so that the handles are
  *
  *     a: 0 to b, 1 to c     b: 0 to a, 1 to c     c: 0 to b, 1 to d, 2 to a     d: 0 to c
  *
@@ -302,8 +302,8 @@ static void busy_c(void) {
 	tell(2, 'z');
 }
 
-/* ---- elder: c waits through a copy of a copy, for b, who waits for c: no deadlock as long as a, from whom it comes, can
- * take it back ---- */
+/* ---- elder: c waits through a copy of a copy, for b, who waits for c: no deadlock as long as a, from whom it comes,
+ * can take it back ---- */
 
 static void elder_a(void) {
 	CHECK_EQ(coconut_cap_grant(0, 0, ALL), 2);

@@ -14,7 +14,8 @@ static int64_t send(uint8_t value, size_t len) {
 	return coconut_channel_send(0, bytes, len);
 }
 
-/* Receives a message and checks that it has `len` bytes, all of the value `value`, and that nothing else was written. */
+/* Receives a message and checks that it has `len` bytes, all of the value `value`, and that nothing else was
+ * written. */
 static void expect(uint8_t value, int64_t len) {
 	uint8_t bytes[COCONUT_MESSAGE_MAX + 16];
 

@@ -1,9 +1,9 @@
 /*
- * debugged: three shards in a state that tests/test_gdb.py knows. The manifest names them faulty, giver and taker, in this
- * order, with a channel between the last two. args: the role.
+ * debugged: three shards in a state that tests/test_gdb.py knows. The manifest names them faulty, giver and taker, in
+ * this order, with a channel between the last two. args: the role.
  *
  *   faulty  reads address 8 and is killed
- *   giver   maps two pages, sends two messages, grants the other its end of the channel with SEND, and waits for an answer
+ *   giver   maps two pages, sends two messages, grants the other its end of the channel with SEND, waits for an answer
  *   taker   stops in at_rest(), which gdb waits for; then answers, and hears the two messages
  */
 #include "../expect.h"

@@ -138,8 +138,8 @@ static void shot_a(void) {
 	REFUSED(CLOSED, dma(0, 0, LONG));
 }
 
-/* ---- early: a tries all the time to copy to b, which opens its partition late in its first life, and never in its second
- * one: nothing arrives before, nothing at all then ---- */
+/* ---- early: a tries all the time to copy to b, which opens its partition late in its first life, and never in its
+ * second one: nothing arrives before, nothing at all then ---- */
 
 static void early_a(void) {
 	int64_t end = INT64_MAX, result; /* some time after the first copy that arrives */
@@ -172,8 +172,8 @@ static void early_b(void) {
 	__asm__ volatile("ud2");
 }
 
-/* ---- orphans: prey dies while one and two copy to it; a bystander copies to its target. Handle 0 is a channel, and those
- * behind it name the other partitions in order ---- */
+/* ---- orphans: prey dies while one and two copy to it; a bystander copies to its target. Handle 0 is a channel, and
+ * those behind it name the other partitions in order ---- */
 
 static void prey(void) {
 	char byte;
@@ -202,8 +202,8 @@ static void target(void) {
 	REFUSED(CLOSED, coconut_channel_recv(0, &byte, 1));
 }
 
-/* ---- change: without engines; b dies in the middle of a long copy to it, and opens its partition in its second life; what
- * a's copy has left is not for that one ---- */
+/* ---- change: without engines; b dies in the middle of a long copy to it, and opens its partition in its second life;
+ * what a's copy has left is not for that one ---- */
 
 static void change_a(void) {
 	int64_t result;
@@ -224,7 +224,8 @@ static void change_b(void) { /* handle 1: to the one who says when */
 	check_zero(0, CONFIG->vram_size);
 }
 
-/* ---- lent: a lends b its capability for b's own partition, and takes it back while b copies by it; the copy ends ---- */
+/* ---- lent: a lends b its capability for b's own partition, and takes it back while b copies by it; the copy
+ * ends ---- */
 
 #define LENT_TARGET 0x100000
 
@@ -319,7 +320,8 @@ static void flood_b(void) {
 	check_zero(0, PAGE);
 }
 
-/* ---- silent: the first engine never answers (PROVOKE_dma_silence); the copy fails, the next one has another engine ---- */
+/* ---- silent: the first engine never answers (PROVOKE_dma_silence); the copy fails, the next one has another
+ * engine ---- */
 
 static void silent_a(void) {
 	memset(vram(), 0xEE, LONG);
@@ -338,7 +340,8 @@ static void silent_b(void) {
 	CHECK_EQ(vram()[0x1000 + 999], 0xEE);
 }
 
-/* ---- astray: the kernel sends an engine, or two, astray while a asks for the time; b has memory of its own to lose ---- */
+/* ---- astray: the kernel sends an engine, or two, astray while a asks for the time; b has memory of its own to
+ * lose ---- */
 
 static void astray_a(void) {
 	char byte;
@@ -411,7 +414,8 @@ int main(const char *args) {
 		{"sizes a", sizes_a},   {"sizes b", sizes_b},	{"crowd a", crowd_a}, {"crowd b", sizes_b},
 		{"dies a", dies_a},     {"dies b", dies_b},	{"killed a", killed_a}, {"killed b", killed_b},
 		{"refused a", refused_a}, {"refused b", refused_b}, {"shot a", shot_a}, {"shot b", dies_b},
-		{"flood a", flood_a}, {"flood b", flood_b}, {"prey", prey}, {"hunter", hunter}, {"bystander", bystander}, {"target", target},
+		{"flood a", flood_a}, {"flood b", flood_b}, {"prey", prey}, {"hunter", hunter}, {"bystander", bystander},
+		{"target", target},
 		{"change a", change_a}, {"change b", change_b},
 		{"early a", early_a}, {"early b", early_b},
 		{"lent a", lent_a}, {"lent b", lent_b},

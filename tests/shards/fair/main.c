@@ -1,6 +1,6 @@
 /*
- * fair: does one kind of work until some time, so that the test can see who gets how much of the CPU. args: the kind, and the
- * millisecond at which it ends; children get args of their own.
+ * fair: does one kind of work until some time, so that the test can see who gets how much of the CPU. args: the kind,
+ * and the millisecond at which it ends; children get args of their own.
  *
  * Read next: tests/test_fair.py, which looks at the trace.
  */

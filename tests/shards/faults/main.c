@@ -104,7 +104,8 @@ static __attribute__((noinline)) void segments(const char *args) {
 	FAULT(ds_kernel, "mov $0x10, %%ecx", "mov %%ecx, %%ds");
 	FAULT(es_beyond, "mov $0x1000, %%ecx", "mov %%ecx, %%es");
 	FAULT(gs_ldt, "mov $0x0F, %%ecx", "mov %%ecx, %%gs");
-	FAULT(iret_ring0, "push $0x10; push %%rsp; push $0x202; push $0x8; lea fault_iret_ring0(%%rip), %%rcx; push %%rcx", "iretq");
+	FAULT(iret_ring0, "push $0x10; push %%rsp; push $0x202; push $0x8; lea fault_iret_ring0(%%rip), %%rcx; push %%rcx",
+		"iretq");
 	FAULT(far_return, "push $0x8; lea fault_far_return(%%rip), %%rcx; push %%rcx", "lretq");
 	FAULT(far_jump_08, "movl $0x1000, (%%rax); movw $0x08, 4(%%rax)", "ljmp *(%%rax)");
 	FAULT(far_jump_10, "movl $0x1000, (%%rax); movw $0x10, 4(%%rax)", "ljmp *(%%rax)");
@@ -187,7 +188,8 @@ static __attribute__((noinline)) void places(const char *args) {
 	touch(COCONUT_LARGE_BASE, *number);
 }
 
-/* A call gate to ring 0, made by the shard in its own code, where a table of descriptors at address 0 would reach it. */
+/* A call gate to ring 0, made by the shard in its own code, where a table of descriptors at address 0 would reach
+ * it. */
 static const struct {
 	uint16_t offset_low, selector, type, offset_middle;
 	uint32_t offset_high, reserved;
@@ -211,7 +213,8 @@ static __attribute__((noinline)) void jumps(const char *args) {
 }
 
 /* One `int n` for each n, 4 bytes apart. */
-__asm__(".globl interrupts\n.balign 4\ninterrupts:\n.set n, 0\n.rept 256\n.byte 0xCD, n, 0x0F, 0x0B\n.set n, n + 1\n.endr");
+__asm__(".globl interrupts\n.balign 4\ninterrupts:\n.set n, 0\n.rept 256\n"
+	".byte 0xCD, n, 0x0F, 0x0B\n.set n, n + 1\n.endr");
 void interrupts(void);
 
 static __attribute__((noinline)) void interrupt(const char *args) {

@@ -1,7 +1,7 @@
 /*
  * filemap: FS_MAP. args "pages": the ramdisk has blocks of 4 KiB; args "blocks": smaller ones, where nothing can be
- * mapped; args "damaged": the second block of /big and the first of the directory /a/b lie nowhere. The files are those of
- * the shard `files`.
+ * mapped; args "damaged": the second block of /big and the first of the directory /a/b lie nowhere. The files are those
+ * of the shard `files`.
  */
 #include "../expect.h"
 

@@ -1,9 +1,9 @@
 /*
- * flags: flags and stack pointers that a shard may set before it enters the kernel, by a call or by being preempted, must do
- * the kernel no harm and come back as they were.
+ * flags: flags and stack pointers that a shard may set before it enters the kernel, by a call or by being preempted,
+ * must do the kernel no harm and come back as they were.
  *
- * args: df, ac, nt, iopl: that flag at calls and while it is preempted. tf: a single step at a call kills the shard. rsp: stack
- * pointers that point nowhere, likewise.
+ * args: df, ac, nt, iopl: that flag at calls and while it is preempted. tf: a single step at a call kills the shard.
+ * rsp: stack pointers that point nowhere, likewise.
  */
 #include "../expect.h"
 

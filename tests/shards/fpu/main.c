@@ -1,9 +1,9 @@
 /*
- * fpu: XMM0-15, MXCSR, the x87 registers (which MMX shares), its control and status words and its tag word survive being
- * preempted, yielding, and blocking in a CALL, while siblings load other patterns.
+ * fpu: XMM0-15, MXCSR, the x87 registers (which MMX shares), its control and status words and its tag word survive
+ * being preempted, yielding, and blocking in a CALL, while siblings load other patterns.
  *
- * args: "how rounds seed", how being s (spin), y (yield), c (CALL on handle 0), or e: echo what arrives on handle 0, with
- * patterns of its own around each call.
+ * args: "how rounds seed", how being s (spin), y (yield), c (CALL on handle 0), or e: echo what arrives on handle 0,
+ * with patterns of its own around each call.
  */
 #include "../expect.h"
 

@@ -5,8 +5,8 @@ bits 64
 
 section .text
 ; void step(const void *load, void *store, uint64_t how, uint64_t spins, void *message)
-; load and store: FXSAVE images, 16-byte aligned. how: 0 spins (preemption), 1 yields, 2 calls on handle 0 with 8 bytes at
-; message, which get the answer. No instruction between the two touches the FPU.
+; load and store: FXSAVE images, 16-byte aligned. how: 0 spins (preemption), 1 yields, 2 calls on handle 0 with 8 bytes
+; at message, which get the answer. No instruction between the two touches the FPU.
 global step
 step:
 	push rbx

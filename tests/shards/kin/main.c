@@ -3,7 +3,8 @@
  *
  *   keeper   spawns children and grants the capabilities for two of them to the hunter; ends with a strange code
  *   hunter   kills one of them, which is ready and of a lower priority, and waits for another
- *   spin     computes for ever      brief    computes for a while      file   runs the corners of paths and of what is missing
+ *   spin     computes for ever      brief    computes for a while
+ *   file     runs the corners of paths and of what is missing
  */
 #include "../expect.h"
 

@@ -1,8 +1,8 @@
 /*
- * late: takes a capability away from a shard that is inside a call on it, but does not wait yet. args: "lender", "other",
- * or "borrower" with its call: r(ecv), s(end) or c(all). Only in a build in which every preemption point lets others run
- * (PROVOKE_preempt) the two take turns as they must for that: the borrower's buffer begins at a multiple of 64 KiB, where
- * the kernel looks up while it checks the buffer.
+ * late: takes a capability away from a shard that is inside a call on it, but does not wait yet. args: "lender",
+ * "other", or "borrower" with its call: r(ecv), s(end) or c(all). Only in a build in which every preemption point lets
+ * others run (PROVOKE_preempt) the two take turns as they must for that: the borrower's buffer begins at a multiple of
+ * 64 KiB, where the kernel looks up while it checks the buffer.
  *
  * Read next: ../../../channel.c.
  */

@@ -263,7 +263,8 @@ static void gpu(uint64_t bytes) {
 static void listener(void) {
 	char message[16];
 
-	if (coconut_gpu_unveil(0, 64 * PAGE) == 0) coconut_channel_send(0, "", 1); /* it has a partition: the other one copies to it */
+	/* it has a partition: the other one copies to it */
+	if (coconut_gpu_unveil(0, 64 * PAGE) == 0) coconut_channel_send(0, "", 1);
 	REFUSED(CLOSED, coconut_channel_recv(0, message, sizeof(message)));
 }
 

@@ -1,7 +1,8 @@
 /*
  * lock: waits that may never end. args: what to do on the handles, in order:
  *
- *   r0 s1  receive on handle 0, send on handle 1      f0  send until the queue is full and beyond      w  work for 700 ms
+ *   r0 s1  receive on handle 0, send on handle 1      f0  send until the queue is full and beyond
+ *   w      work for 700 ms
  *   c0     CALL on handle 0, exit with the error      x   exit with 0 at once
  *   g0     receive on handle 0, whatever comes of it
  */

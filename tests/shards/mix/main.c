@@ -1,7 +1,7 @@
 /*
- * mix: random calls on a channel between two shards, "ask" and "answer", whose results do not depend on who is preempted
- * when: each waits for the other before it goes on. Prints one number that all results and all messages went into, so that
- * two kernels can be compared: one with the fast path of CALL and one without.
+ * mix: random calls on a channel between two shards, "ask" and "answer", whose results do not depend on who is
+ * preempted when: each waits for the other before it goes on. Prints one number that all results and all messages went
+ * into, so that two kernels can be compared: one with the fast path of CALL and one without.
  *
  * Read next: ../../test_ipc.py.
  */
@@ -10,7 +10,8 @@
 #define ROUNDS 4000
 #define END 0xFF
 #define REVOKE 0xFE /* the first byte of a request after which the other side gives up what was granted to it */
-#define ROOM ((uint8_t *)(uint64_t)COCONUT_HEAP_BASE) /* two pages, so that buffers lie across their border now and then */
+/* Two pages, so that buffers lie across their border now and then. */
+#define ROOM ((uint8_t *)(uint64_t)COCONUT_HEAP_BASE)
 #define NOWHERE ((void *)0x60000000UL)
 
 struct side {
@@ -41,7 +42,8 @@ static uint8_t *place(struct side *side, uint64_t base) {
 static uint8_t *fill(struct side *side, uint64_t *len) {
 	uint8_t *message = place(side, 0);
 
-	*len = (random_next(&side->random) >> 8) % 3 ? 2 + (random_next(&side->random) >> 8) % 30 : 2 + (random_next(&side->random) >> 8) % 255;
+	*len = (random_next(&side->random) >> 8) % 3 ? 2 + (random_next(&side->random) >> 8) % 30
+						     : 2 + (random_next(&side->random) >> 8) % 255;
 	for (uint64_t i = 0; i < *len; i++)
 		message[i] = (uint8_t)((random_next(&side->random) >> 8) % REVOKE);
 	return message;

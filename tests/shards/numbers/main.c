@@ -1,4 +1,5 @@
-/* numbers: system-call numbers that do not exist, whatever the arguments, and calls that answer without anything to act on. */
+/* numbers: system-call numbers that do not exist, whatever the arguments, and calls that answer without anything to act
+ * on. */
 #include "../expect.h"
 
 /* Numbers below SYS_LIMIT that no call has and that the ABI does not promise to a later one. */

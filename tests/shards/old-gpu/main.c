@@ -1,6 +1,6 @@
 /*
- * old-gpu: a driver of a GPU partition that is written with the names of the earlier implementation's header: the configuration
- * page, video memory, UNVEIL and PLEDGE. The exit code is the line of the first check that is false.
+ * old-gpu: a driver of a GPU partition that is written with the names of the earlier implementation's header: the
+ * configuration page, video memory, UNVEIL and PLEDGE. The exit code is the line of the first check that is false.
  */
 #include "../../include/coconut.h"
 

@@ -2,7 +2,8 @@
  * old-names: every name of the earlier implementation's header, and every way to fail that there is: each must give
  * COCONUT_ERROR. Two shards with a channel and a pipeline; the second one is who the first one talks to.
  *
- * The exit code is the line of the first check that is false. The ramdisk has /hello.txt with eleven bytes, and a folder /t.
+ * The exit code is the line of the first check that is false. The ramdisk has /hello.txt with eleven bytes, and a
+ * folder /t.
  */
 #include "../../include/coconut.h"
 

@@ -1,9 +1,9 @@
 /*
- * old-pipeline: two stages of a transformer, written as a shard of the earlier implementation would be: its header and no
- * other, the channel and the layers of the configuration page, COCONUT_ERROR as the only error, an entry of its own.
+ * old-pipeline: two stages of a transformer, written as a shard of the earlier implementation would be: its header and
+ * no other, the channel and the layers of the configuration page, COCONUT_ERROR as the only error, an entry of its own.
  *
- * Stage 0 begins with token 0, always the likeliest token follows, sixteen times; both stages print each token's number.
- * Layers are layers_start up to, but not with, layers_end. tests/reference/greedy.c says what must come out.
+ * Stage 0 begins with token 0, always the likeliest token follows, sixteen times; both stages print each token's
+ * number. Layers are layers_start up to, but not with, layers_end. tests/reference/greedy.c says what must come out.
  */
 #include "../../include/coconut.h"
 
@@ -115,7 +115,8 @@ static void rotate(const struct model *m, float *x, int n, int pos) {
 
 /* ---- The transformer ---- */
 
-static void attend_head(const struct model *m, struct state *s, const float *keys, const float *values, int head, int pos) {
+static void attend_head(const struct model *m, struct state *s, const float *keys, const float *values, int head,
+	int pos) {
 	int size = m->dim / m->heads, at = head / (m->heads / m->kv_heads) * size, row = kv_dim(m);
 	float largest = -1e30f, sum = 0;
 

@@ -1,5 +1,6 @@
 /*
- * start.S: the entry of a shard of the earlier implementation: its own stack pointer, its own section, the GNU assembler.
+ * start.S: the entry of a shard of the earlier implementation: its own stack pointer, its own section, the GNU
+ * assembler.
  */
 	.section .text.entry, "ax"
 	.globl	_start

@@ -1,5 +1,6 @@
 /*
- * pledge: what a shard may still do after each pledge. args: the mask in decimal; "peer" is the other end of its channel.
+ * pledge: what a shard may still do after each pledge. args: the mask in decimal; "peer" is the other end of its
+ * channel.
  *
  * Calls that the pledge takes away are made with good arguments, so that only the pledge can refuse them.
  */

@@ -66,7 +66,8 @@ int main(const char *args) {
 	CHECK_EQ(coconut_mmap(0x100000, 2), 0);
 	if (same(args, "b")) {
 		int64_t got;
-		while ((got = coconut_channel_recv(0, (void *)BUF, 256)) > 0 && coconut_channel_send(0, (void *)BUF, (size_t)got) == 0)
+		while ((got = coconut_channel_recv(0, (void *)BUF, 256)) > 0 &&
+			coconut_channel_send(0, (void *)BUF, (size_t)got) == 0)
 			;
 		return got != -COCONUT_E_CLOSED;
 	}

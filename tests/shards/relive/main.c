@@ -1,6 +1,6 @@
 /*
- * relive: a shard that is killed in each of its lives, and checks at the beginning of each that nothing of the last one is
- * left. A check that fails makes it exit, and a shard that exits is not restarted.
+ * relive: a shard that is killed in each of its lives, and checks at the beginning of each that nothing of the last one
+ * is left. A check that fails makes it exit, and a shard that exits is not restarted.
  *
  * args "victim" has a channel to args "witness", which talks to each of the lives.
  */

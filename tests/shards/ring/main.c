@@ -1,8 +1,9 @@
 /*
- * ring: a driver shard's command ring, on real video memory. args: "b", or "a": the neighbour, which writes into a sealed
- * command of b by DMA. Handle 0 of both is their channel, 1 the other's partition.
+ * ring: a driver shard's command ring, on real video memory. args: "b", or "a": the neighbour, which writes into a
+ * sealed command of b by DMA. Handle 0 of both is their channel, 1 the other's partition.
  *
- * The same library is tested on the host (tests/host/gpu_ring.c), in more cases; this is what a shard of the machine gets.
+ * The same library is tested on the host (tests/host/gpu_ring.c), in more cases; this is what a shard of the machine
+ * gets.
  */
 #include "../expect.h"
 #include "gpu_shard.h"
@@ -110,7 +111,8 @@ static void pressure(struct gpu *gpu) {
 
 /* A product of more tiles than the ring has entries. */
 static void wrap_around(struct gpu *gpu) {
-	uint64_t left = allocate(gpu, VRAM_WEIGHTS, SIDE * INNER * 4), right = allocate(gpu, VRAM_ACTIVATIONS, SIDE * INNER * 4);
+	uint64_t left = allocate(gpu, VRAM_WEIGHTS, SIDE * INNER * 4);
+	uint64_t right = allocate(gpu, VRAM_ACTIVATIONS, SIDE * INNER * 4);
 	uint64_t product = allocate(gpu, VRAM_ACTIVATIONS, SIDE * SIDE * 4), before = gpu->ring.submitted;
 	struct gpu_command whole = {.operation = GPU_MATMUL, .target = product, .left = left, .right = right,
 				    .rows = SIDE, .inner = INNER, .columns = SIDE};

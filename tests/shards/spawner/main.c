@@ -1,7 +1,7 @@
 /*
  * spawner: SPAWN answers each failure with an error of its own, and each leaves nothing behind.
  *
- *   refused   what is wrong with a file, with the quota of frames, with the table of capabilities; `frames` has to be 100
+ *   refused   what is wrong with a file, the quota of frames, the table of capabilities; `frames` has to be 100
  *   nomem     the machine has no frame left; `frames` has to be more than it has
  *   sleep     a child that does not end
  */

@@ -1,6 +1,6 @@
 /*
- * stale: what was looked up before others ran, or outlives whom it belongs to. args: the scene and the role. The manifests
- * stand in tests/test_stale.py, where the handles are numbered too.
+ * stale: what was looked up before others ran, or outlives whom it belongs to. args: the scene and the role. The
+ * manifests stand in tests/test_stale.py, where the handles are numbered too.
  */
 #include "../expect.h"
 
@@ -22,8 +22,8 @@ static void pause_for(int turns) {
 		coconut_yield();
 }
 
-/* Lends the shard at the other end of handle 0, which helps by borrow(), a copy of handle 1 that can be taken back without
- * the loss of handle 1. Returns the handle to revoke for that. */
+/* Lends the shard at the other end of handle 0, which helps by borrow(), a copy of handle 1 that can be taken back
+ * without the loss of handle 1. Returns the handle to revoke for that. */
 static uint64_t lend(uint64_t rights) {
 	char mine;
 
@@ -79,7 +79,8 @@ static void slot_parent(void) {
 	int64_t child = coconut_spawn(SELF, 8, "slot child 11", 13);
 
 	CHECK(child >= 0);
-	CHECK(coconut_cap_grant((uint64_t)child, 0, CAP_RIGHT_WAIT) == 3 && coconut_cap_grant((uint64_t)child, 1, CAP_RIGHT_WAIT) == 2);
+	CHECK(coconut_cap_grant((uint64_t)child, 0, CAP_RIGHT_WAIT) == 3 &&
+		coconut_cap_grant((uint64_t)child, 1, CAP_RIGHT_WAIT) == 2);
 	put(0);
 	put(1);
 	get(0);
@@ -101,8 +102,8 @@ static void slot_second(void) {
 	put(1);
 }
 
-/* ---- caller: one that does not get to run is in a CALL at a lent end; it loses its capability, or its life, and the end is
- * free at once ---- */
+/* ---- caller: one that does not get to run is in a CALL at a lent end; it loses its capability, or its life, and the
+ * end is free at once ---- */
 
 static void caller_owner(int dies) {
 	char answer;
@@ -190,7 +191,8 @@ static void home_server(void) {
 	put(0);
 }
 
-/* The peer tells the owner by handle 1 that it is there, then that somebody is in a CALL. In its first life it dies then. */
+/* The peer tells the owner by handle 1 that it is there, then that somebody is in a CALL. In its first life it dies
+ * then. */
 static void peer_server(void) {
 	char request;
 
@@ -263,8 +265,8 @@ static void asleep_victim(void) {
 	coconut_channel_recv(0, WINDOW, 256);
 }
 
-/* ---- dying: a shard of low priority is killed while it gives back much memory; a spinner of middle priority is in the way.
- * The child has a child of its own, in the same state ---- */
+/* ---- dying: a shard of low priority is killed while it gives back much memory; a spinner of middle priority is in the
+ * way. The child has a child of its own, in the same state ---- */
 
 static void dying_parent(void) {
 	int64_t child = coconut_spawn(SELF, 8, "dying child", 11);
@@ -375,7 +377,8 @@ static void nudge(void) {
 	}
 }
 
-/* ---- rank: an urgent client wakes one of middle priority, then CALLs a server of low priority, which waits already ---- */
+/* ---- rank: an urgent client wakes one of middle priority, then CALLs a server of low priority, which waits
+ * already ---- */
 
 static void rank_client(void) { /* 0: server, 1: middle */
 	char request = 'm', answer;

@@ -1,5 +1,6 @@
 /*
- * stream: numbered messages of random sizes and content. args: "role count seed", both sides with the same count and seed.
+ * stream: numbered messages of random sizes and content. args: "role count seed", both sides with the same count and
+ * seed.
  *
  *   out   sends `count` messages, then hears how many arrived       in    receives and checks them
  *   duplex  sends and receives at the same time, up to four messages ahead of the other side

@@ -5,8 +5,10 @@
  *   lines N    100 such lines, each in one write              flood      1 MiB without a newline
  *   open       a line that is never ended, and then work      leave      a line that is not ended, and then the exit
  *   control    every byte value, then what the supervisor writes at the end of a good run; exit code 1
- *   utf8       text that must come through unchanged          forge      the supervisor's last lines, then an endless loop
- *   file F     what the file F has                            spawn      starts a program whose path has a newline and an ESC
+ *   utf8       text that must come through unchanged
+ *   forge      the supervisor's last lines, then an endless loop
+ *   file F     what the file F has
+ *   spawn      starts a program whose path has a newline and an ESC
  */
 #include "../expect.h"
 

@@ -1,8 +1,9 @@
 /*
- * turns: two shards that CALL each other. The manifest names them ask and answer, with a channel between them. args: the role.
+ * turns: two shards that CALL each other. The manifest names them ask and answer, with a channel between them. args:
+ * the role.
  *
  *   ask     asks ROUNDS times, each time with one byte more, from 1 byte on
- *   answer  answers each question with 100 bytes more than it has; all but the first question come as what a CALL returns
+ *   answer  answers each question with 100 bytes more than it has; all questions but the first come out of a CALL
  *
  * Read next: tests/test_trace.py, which knows these lengths.
  */
