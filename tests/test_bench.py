@@ -1,14 +1,12 @@
-"""The benchmark figures: the same at each run, and none more than 3 % from the one that is committed with the compiler
-it was made with.
+"""The benchmark figures: the same at each run, and none more than 3 % from what docs/figures.txt says, where it was made with
+this compiler.
 
-Read next: bench.sh, docs/performance.md.
+Read next: bench.sh, figures.py, docs/performance.md.
 """
 
-import json
 import os
-import subprocess
 
-TOLERANCE = 0.03
+import figures
 
 
 def run(t):
@@ -18,25 +16,33 @@ def run(t):
         return printed, file.read()
 
 
+def compare(t, row, *kinds):
+    """Reports whether the figures of these kinds are what was measured just now."""
+    if not figures.same_compiler():
+        t.row(row, skip="docs/figures.txt was made with another compiler than %s" % figures.compiler())
+        return
+    known = figures.load()
+    mine = [figure for figure in known.values() if figure.how.split()[0] in kinds]
+    found = {figure.name: figures.now(figure, known) for figure in mine}
+    wrong = ["%s: %d, docs/figures.txt says %d" % (figure.name, found[figure.name], figure.value) for figure in mine
+             if figures.differs(figure, found[figure.name])]
+    blind = [figure.name for figure in mine  # the twin: a figure that is a tenth larger would be found
+             if not figures.differs(figures.Figure(figure.name, figure.value * 11 // 10 + 1, "", ""), found[figure.name])]
+    wrong += ["nobody would notice another " + name for name in blind]
+    t.row(row, problem="; ".join(wrong), note="%d figures" % len(mine))
+
+
 def test_bench(t):
-    """bench.sh says the same twice, byte for byte; its figures are within 3 % of scripts/bench_committed.json; a new
-    one is committed with its reason."""
+    """bench.sh says the same twice, byte for byte; its figures, and how they spread over functions, are those of docs/figures.txt;
+    new ones are committed with their reason (tests/figures.py --commit)."""
     first, second = run(t), run(t)
     named = "its figures are missing" if "BENCH null " not in first[0] else None
     differ = [what for what, one, other in zip(("stdout", "bench.json"), first, second) if one != other]
     t.row("bench.twice", problem=named or ("differs between two runs: " + ", ".join(differ) if differ else None))
-    with open(os.path.join(t.root, "scripts", "bench_committed.json"), encoding="utf-8") as file:
-        committed = json.load(file)
-    version = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
-    if version != committed["compiler"]:
-        t.row("bench.figures", skip="the figures were made with %s, this is %s" % (committed["compiler"], version))
-        return
-    found = json.loads(first[1])["figures"]
-    t.equal(set(found), set(committed["figures"]), "the names of the figures")
-    wrong = ["%s: %d, committed %d" % (name, found[name], value) for name, value in committed["figures"].items()
-             if abs(found[name] - value) > TOLERANCE * value]
-    t.row("bench.figures", problem="; ".join(wrong), note="%d figures" % len(found))
+    compare(t, "bench.figures", "bench", "growth")
+    t.sh(["./bench.sh", "--steps"], expect=0)
+    compare(t, "bench.steps", "steps")
 
 
-test_bench.rows = ["bench.twice", "bench.figures"]
+test_bench.rows = ["bench.twice", "bench.figures", "bench.steps"]
 test_bench.heavy = True

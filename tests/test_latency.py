@@ -13,6 +13,8 @@ import os
 import re
 import threading
 
+import figures
+
 LIMIT = 25000   # instructions: no stretch is longer, whatever the arguments and however many shards there are
 SHARDS = 64     # that there can be
 # a death: at most so many instructions for each frame, to find it, to clear it and to let others in between
@@ -129,11 +131,12 @@ def check_seen(t, trace, scene):
 
 
 def note(t, *traces):
-    """Shows the longest stretch of a scene in the line of its test."""
+    """Shows the longest stretch of a scene in the line of its test, and holds its figures against docs/figures.txt."""
     longest = {}
     for trace in traces:
         for cause, length in trace.longest.items():
             longest[cause] = max(length, longest.get(cause, 0))
+    figures.hold(t, {"stretch." + cause: length for cause, length in longest.items()})
     worst = max(longest, key=longest.get)
     t.note("longest: %s, %d instructions" % (worst, longest[worst]))
 
@@ -246,6 +249,7 @@ def test_deaths(t):
             "the cost does not grow evenly: %s" % trace.deaths)
     t.check(0 < per_frame <= PER_FRAME, "%.0f instructions a frame" % per_frame)
     t.check(0 < fixed <= FIXED, "%.0f instructions beside the frames" % fixed)
+    figures.hold(t, {"death.frame": round(per_frame), "death.fixed": round(fixed)})
     t.note("%.0f instructions a frame, %.0f beside" % (per_frame, fixed))
 
 
