@@ -75,8 +75,8 @@ refresh() {
 	cmp -s "$1" "$2" || cp "$1" "$2" || give_up "could not write $2; the message above says why."
 }
 
-# make_layout_inc OUT: turns the `#define NAME number` lines of layout.h into NASM's %define, with either kind of line ends. Refuses
-# a line that defines something else.
+# make_layout_inc OUT: turns the `#define NAME number` lines of layout.h into NASM's %define, with either kind of line
+# ends. Refuses a line that defines something else.
 make_layout_inc() {
 	awk '
 		{ sub(/\r$/, "") }
@@ -276,17 +276,14 @@ link_loader() {
 # make_pe SO EFI: copies the sections the firmware needs; refuses a file without .reloc, which firmware either does
 # not load at all or loads at an address its pointers do not fit.
 make_pe() {
-	local sections=(.text .sdata .data .dynamic .dynsym .rel .rela .rel.* .rela.* .reloc) options=() section
+	local sections=(.text .sdata .data .dynamic .dynsym .rel .rela .rel.* .rela.* .reloc) options=() section before after
 	for section in "${sections[@]}"; do
 		options+=(-j "$section")
 	done
 	objcopy "${options[@]}" --output-target=efi-app-x86_64 --subsystem=10 "$1" "$2"
-	readelf -SW "$1" >"$2.sections"
-	objdump -h "$2" >>"$2.sections"
-	if (($(grep -c ' \.reloc ' "$2.sections") == 2)); then
-		rm "$2.sections"
-		return
-	fi
+	before=$(readelf -SW "$1")
+	after=$(objdump -h "$2")
+	[[ $before != *' .reloc '* || $after != *' .reloc '* ]] || return 0
 	say "the .reloc section did not survive in $2; is $efi_lib_dir/crt0-efi-x86_64.o the one of gnu-efi 3.0.15 or newer?"
 	return 1
 }
@@ -309,8 +306,8 @@ stage_default() {
 	python3 scripts/manifest.py --template etc/coconut.conf --model "$1/model.bin" >"$1/etc/coconut.conf"
 }
 
-# write_compile_commands FILE: tells editors how each C file is compiled, in the format of clang's JSON Compilation Database; those
-# that only tests compile, too.
+# write_compile_commands FILE: tells editors how each C file is compiled, in the format of clang's JSON Compilation
+# Database; those that only tests compile, too.
 write_compile_commands() {
 	local source command text='' known=''
 	for source in tests/*/*/*.c labs/checks/*/*.c docs/book/*/*.c scripts/gdb/tour/*/*.c; do
@@ -338,7 +335,8 @@ parse_options "$@"
 require_tools
 build_common
 lock_build
-learn_all ./*.[ch] boot.asm supervisor.ld etc/* model/*.bin scripts/*.{sh,py} "$out_dir"/{,loader/,symbols/}*.cmd "$out_dir"/shards/*.bin
+learn_all ./*.[ch] boot.asm supervisor.ld etc/* model/*.bin scripts/*.{sh,py} "$out_dir"/{,loader/,symbols/}*.cmd \
+	"$out_dir"/shards/*.bin
 mkdir -p "$out_dir/esp/EFI/BOOT"
 copy_shards
 assemble_boot

@@ -18,6 +18,7 @@ source scripts/common.sh
 source scripts/shards.sh
 announced=1 # one shard compiles at once
 lock_build
-learn_all shards/* shards/lib/* coconut.h include/* build/shards/{,lib/}*.cmd "$output"/"${3:-$(basename "$dir")}"{.*,.objects/*}.cmd
+name=${3:-$(basename "$dir")}
+learn_all shards/* shards/lib/* coconut.h include/* build/shards/{,lib/}*.cmd "$output/$name"{.*,.objects/*}.cmd
 build_shard_library
-build_shard "$dir" "$output" "${3:-$(basename "$dir")}"
+build_shard "$dir" "$output" "$name"

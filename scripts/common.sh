@@ -1,13 +1,15 @@
 # shellcheck shell=bash disable=SC2154 # who sources this file sets the variables
 # common.sh: what build.sh, run.sh and scripts/build-shard.sh share: messages, and steps that run only when needed.
 #
-# A step is a command that makes one file or folder, OUT. Beside it lies OUT.cmd, the record of how it was made: the command,
-# and a checksum of each thing that it was made from and of OUT itself. The step is up to date while a record written now would
-# be the same. No clock has a part in that: an older source that is put back, a stamp of a clock that was wrong, and a file
-# in build/ that is damaged are noticed alike. While OUT is being made it has no record, so what is half made never counts.
+# A step is a command that makes one file or folder, OUT. Beside it lies OUT.cmd, the record of how it was made: the
+# command, and a checksum of each thing that it was made from and of OUT itself. The step is up to date while a record
+# written now would be the same. No clock has a part in that: an older source that is put back, a stamp of a clock that
+# was wrong, and a file in build/ that is damaged are noticed alike. While OUT is being made it has no record, so what
+# is half made never counts.
 #
-# A command of a step runs with `set -e` in force, and the function that fails ends it. Bash switches `set -e` off in all that
-# stands behind `if`, `!`, `&&` or in front of `||`, however deep; so a step gives up by itself, and nothing ever asks whether it failed.
+# A command of a step runs with `set -e` in force, and the function that fails ends it. Bash switches `set -e` off in
+# all that stands behind `if`, `!`, `&&` or in front of `||`, however deep; so a step gives up by itself, and nothing
+# ever asks whether it failed.
 #
 # The scripts that source this file set `self` (their name, for messages) and work in the project's folder, so
 # that the paths of the tree are relative and free of spaces whatever the path to the tree looks like.
@@ -31,8 +33,8 @@ die() {
 	exit "${die_status:-1}"
 }
 
-# learn PATH...: fills checksums[] for the files and folders that it does not know. What is not there has the checksum `none`.
-# They are taken before a command runs, so that a source that is saved meanwhile is noticed the next time.
+# learn PATH...: fills checksums[] for the files and folders that it does not know. What is not there has the checksum
+# `none`. They are taken before a command runs, so that a source that is saved meanwhile is noticed the next time.
 declare -A checksums=()
 learn() {
 	local path line files=()
@@ -52,7 +54,8 @@ learn() {
 	done < <(sha1sum -z -- "${files[@]}")
 }
 
-# learn_all PATH...: learns many paths at once, which is faster: the sources that are named, and what the records that are named are of.
+# learn_all PATH...: learns many paths at once, which is faster: the sources that are named, and what the records that
+# are named are of.
 learn_all() {
 	local path paths=()
 	for path in "$@"; do
@@ -65,13 +68,14 @@ learn_all() {
 # checksum_of_folder DIR: prints one checksum of the names and the contents of all that is in it.
 checksum_of_folder() {
 	local sum
-	sum=$(cd "$1" && { find . -printf '%p %y %l\n' | sort && find . -type f -print0 | sort -z | xargs -0 -r sha1sum --; } | sha1sum) ||
-		return
+	sum=$(cd "$1" && {
+		find . -printf '%p %y %l\n' | sort && find . -type f -print0 | sort -z | xargs -0 -r sha1sum --
+	} | sha1sum) || return
 	printf '%s' "${sum%% *}"
 }
 
-# make_record OUT COMMAND-TEXT READ INPUT...: sets `record` to the record of a step. READ is the name of an array: what the
-# command has read beside its inputs.
+# make_record OUT COMMAND-TEXT READ INPUT...: sets `record` to the record of a step. READ is the name of an array: what
+# the command has read beside its inputs.
 make_record() {
 	local out=$1 text=$2 path
 	local -n also=$3
@@ -111,9 +115,10 @@ announce() {
 	leash
 }
 
-# leash: whatever this script starts from here on ends soon after the script, however that ends, even by SIGKILL. A process
-# that waits for the script's end looks for others that carry the leash's name in their environment. It is no child, so that
-# `wait` does not wait for it, has a session of its own, so that Ctrl-C does not reach it, and holds neither terminal nor lock.
+# leash: whatever this script starts from here on ends soon after the script, however that ends, even by SIGKILL. A
+# process that waits for the script's end looks for others that carry the leash's name in their environment. It is no
+# child, so that `wait` does not wait for it, has a session of its own, so that Ctrl-C does not reach it, and holds
+# neither terminal nor lock.
 leash() {
 	local name=leash-$$-$RANDOM$RANDOM
 	(
@@ -181,14 +186,16 @@ give_up_step() {
 	give_up "could not make $step_out; the message above says why."
 }
 
-# give_up TEXT: ends a build. Says too where there is little room for files: the tools have many words for that, and some have none.
+# give_up TEXT: ends a build. Says too where there is little room for files: the tools have many words for that, and
+# some have none.
 needed_room=20480  # KiB: all of a build is less
 largest_file=16384 # KiB: each file of it is less
 give_up() {
 	local left limit
 	left=$(df -k --output=avail "$out_dir" 2>/dev/null | tail -n 1) || left=$needed_room
 	limit=$(ulimit -f)
-	((left >= needed_room)) || say "the disk of $out_dir/ has ${left// /} KiB left, and a build takes up to $needed_room. Make room."
+	((left >= needed_room)) ||
+		say "the disk of $out_dir/ has ${left// /} KiB left, and a build takes up to $needed_room. Make room."
 	[[ $limit == unlimited ]] || ((limit >= largest_file)) || say "no file may be larger than $limit KiB here (ulimit -f)."
 	die "$1"
 }
@@ -208,8 +215,8 @@ step() {
 	run_step
 }
 
-# background_step OUT INPUT... -- COMMAND...: the same, beside other steps; finish_steps waits for all of them. How a C file is
-# compiled stands in compilations[] then.
+# background_step OUT INPUT... -- COMMAND...: the same, beside other steps; finish_steps waits for all of them. How a C
+# file is compiled stands in compilations[] then.
 begun=()
 declare -A compilations=()
 background_step() {
@@ -228,7 +235,8 @@ background_step() {
 	checksums[$step_out]=''
 }
 
-# finish_steps WHAT: waits for the background steps and gives up when one of them has left no record: it failed, or was killed.
+# finish_steps WHAT: waits for the background steps and gives up when one of them has left no record: it failed, or was
+# killed.
 finish_steps() {
 	local out
 	wait

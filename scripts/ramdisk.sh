@@ -23,26 +23,29 @@ stage_ramdisk() {
 	[[ ! -e model/tokenizer.bin ]] || cp model/tokenizer.bin "$dir/tokenizer.bin"
 }
 
-# make_ramdisk DIR IMAGE: makes an ext2 image that holds DIR with a little space to spare. Every command is followed by && or
-# return, because run.sh calls this in front of ||, where `set -e` is off.
+# make_ramdisk DIR IMAGE: makes an ext2 image that holds DIR with a little space to spare. Every command is followed by
+# && or return, because run.sh calls this in front of ||, where `set -e` is off.
 make_ramdisk() {
 	local dir=$1 image=$2 sizes blocks files
 	rm -f "$image.new" || return
 	chmod -R u=rwX,go=rX "$dir" && find "$dir" -exec touch -h -d "@$ramdisk_time" {} + || return
-	# For each file its blocks, one for the directory it lies in, and one of block numbers for every 4 MiB. The size of a directory
-	# depends on the file system here.
+	# For each file its blocks, one for the directory it lies in, and one of block numbers for every 4 MiB. The size of
+	# a directory depends on the file system here.
 	sizes=$(set -o pipefail && find "$dir" -printf '%y %s\n' |
 		awk '{ n += ($1 == "f" ? int($2 / 4096) + int($2 / 4194304) : 0) + 2 } END { print n, NR }') || return
 	read -r blocks files <<<"$sizes" || return
 	# The inode table takes 256 bytes a file; the rest is for superblock, bitmaps and lost+found of each group.
 	blocks=$((blocks + blocks / 100 + files / 8 + 64))
 	E2FSPROGS_FAKE_TIME=$ramdisk_time mke2fs -q -t ext2 -b 4096 -m 0 -N $((files + 32)) -U "$ramdisk_uuid" -L coconut \
-		-O ^resize_inode -E "hash_seed=$ramdisk_uuid,root_owner=0:0" -d "$dir" "$image.new" "$blocks" >/dev/null &&
-		fix_times "$image.new" "$files" && mv "$image.new" "$image"
+		-O ^resize_inode -E "hash_seed=$ramdisk_uuid,root_owner=0:0" -d "$dir" "$image.new" "$blocks" >/dev/null ||
+		return
+	# mke2fs may say that the last block could not be written, and end with status 0.
+	(($(stat -c %s "$image.new") == blocks * 4096)) || return
+	fix_times "$image.new" "$files" && mv "$image.new" "$image"
 }
 
-# fix_times IMAGE FILES: gives all that mke2fs has copied into an image of FILES entries the one time, and root as the owner. What it
-# took from the staged files are the times of the staging, some of which nobody can set.
+# fix_times IMAGE FILES: gives all that mke2fs has copied into an image of FILES entries the one time, and root as the
+# owner. What it took from the staged files are the times of the staging, some of which nobody can set.
 fix_times() {
 	local first=12 number field messages # 11 is lost+found
 	messages=$(for ((number = first; number < first + $2 - 1; number++)); do

@@ -114,8 +114,8 @@ link_shard_elf() {
 		say "the shard has no function main. It begins with: int main(const char *args)"
 		missing=$(grep -vx main <<<"$missing") || true
 	fi
-	[[ ! $missing ]] || say "nothing defines ${missing//$'\n'/, }: a shard has no C library. coconut.h and shards/lib/shardlib.h" \
-		"have what there is; coconut_puts and print write to the console."
+	[[ ! $missing ]] || say "nothing defines ${missing//$'\n'/, }: a shard has no C library. coconut.h and" \
+		"shards/lib/shardlib.h have what there is; coconut_puts and print write to the console."
 	return 1
 }
 

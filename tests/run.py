@@ -237,9 +237,11 @@ def refuse_unknown(words, jobs, full):
         found = [job for job in jobs if selected(job, [word])]
         if found and (full or not all(job.full_only for job in found)):
             continue
-        text = "the tests of this name run with --full only" if found else "no test has a name that begins so; --list shows the groups"
+        text = "no test has a name that begins so; --list shows the groups"
         near = difflib.get_close_matches(word, names + sorted({job.group for job in jobs}), 3)
-        if near and not found:
+        if found:
+            text = "the tests of this name run with --full only"
+        elif near:
             text += ". Did you mean %s?" % " or ".join(near)
         print("test.sh: %s: %s" % (word, text), file=sys.stderr)
         sys.exit(2)

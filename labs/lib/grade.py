@@ -141,7 +141,7 @@ def parse_command_line():
 
 
 def interrupt(number, _frame):
-    """Ends the grading. What is left of it, the leash of grade.sh ends; a copy that is half made is completed the next time."""
+    """Ends the grading. What is left of it, the leash of grade.sh ends; the next time completes a copy that is half made."""
     if "--prepared" not in sys.argv:
         print("grade.sh: interrupted", file=sys.stderr, flush=True)
     sys.exit(128 + number)
