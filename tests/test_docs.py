@@ -36,7 +36,7 @@ DOCUMENTS = ["README.md", "docs/debugging.md", "docs/gpu.md", "docs/from-rust.md
 UNTRIED = "CONTRIBUTING.md"  # it says so: its commands need a container
 COMMENT = re.compile(r"<!-- *(.*?) *-->", re.S)
 # Behind a word that is a group of tests too: kinds of files, and the fields of struct profile.
-FIELDS_AND_FILES = ["c", "h", "py", "md", "rs", "name", "used", "syscalls", "cycles", "switches", "wall_ms",
+FIELDS_AND_FILES = ["c", "h", "py", "sh", "md", "rs", "name", "used", "syscalls", "cycles", "switches", "wall_ms",
                     "exit_code", "ending"]
 CITATION = re.compile(r"`([\w./-]+):/(.+?)/`")
 
