@@ -97,8 +97,8 @@ assemble_kernel() {
 	rm "$out.nasm"
 }
 
-# find_home SOURCE: sets `home` to the folder of the object of SOURCE: build/, for a variant too, where SOURCE looks at none of the
-# definitions: at no protection that is left out, no mistake that is provoked, and nothing of the recorder.
+# find_home SOURCE: sets `home` to the folder of the object of SOURCE: build/, for a variant too, where SOURCE looks at
+# none of the definitions: at no protection that is left out, no mistake that is provoked, and nothing of the recorder.
 find_home() {
 	local define looks
 	home=build
@@ -113,8 +113,8 @@ find_home() {
 	done
 }
 
-# compile SOURCE OBJECT FLAG...: sets `object` to where the object of SOURCE is: OBJECT, in its home. Starts compiling it if that is
-# the folder in which we work.
+# compile SOURCE OBJECT FLAG...: sets `object` to where the object of SOURCE is: OBJECT, in its home. Starts compiling
+# it if that is the folder in which we work.
 compile() {
 	local home own_defines=()
 	find_home "$1"
@@ -224,12 +224,13 @@ link_and_check_supervisor() {
 	fi
 }
 
-# build_common: builds in build/ what a variant shares with it: the shards, since no definition reaches one, and the objects of
-# sources that look at none of its definitions.
+# build_common: builds in build/ what a variant shares with it: the shards, since no definition reaches one, and the
+# objects of sources that look at none of its definitions.
 build_common() {
 	out_dir=build
 	lock_build
-	learn_all shards/* shards/*/* coconut.h include/* ./*.[ch] "$out_dir"/shards/{,lib/,*.objects/}*.cmd "$out_dir"/{,loader/}*.cmd
+	learn_all shards/* shards/*/* coconut.h include/* ./*.[ch] \
+		"$out_dir"/shards/{,lib/,*.objects/}*.cmd "$out_dir"/{,loader/}*.cmd
 	build_shard_library
 	build_all_shards
 	if [[ $variant != build ]]; then

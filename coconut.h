@@ -51,7 +51,7 @@
 #define COCONUT_E_BADHANDLE  4 /* the handle or descriptor names nothing */
 #define COCONUT_E_TYPE       5 /* the capability is of another type */
 #define COCONUT_E_RIGHTS     6 /* the capability lacks the right */
-#define COCONUT_E_CLOSED     7 /* nobody is at the other end of the channel, or has the partition: no more, or not yet */
+#define COCONUT_E_CLOSED     7 /* nobody is at the channel's other end, or has the partition: no more, or not yet */
 #define COCONUT_E_BUSY       8 /* another holder of this end is waiting in a CALL */
 #define COCONUT_E_TOOSMALL   9 /* the message is larger than the buffer; it stays queued */
 #define COCONUT_E_NOMEM     10 /* the machine has no free frame */

@@ -48,8 +48,8 @@ How it boots:
   --tour NAME           walk through boot, syscall, fault, ipc or dma in gdb, with the book's explanation at each stop
   --trace FILE          record switches, calls, interrupts, faults, messages and DMA for Perfetto or chrome://tracing
   --build DIR           boot the variant that `build.sh --out DIR` made
-An option's value may also stand behind a `=`. Everything else goes to QEMU unchanged, after our own choices: -m 2G, -s -S,
--machine pc, -d int ...
+An option's value may also stand behind a `=`. Everything else goes to QEMU unchanged, after our own choices:
+-m 2G, -s -S, -machine pc, -d int ...
 ACCEL=kvm uses KVM where a probe guest runs under it; otherwise QEMU translates (TCG).
 
 exit status: 0 every shard exited 0 · 1 one exited non-zero, was killed or could not start · 2 panic, or the loader
@@ -155,7 +155,8 @@ parse_option() {
 
 # parse_options ARGUMENT...: sorts the command line into our options and QEMU's.
 parse_options() {
-	local with_value='--(shard|manifest|add|model|tokenizer|prompt|steps|temperature|topp|seed|timeout|console|build|trace|tour)'
+	local with_value='--(shard|manifest|add|model|tokenizer|prompt|steps|temperature|topp|seed'
+	with_value+='|timeout|console|build|trace|tour)'
 	local file before='' # an option of QEMU, behind which a word may be its value
 	while (($#)); do
 		[[ ! $1 =~ ^($with_value)=(.*)$ ]] || set -- "${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" "${@:2}"
@@ -174,13 +175,15 @@ parse_options() {
 	[[ ! $manifest ]] || ((${#shard_dirs[@]} == 0)) || die "--manifest and --shard both say what boots; give one."
 	[[ ! $manifest ]] || ((${#model_options[@]} == 0)) || grep -q '^[^#]*@ARGS@' "$manifest" ||
 		die "${model_options[0]%%=*} has no effect with --manifest; write it into the args of the manifest."
-	[[ ! $tour || (! $manifest && ${#shard_dirs[@]} == 0) ]] || die "--tour chooses what boots: leave --manifest and --shard out."
+	[[ ! $tour || (! $manifest && ${#shard_dirs[@]} == 0) ]] ||
+		die "--tour chooses what boots: leave --manifest and --shard out."
 	[[ ! $tour || ! ${added[/shards/tour]:-} ]] || die "--add: /shards/tour is the shard of the tours."
 	for file in "${!replaced_files[@]}"; do
 		[[ ! ${added[/$file]:-} ]] || die "--add and --${file%.bin} both put a file at /$file; give one."
 	done
 	[[ ! $tour || ${#model_options[@]} == 0 ]] || die "${model_options[0]%%=*} has no effect with --tour."
-	[[ ! $stdout_closed || ($console && ! $debugger) ]] || die "stdout is closed; --console FILE sends what the guest says elsewhere."
+	[[ ! $stdout_closed || ($console && ! $debugger) ]] ||
+		die "stdout is closed; --console FILE sends what the guest says elsewhere."
 	[[ ${ACCEL:-tcg} == tcg || $ACCEL == kvm ]] || die "ACCEL=$ACCEL: only tcg and kvm are known."
 	((${#model_options[@]} + ${#replaced_files[@]} == 0)) || check_model_options
 	check_qemu_options
@@ -191,7 +194,8 @@ parse_options() {
 check_model_options() {
 	command -v python3 >/dev/null || return 0 # build.sh says so
 	python3 scripts/manifest.py --check --tokenizer "${replaced_files[tokenizer.bin]:-model/tokenizer.bin}" \
-		--model "${replaced_files[model.bin]:-model/stories.bin}" ${model_options[@]+"${model_options[@]}"} || exit "$die_status"
+		--model "${replaced_files[model.bin]:-model/stories.bin}" \
+		${model_options[@]+"${model_options[@]}"} || exit "$die_status"
 }
 
 # make_run_folder: creates run_dir and locks it for as long as this run lives; removes old folders that nobody uses.
@@ -251,7 +255,8 @@ stage_additions() {
 	done
 	for guest in "${!added[@]}"; do
 		host=${added[$guest]}
-		said=$(mkdir -p "$(dirname "$1$guest")" 2>&1 && cp -T "$host" "$1$guest" 2>&1) || die "--add $host:$guest: ${said%%$'\n'*}"
+		said=$(mkdir -p "$(dirname "$1$guest")" 2>&1 && cp -T "$host" "$1$guest" 2>&1) ||
+			die "--add $host:$guest: ${said%%$'\n'*}"
 		[[ ! -e ${host%.bin}.elf ]] || printf '%s\t%s\n' "$guest" "${host%.bin}.elf" >>"$run_dir/elves" # for gdb
 	done
 }
@@ -259,7 +264,8 @@ stage_additions() {
 # make_run_ramdisk IMAGE: makes the ramdisk of this run where options ask for another than the build's.
 make_run_ramdisk() {
 	local stage=$run_dir/stage manifest_options=()
-	if ((!${#shard_dirs[@]} && !${#added[@]} && !${#model_options[@]} && !${#replaced_files[@]})) && [[ ! $manifest ]]; then
+	if ((!${#shard_dirs[@]} && !${#added[@]} && !${#model_options[@]} && !${#replaced_files[@]})) &&
+		[[ ! $manifest ]]; then
 		cp "$stage/etc/coconut.conf" "$run_dir/manifest"
 		return
 	fi
@@ -280,7 +286,8 @@ first_line() {
 
 # make_boot_volume: fills the run's folder from the build, which no other build may change meanwhile.
 make_boot_volume() {
-	flock -s "$build_dir/.lock" cp -r "$build_dir/esp" "$build_dir/stage" "$build_dir/supervisor.elf" "$run_dir" 2> >(first_line)
+	flock -s "$build_dir/.lock" cp -r "$build_dir/esp" "$build_dir/stage" "$build_dir/supervisor.elf" \
+		"$run_dir" 2> >(first_line)
 	make_run_ramdisk "$run_dir/esp/ramdisk.img"
 	rm -r "$run_dir/stage"
 	[[ ! $words ]] || printf '%s\n' "$words" >"$run_dir/esp/cmdline.txt"

@@ -15,8 +15,9 @@ code_sections() {
 }
 
 # describe: prints the description as NASM source. Its sections are linked in front of those of IN, so a label at
-# their end is where those begin; once they are linked the labels have done their work. The numbers are DWARF 3's: tag 0x11
-# compile_unit; attributes 0x10 stmt_list, 0x55 ranges, 0x11 low_pc, 3 name, 0x1b comp_dir; forms 6 data4, 1 addr, 8 string.
+# their end is where those begin; once they are linked the labels have done their work. The numbers are DWARF 3's: tag
+# 0x11 compile_unit; attributes 0x10 stmt_list, 0x55 ranges, 0x11 low_pc, 3 name, 0x1b comp_dir; forms 6 data4, 1 addr,
+# 8 string.
 describe() {
 	local section size sections count=0 ranges=''
 	sections=$(code_sections)

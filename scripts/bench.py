@@ -55,7 +55,8 @@ def boot(manifest, programs, *options, memory=MEMORY):
     words = ["./run.sh", "--kernel", "--build", VARIANT, "--manifest", str(path), "--timeout", "600"]
     for name in programs:
         words += ["--add", f"{OUT}/{name}.bin:/shards/{name}"]
-    result = subprocess.run(words + list(options) + ICOUNT + ["-m", f"{memory}M"], cwd=ROOT, stdout=subprocess.PIPE, check=False)
+    result = subprocess.run(words + list(options) + ICOUNT + ["-m", f"{memory}M"], cwd=ROOT, stdout=subprocess.PIPE,
+                            check=False)
     if result.returncode != 0:
         sys.exit(f"bench.sh: the run failed with status {result.returncode}; its log is build/last.log")
     return result.stdout.decode(errors="replace")
@@ -183,7 +184,8 @@ def main():
         signal.signal(number, interrupt)
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="bench.sh",
                                      description="Prints what each operation costs, in guest instructions.")
-    parser.add_argument("--steps", action="store_true", help="print which function of the kernel spends how many of them")
+    parser.add_argument("--steps", action="store_true",
+                        help="print which function of the kernel spends how many of them")
     parser.error = lambda text: parser.exit(2, f"bench.sh: {text}; --help lists the options.\n")
     options = parser.parse_args()
     build()

@@ -10,8 +10,8 @@ printed before, since nothing of a shard comes after the supervisor's last word.
 `time`) does no harm; a line that says that the run went on, or failed, does. Without a summary this script says why,
 with status 1.
 
-A shard can print a whole line of any content. So what is said of lifecycles is unverified, and a log that ends with a summary may
-be that of a run which hung afterwards: only the exit status of run.sh can be forged by nobody.
+A shard can print a whole line of any content. So what is said of lifecycles is unverified, and a log that ends with a
+summary may be that of a run which hung afterwards: only the exit status of run.sh can be forged by nobody.
 
 Read next: profile.c (profile_print writes what is read here), main.c (supervisor_finish), docs/debugging.md.
 """
@@ -181,9 +181,11 @@ def print_report(version, ends, rows, before):
 def read_input():
     """Returns the bytes of the file that the command line names, or of stdin."""
     parser = argparse.ArgumentParser(
-        allow_abbrev=False, prog="coconut-prof.py", description="Turns the profile that ends a run of coconutOS into a report.",
+        allow_abbrev=False, prog="coconut-prof.py",
+        description="Turns the profile that ends a run of coconutOS into a report.",
         epilog="./run.sh 2>&1 | python3 scripts/coconut-prof.py, or python3 scripts/coconut-prof.py build/last.log")
-    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the output of a run; stdin when not given")
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-",
+                        help="the output of a run; stdin when not given")
     parser.error = lambda text: parser.exit(2, f"coconut-prof.py: {text}; -h says more\n")
     path = parser.parse_args().file
     if path == "-":

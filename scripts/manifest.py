@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """manifest.py: writes the boot manifest of one run to stdout.
 
-Fills in the placeholders of etc/coconut.conf, or of a user's manifest, or lists the shards named with --shard instead. What the
-inference shards get as args is `key=value` words with the prompt last (shards/lib/args.c). Arguments may hold any bytes, so
-everything is handled as bytes.
+Fills in the placeholders of etc/coconut.conf, or of a user's manifest, or lists the shards named with --shard instead.
+What the inference shards get as args is `key=value` words with the prompt last (shards/lib/args.c). Arguments may hold
+any bytes, so everything is handled as bytes.
 
-With --check it writes nothing, and says what the shards would find wrong with the options of the model, before anything is
-built. Read next: manifest.h, run.sh.
+With --check it writes nothing, and says what the shards would find wrong with the options of the model, before anything
+is built. Read next: manifest.h, run.sh.
 """
 
 import argparse
@@ -102,8 +102,8 @@ def read_vocabulary(path):
 
 
 def check_prompt(prompt, tokens, must_fit=True):
-    """Names the characters of a prompt that have no token. Where single bytes have tokens the model gets those, and the console
-    shows none of them; where they have none the prompt is refused, unless it need not fit."""
+    """Names the characters of a prompt that have no token. Where single bytes have tokens the model gets those, and the
+    console shows none of them; where they have none the prompt is refused, unless it need not fit."""
     known = set(tokens)
     missing = []
     for character in re.findall(rb"[^\x80-\xbf][\x80-\xbf]{0,3}|[\x80-\xbf]{1,4}", prompt, re.S):
@@ -115,11 +115,13 @@ def check_prompt(prompt, tokens, must_fit=True):
     names = ", ".join(shown(character) for character in missing)
     if must_fit and any(FIRST_BYTE_TOKEN + byte >= len(tokens) for character in missing for byte in character):
         fail(f"--prompt: the tokenizer has no token for these characters: {names}")
-    say(f"the tokenizer has no token for these characters of a prompt: {names}; the model gets their bytes, which are not printed.")
+    say(f"the tokenizer has no token for these characters of a prompt: {names}; the model gets their bytes, which are "
+        f"not printed.")
 
 
 def check_args(manifest, tokenizer):
-    """Names the same characters in the prompts that stand in a manifest, for shards that bring no tokenizer of their own."""
+    """Names the same characters in the prompts that stand in a manifest, for shards that bring no tokenizer of their
+    own."""
     tokens = read_vocabulary(tokenizer) if tokenizer else None
     for args in re.findall(rb'^[^#\n]*\bargs="((?:[^"\\\n]|\\.)*)"', manifest, re.M) if tokens else ():
         words, _, prompt = args.partition(b"prompt=")
@@ -128,7 +130,8 @@ def check_args(manifest, tokenizer):
 
 
 def check_model(path, tokens):
-    """Gives up where the shards do not run a checkpoint, as its header tells, or where it is not one for these tokens."""
+    """Gives up where the shards do not run a checkpoint, as its header tells, or where it is not one for these
+    tokens."""
     try:
         with open(path, "rb") as file:
             header = file.read(HEADER.size)
@@ -139,12 +142,14 @@ def check_model(path, tokens):
         fail(f"--model: {path} is shorter than the header of a checkpoint.")
     if header.startswith(MAGIC):
         version = numbers[1]
-        fail(f"--model: {path} is a checkpoint of llama2.c's version {version}; export it as version 0 (export.py --version 0).")
+        fail(f"--model: {path} is a checkpoint of llama2.c's version {version}; export it as version 0 (export.py "
+             f"--version 0).")
     vocabulary = abs(numbers[VOCABULARY])
     if not all(0 < number <= LARGEST for number in numbers[:VOCABULARY] + (vocabulary, numbers[-1])):
         fail(f"--model: {path} is no checkpoint of llama2.c.")
     if tokens and len(tokens) != vocabulary:
-        fail(f"the model's vocabulary has {vocabulary} tokens, and the tokenizer {len(tokens)}: --tokenizer names another.")
+        fail(f"the model's vocabulary has {vocabulary} tokens, and the tokenizer {len(tokens)}: --tokenizer names "
+             f"another.")
 
 
 def check(options):
@@ -176,7 +181,8 @@ def split_layers(model):
 
 
 def fill_template(template, args, layers):
-    """Returns the template with its placeholders replaced. Without layers to split, lines about stages are made comments."""
+    """Returns the template with its placeholders replaced. Without layers to split, lines about stages are made
+    comments."""
     lines = []
     for line in template.splitlines(keepends=True):
         if layers is None and (b"stage0" in line or b"stage1" in line):

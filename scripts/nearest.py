@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""nearest.py WORD: prints `: did you mean --NAME?` for the option in the help text on stdin that WORD is most like, or nothing.
+"""nearest.py WORD: prints `: did you mean --NAME?` for the option in the help text on stdin that WORD is most like, or
+nothing.
 
 Read next: scripts/qemu.sh.
 """

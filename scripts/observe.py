@@ -273,7 +273,8 @@ def scene_pipeline():
     return {"stages": found, "switches": timeline}
 
 
-run("set pagination off", "set confirm off", "set architecture i386:x86-64", "file " + re.sub(r"([\\\"'\s])", r"\\\1", os.environ["ELF"]),
+run("set pagination off", "set confirm off", "set architecture i386:x86-64",
+    "file " + re.sub(r"([\\\"'\s])", r"\\\1", os.environ["ELF"]),
     "target remote " + os.environ["SOCKET"])
 result = globals()["scene_" + os.environ["SCENE"]]()
 with open(os.environ["OUT"], "w", encoding="utf-8") as out:

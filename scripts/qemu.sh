@@ -45,8 +45,9 @@ last_value() {
 # These options of QEMU have a list of what they take.
 listing='-@(machine|M|cpu|accel|device|d|netdev|nic|chardev|display|vga|object|trace|audio|L)'
 
-# check_qemu_options: gives up where QEMU does not know an option that it would get, and lets it answer questions. QEMU looks at the
-# names of all before it follows the first, -version, and ends. Where it is not installed yet, build.sh comes first.
+# check_qemu_options: gives up where QEMU does not know an option that it would get, and lets it answer questions. QEMU
+# looks at the names of all before it follows the first, -version, and ends. Where it is not installed yet, build.sh
+# comes first.
 check_qemu_options() {
 	local said name
 	((${#qemu_options[@]})) && command -v qemu-system-x86_64 >/dev/null || return 0

@@ -32,6 +32,7 @@ if [[ $lab ]]; then
 	rm labs/*/start.patch
 fi
 git add -A
-git -c gc.auto=0 -c user.name=coconutOS -c user.email=labs@localhost -c commit.gpgsign=false commit -q -m "The state that was handed out"
+git -c gc.auto=0 -c user.name=coconutOS -c user.email=labs@localhost -c commit.gpgsign=false \
+	commit -q -m "The state that was handed out"
 mv -T "$out" "$final"
 say "made $final; students begin with labs/README.md there."

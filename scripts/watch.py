@@ -9,9 +9,9 @@ With --console FILE stdout gets nothing of it: QEMU itself writes all that the g
 pictures too. So whenever gdb has stopped the machine, FILE holds everything that was said until then, and nothing of
 what comes later.
 
-What QEMU itself says on stderr is passed on too; only its first words wait until it is clear that it has started, because one
-line says why it has not. Nothing outlives this script, whatever ends it: QEMU and gdb end with it, and the memory of a traced
-machine is a file without a name.
+What QEMU itself says on stderr is passed on too; only its first words wait until it is clear that it has started,
+because one line says why it has not. Nothing outlives this script, whatever ends it: QEMU and gdb end with it, and the
+memory of a traced machine is a file without a name.
 
 Exit status, as run.sh documents it: 0 1 2 3 4 124, and 128 + number for a signal. Read next: layout.h (DEBUG_EXIT_...).
 """
@@ -107,8 +107,8 @@ class Console:
 
 
 def write_all(fd, data, name):
-    """Writes all of data, also to a descriptor that another program has made non-blocking. Raises BrokenPipeError when the reader
-    has gone away, Unwritable when there is no room."""
+    """Writes all of data, also to a descriptor that another program has made non-blocking. Raises BrokenPipeError when
+    the reader has gone away, Unwritable when there is no room."""
     while data:
         try:
             data = data[os.write(fd, data):]
@@ -203,7 +203,8 @@ def die_with(parent):
 
 def memory_options(size, fd):
     """Returns QEMU's options for a machine whose memory is an open file."""
-    return ["-object", f"memory-backend-file,id=ram,share=on,size={size},mem-path=/dev/fd/{fd}", "-machine", "memory-backend=ram"]
+    return ["-object", f"memory-backend-file,id=ram,share=on,size={size},mem-path=/dev/fd/{fd}", "-machine",
+            "memory-backend=ram"]
 
 
 def nameless_file(folder):
@@ -215,8 +216,8 @@ def nameless_file(folder):
 
 
 def start_qemu(command, socket, copy, inherited):
-    """Starts QEMU with a pipe as its first serial port, and one as its stderr. Returns the process and the pipes' reading ends.
-    `copy` may name a file to which QEMU writes what the guest says; `inherited`: files that it gets.
+    """Starts QEMU with a pipe as its first serial port, and one as its stderr. Returns the process and the pipes'
+    reading ends. `copy` may name a file to which QEMU writes what the guest says; `inherited`: files that it gets.
 
     Under gdb it gets a session of its own, so that Ctrl-C reaches gdb only."""
     parent = os.getpid()
@@ -237,7 +238,8 @@ def start_qemu(command, socket, copy, inherited):
 
 
 def start_gdb(folder, build, where, socket, qemu):
-    """Writes the gdb script of this run and starts gdb with it. Returns the process, None: there is no QEMU to attach to."""
+    """Writes the gdb script of this run and starts gdb with it. Returns the process, None: there is no QEMU to attach
+    to."""
     parent = os.getpid()
 
     def prepare():
@@ -246,7 +248,8 @@ def start_gdb(folder, build, where, socket, qemu):
 
     script = os.path.join(folder, "gdb.txt")
     with open(script, "w", encoding="utf-8") as out:
-        out.write(GDB_SCRIPT.format(run=os.path.abspath(folder), build=os.path.abspath(build), where=where, socket=socket,
+        out.write(GDB_SCRIPT.format(run=os.path.abspath(folder), build=os.path.abspath(build), where=where,
+                                    socket=socket,
                                     rooms=os.path.abspath("scripts/gdb")))
     while not os.path.exists(socket):
         if qemu.poll() is not None:
@@ -303,7 +306,8 @@ def judge(status, console, remarks, codes, log, under_gdb, traced):
 
 def write_trace(ram, folder, out):
     """Turns what the machine's memory holds into the trace file; read.py says what came of it."""
-    command = [sys.executable, "scripts/trace/read.py", f"/dev/fd/{ram.fileno()}", os.path.join(folder, "supervisor.elf"), out]
+    command = [sys.executable, "scripts/trace/read.py", f"/dev/fd/{ram.fileno()}",
+               os.path.join(folder, "supervisor.elf"), out]
     subprocess.run(command, pass_fds=[ram.fileno()], check=False)
 
 
@@ -358,7 +362,8 @@ def run(options, command):
             remarks.pass_on()
         if private:
             shutil.rmtree(private, ignore_errors=True)
-        shutil.rmtree(os.path.join(options.run, "esp"), ignore_errors=True)  # as large as the ramdisk, and of no use any more
+        # as large as the ramdisk, and of no use any more
+        shutil.rmtree(os.path.join(options.run, "esp"), ignore_errors=True)
     if ram and status != NOT_STARTED:
         write_trace(ram, options.run, options.trace)
     return status

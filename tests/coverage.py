@@ -129,8 +129,8 @@ class Recorder:
                 self.changed.wait(0.5)
 
     def watch(self, test, build):
-        """Returns options for a boot of a test, and what is to be called at its end. A boot of a variant counts where its
-        functions are those of the build."""
+        """Returns options for a boot of a test, and what is to be called at its end. A boot of a variant counts where
+        its functions are those of the build."""
         log = os.path.join(test.scratch, "in_asm%d" % test.boots)
         image = image_of(build or self.build)
 

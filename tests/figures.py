@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""figures.py: the figures of this system that documents name: docs/figures.txt has one a line: its name, its value, the unit,
-and how it is found:
+"""figures.py: the figures of this system that documents name: docs/figures.txt has one a line: its name, its value, the
+unit, and how it is found:
 
     FILE:/REGEX/            the group of the regex, in the one line of the file that it matches
     bench                   ./bench.sh measures it, under this name
-    growth WHAT N of M      what ./bench.sh says under "How the costs grow": how much more it costs for each more from M to N;
-                            behind `per K` for each K more
-    steps OPERATION/N: F G  ./bench.sh --steps: what these functions take for the operation, divided by N; `rest` stands for all
-                            functions that the other lines of the operation do not name
+    growth WHAT N of M      what ./bench.sh says under "How the costs grow": how much more it costs for each more from M
+                            to N; behind `per K` for each K more
+    steps OPERATION/N: F G  ./bench.sh --steps: what these functions take for the operation, divided by N; `rest` stands
+                            for all functions that the other lines of the operation do not name
     ./test.sh NAME          that test measures it, under this name, and leaves it in build/figures/NAME.json
 
-Tests hold each against what is found now. What is measured may differ by TOLERANCE, and is compared only where the compiler is
-the one that docs/figures.txt was made with. `tests/figures.py --commit` writes into docs/figures.txt what was measured last.
+Tests hold each against what is found now. What is measured may differ by TOLERANCE, and is compared only where the
+compiler is the one that docs/figures.txt was made with. `tests/figures.py --commit` writes into docs/figures.txt what
+was measured last.
 
 Read next: test_figures.py, which looks for the figures in the documents.
 """
@@ -71,7 +72,8 @@ def hold(t, found):
     for figure in load().values():
         value = found.get(figure.name, 0)
         here = figure.how == "./test.sh " + t.name
-        t.check(not differs(figure, value) if here else value <= figure.value * (1 + TOLERANCE) or figure.name not in found,
+        t.check(not differs(figure, value) if here else value <= figure.value * (1 + TOLERANCE) or
+                figure.name not in found,
                 "%s is %d, docs/figures.txt says %d" % (figure.name, value, figure.value))
 
 
@@ -93,7 +95,8 @@ def in_steps(name, how, figures):
     counts = json.loads(read("build/bench_steps.json"))[operation]
     wanted = functions.split()
     if wanted == ["rest"]:
-        others = [figure.how for figure in figures.values() if re.match(r"steps %s\b" % operation, figure.how) and figure.name != name]
+        others = [figure.how for figure in figures.values() if re.match(r"steps %s\b" % operation, figure.how) and
+                  figure.name != name]
         named = {word for how in others for word in how.split(": ")[1].split()}
         wanted = [function for function in counts if function not in named]
     return sum(counts.get(function, 0) for function in wanted) // int(divisor or 1)
@@ -134,7 +137,8 @@ def commit():
 
     def line(match):
         value = now(figures[match[1]], figures)
-        return "%-24s %6d %-12s %s" % (match[1], figures[match[1]].value if value is None else value, match[3], match[4])
+        return "%-24s %6d %-12s %s" % (match[1], figures[match[1]].value if value is None else value, match[3],
+                                       match[4])
 
     text = LINE.sub(line, re.sub(r"^# compiler: .*$", "# compiler: " + compiler(), text, flags=re.M))
     with open(FILE, "w", encoding="utf-8") as file:

@@ -7,8 +7,9 @@ A test file looks like this:
         result = t.boot(shards=["shards/hello-c"], expect=0)
         t.check("hello from ring 3" in result.text, "the greeting is missing")
 
-Its names are `group.hello` on the command line of test.sh. A check that fails ends the test. Attributes of the function:
-`heavy = True` starts it among the first, `last = True` as the last one, `full_only = True` leaves it out unless --full is given.
+Its names are `group.hello` on the command line of test.sh. A check that fails ends the test. Attributes of the
+function: `heavy = True` starts it among the first, `last = True` as the last one, `full_only = True` leaves it out
+unless --full is given.
 
 Every process that a test starts lives in a process group of its own, which stop_everything() ends.
 Read next: any tests/test_*.py.

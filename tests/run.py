@@ -5,8 +5,8 @@ A test is a function test_xxx(t) in a file tests/test_NAME.py, with the name NAM
 tests/host/NAME.c, with the name host.NAME.xxx. Python tests get a Test object, which is all of the interface that they
 need: see harness.py, which also says what makes a test fail.
 
-The exit status is 0 only when at least one test passed and none failed; 2 when a word on the command line names no test.
-Read next: harness.py.
+The exit status is 0 only when at least one test passed and none failed; 2 when a word on the command line names no
+test. Read next: harness.py.
 """
 
 import argparse
@@ -74,7 +74,8 @@ def first_line(described):
 
 
 def python_job(name, function, about=""):
-    """Returns the job of one function. One with the attribute `rows`, a list of names, reports each of them by itself."""
+    """Returns the job of one function. One with the attribute `rows`, a list of names, reports each of them by
+    itself."""
     rows = getattr(function, "rows", None)
 
     def run(job, runner):
@@ -225,7 +226,8 @@ def parse_command_line():
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="test.sh", description="Builds coconutOS and tests it.")
     parser.add_argument("names", metavar="NAME", nargs="*", help="run only tests whose names begin so (a group, say)")
     parser.add_argument("--full", action="store_true", help="with the full counts: takes much longer")
-    parser.add_argument("--list", action="store_true", help="show the groups, or with a NAME its tests, and run nothing")
+    parser.add_argument("--list", action="store_true",
+                        help="show the groups, or with a NAME its tests, and run nothing")
     parser.error = lambda text: parser.exit(2, "test.sh: %s; --help lists the options.\n" % text)
     return parser.parse_args()
 

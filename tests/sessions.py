@@ -2,8 +2,8 @@
 
 At a reader's terminal both come mixed, and either may tear a line of the other. A test sends the console to a file
 (run.sh --console), which QEMU writes itself: at a stop it holds all that the guest has said. A mark in front of each
-command tells how long the file was then, so that every word of the console belongs to the command that led to it. Warnings of
-QEMU, which come at any moment and belong to no command, are left out.
+command tells how long the file was then, so that every word of the console belongs to the command that led to it.
+Warnings of QEMU, which come at any moment and belong to no command, are left out.
 
 Read next: scripts/watch.py, which knows --console.
 """
@@ -20,7 +20,8 @@ class Step:
         self.printed, self.console = printed, console
 
     def shown(self):
-        """Returns both: gdb says that the guest goes on, the guest speaks while it runs, and gdb again when it has stopped."""
+        """Returns both: gdb says that the guest goes on, the guest speaks while it runs, and gdb again when it has
+        stopped."""
         goes_on, stopped = re.match(r"((?:Continuing\.\n)?)(.*)", self.printed, re.S).groups()
         return goes_on + self.console + "\n" + stopped
 

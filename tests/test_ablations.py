@@ -85,7 +85,8 @@ ABLATIONS = {
                      r"0x[0-9a-f]{4} ", "the kernel executes a shard's code, until that makes a mistake"),
     "smap": ablation(provoked("G4"), r"^the run ended with status 0, not with a panic",
                      "the kernel reads a shard's memory by mistake"),
-    "umip": ablation(on_variant(attacks.test_exceptions, "A16"), r"^A16\.sgdt: the program ended otherwise \(99, registers 0\)$",
+    "umip": ablation(on_variant(attacks.test_exceptions, "A16"),
+                     r"^A16\.sgdt: the program ended otherwise \(99, registers 0\)$",
                      "a shard reads the kernel's addresses"),
     "tsd": ablation(on_variant(attacks.test_exceptions, "A14"),
                     r"^A14\.rdtsc: the program ended otherwise \(99, registers 0\)$",
@@ -254,8 +255,10 @@ for _name in ABLATIONS:
     globals()["test_" + _name] = make(_name)
 
 
-ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write", "overflow", "early", "orphan", "revoke")},
-                 interrupt_source="dma", vram_zeroing="gpu", owners="dma", ipc_fast="ipc", recheck="ipc", circle="life", turns="fair", utf8="console", ibpb="machines",
+ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write",
+                                                    "overflow", "early", "orphan", "revoke")},
+                 interrupt_source="dma", vram_zeroing="gpu", owners="dma", ipc_fast="ipc", recheck="ipc", circle="life",
+                 turns="fair", utf8="console", ibpb="machines",
                  **{name: "stale" for name in ("serial", "call_over", "kill_first", "raise", "forget", "fast_held")})
 ELSEWHERE.update(preempt="life", drop="life", lost="stale", rank="stale", flood="dma")
 
@@ -271,7 +274,8 @@ def test_complete(t):
 
 
 def test_shared_objects(t):
-    """What a variant takes from build/ is what its definition would have made: the code of sources that do not look at it."""
+    """What a variant takes from build/ is what its definition would have made: the code of sources that do not look at
+    it."""
     flags = "-std=gnu11 -O0 -S -ffreestanding -fno-pic -mgeneral-regs-only -mcmodel=kernel -mno-red-zone -o -".split()
     for define, looks in ("ABLATION=ABLATION_wp", "ABLATE(wp)"), ("PROVOKE=PROVOKE_panic", "PROVOKE"):
         count = 0
@@ -291,8 +295,8 @@ WORDS = {"the processor's", "those above", "planted mistakes", "not defended"}  
 
 
 def test_rows(t):
-    """Each row of docs/security.md names the protections that can be left out, or says in a word why there are none; each
-    one that is left out here stands in a row."""
+    """Each row of docs/security.md names the protections that can be left out, or says in a word why there are none;
+    each one that is left out here stands in a row."""
     with open(os.path.join(harness.ROOT, "docs", "security.md"), encoding="utf-8") as page:
         text = page.read()
     cells = dict(re.findall(r"^\| ([A-H]\d+) \| .* \| *(.*?) *\|$", text, re.M))

@@ -273,8 +273,8 @@ def test_state(t, wanted=("B1", "B6", "B7", "B8", "B9", "B10"), **options):
 
 
 def lost_stack(t, wanted=("B7",), **options):
-    """Row B7 without a warden, whose stack has no room for a kernel that uses it: beside a shard that has made a call, on a
-    stack as it should be."""
+    """Row B7 without a warden, whose stack has no room for a kernel that uses it: beside a shard that has made a call,
+    on a stack as it should be."""
     manifest = 'shard other /t/spin args="100"\nshard lost /a/attacker args="B7.kernel_text"'
     result = t.guest(manifest, files={"/a/attacker": program("attacker")}, timeout=300, **options)
     t.check("begins" in result.lines, "the other shard's call was not made")
@@ -287,8 +287,8 @@ def lost_stack(t, wanted=("B7",), **options):
 
 
 class Cast:
-    """The lines of a manifest, and which shards must end with 0 for a row to pass. wanted: rows, of which alone the shards
-    are in it."""
+    """The lines of a manifest, and which shards must end with 0 for a row to pass. wanted: rows, of which alone the
+    shards are in it."""
 
     def __init__(self, wanted=None):
         self.wanted = wanted
@@ -717,8 +717,8 @@ def take_nmis(t):
 
 
 def nmi_at_entry(t, wanted=("G7",), build=None):
-    """Row G7 at its worst moment alone: an NMI strikes at the first instruction of a system call, where rsp is still that of
-    ring 3 and points into the kernel's text."""
+    """Row G7 at its worst moment alone: an NMI strikes at the first instruction of a system call, where rsp is still
+    that of ring 3 and points into the kernel's text."""
     symbols, stub = kernel_symbols(t, build), gdbstub.GdbStub()
     try:
         with t.guest_monitor() as monitor:
@@ -742,8 +742,8 @@ def nmi_at_entry(t, wanted=("G7",), build=None):
 
 @rows("G7")
 def test_nmi(t):
-    """NMIs that strike a loop of system calls at any instruction, and the first one of a call for certain, change nothing.
-    How many strike in one boot is the host's choice: there are as many boots as it takes."""
+    """NMIs that strike a loop of system calls at any instruction, and the first one of a call for certain, change
+    nothing. How many strike in one boot is the host's choice: there are as many boots as it takes."""
     first = Recorder(t)
     nmi_at_entry(first)
     wanted, taken, problem = 10000 if t.full else 300, 0, first.found["attacks.G7"]

@@ -1,5 +1,5 @@
-"""The benchmark figures: the same at each run, and none more than 3 % from what docs/figures.txt says, where it was made with
-this compiler.
+"""The benchmark figures: the same at each run, and none more than 3 % from what docs/figures.txt says, where it was
+made with this compiler.
 
 Read next: bench.sh, figures.py, docs/performance.md.
 """
@@ -27,14 +27,15 @@ def compare(t, row, *kinds):
     wrong = ["%s: %d, docs/figures.txt says %d" % (figure.name, found[figure.name], figure.value) for figure in mine
              if figures.differs(figure, found[figure.name])]
     blind = [figure.name for figure in mine  # the twin: a figure that is a tenth larger would be found
-             if not figures.differs(figures.Figure(figure.name, figure.value * 11 // 10 + 1, "", ""), found[figure.name])]
+             if not figures.differs(figures.Figure(figure.name, figure.value * 11 // 10 + 1, "", ""),
+                                    found[figure.name])]
     wrong += ["nobody would notice another " + name for name in blind]
     t.row(row, problem="; ".join(wrong), note="%d figures" % len(mine))
 
 
 def test_bench(t):
-    """bench.sh says the same twice, byte for byte; its figures, and how they spread over functions, are those of docs/figures.txt;
-    new ones are committed with their reason (tests/figures.py --commit)."""
+    """bench.sh says the same twice, byte for byte; its figures, and how they spread over functions, are those of
+    docs/figures.txt; new ones are committed with their reason (tests/figures.py --commit)."""
     first, second = run(t), run(t)
     named = "its figures are missing" if "BENCH null " not in first[0] else None
     differ = [what for what, one, other in zip(("stdout", "bench.json"), first, second) if one != other]

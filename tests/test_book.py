@@ -1,10 +1,11 @@
 """The book in docs/book: its shape, its gdb sessions, its pictures.
 
-A chapter has a section "In the debugger" with a session: a block `sh` that starts the machine, then blocks `gdb` in which
-lines that begin with `(gdb) ` are typed and the others are what gdb prints, or what the guest says until gdb has stopped it.
-The test types the same; what follows a command is a transcript (transcripts.py) of what came then, the guest's lines first.
-What depends on the compiler is `...` in the chapters: addresses in the supervisor's image, line numbers, what gdb knows of the
-arguments of a function. A block anywhere else in a chapter would not be tried, and is a failure.
+A chapter has a section "In the debugger" with a session: a block `sh` that starts the machine, then blocks `gdb` in
+which lines that begin with `(gdb) ` are typed and the others are what gdb prints, or what the guest says until gdb has
+stopped it. The test types the same; what follows a command is a transcript (transcripts.py) of what came then, the
+guest's lines first. What depends on the compiler is `...` in the chapters: addresses in the supervisor's image, line
+numbers, what gdb knows of the arguments of a function. A block anywhere else in a chapter would not be tried, and is a
+failure.
 
 Read next: transcripts.py; sessions.py, which keeps gdb and the console apart; then docs/book/01-firmware-and-loader.md.
 """

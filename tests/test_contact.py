@@ -1,4 +1,5 @@
-"""What users do wrong, and what they meet: mistyped command lines, odd places, their own settings, full disks, killed runs.
+"""What users do wrong, and what they meet: mistyped command lines, odd places, their own settings, full disks, killed
+runs.
 
 Whatever a user does wrong costs one line to read, and the exit status tells it from a run that went wrong.
 
@@ -157,8 +158,8 @@ def tree_without_build(t):
 
 
 def type_line(t, tree, line):
-    """Types a command line: run.sh through a symbolic link and with Python's docstrings left out, the others in this tree.
-    Returns what came of it."""
+    """Types a command line: run.sh through a symbolic link and with Python's docstrings left out, the others in this
+    tree. Returns what came of it."""
     mine = re.search(r"run\.sh", line)
     if mine:
         os.makedirs(os.path.join(tree, "link"), exist_ok=True)
@@ -171,7 +172,8 @@ def type_line(t, tree, line):
 
 
 def test_lines(t):
-    """Command lines that users mistype: the one line that each gets, its exit status, and no build, in a path with quotes."""
+    """Command lines that users mistype: the one line that each gets, its exit status, and no build, in a path with
+    quotes."""
     t.check(len(LINES) >= 40, "there are only %d command lines" % len(LINES))
     tree = tree_without_build(t)
     for line, status, words in LINES:
@@ -195,10 +197,12 @@ def test_help(t):
         done = type_line(t, tree, line)
         t.equal((done.returncode, done.stderr), (0, ""), "status and stderr of `%s`" % line)
         script = re.search(r"[\w-]+\.sh", line).group(0).replace("qemu-run", "run")
-        t.check(re.match(r"(usage: (\./)?%s|$)" % re.escape(script), done.stdout), "`%s` says: %s" % (line, done.stdout[:80]))
+        t.check(re.match(r"(usage: (\./)?%s|$)" % re.escape(script), done.stdout),
+                "`%s` says: %s" % (line, done.stdout[:80]))
     text = type_line(t, tree, "./run.sh --help").stdout
     t.check("0: the whole context" in text, "the help does not say what --steps 0 is")
-    for line, words in (("-version", "QEMU emulator version"), ("-machine help", "q35"), ("-device edu,help", "dma_mask")):
+    for line, words in (("-version", "QEMU emulator version"), ("-machine help", "q35"),
+                        ("-device edu,help", "dma_mask")):
         done = type_line(t, tree, "./run.sh " + line)
         t.check(done.returncode == 0 and words in done.stdout, "`%s` says: %s" % (line, done.stdout[:80] + done.stderr))
 
@@ -209,7 +213,8 @@ def test_help(t):
 def test_refused(t):
     """Values that only QEMU can judge: its reason in one line, status 4, with a debugger as well."""
     cases = [("-m abc", "-m abc: Parameter 'size' expects"), ("-device foo", "'foo' is not a valid device"),
-             ("-machine foo", "unsupported machine type"), ("-S nonsense", "nonsense"), ("-hdb /nosuch/disk", "/nosuch/disk"),
+             ("-machine foo", "unsupported machine type"), ("-S nonsense", "nonsense"),
+             ("-hdb /nosuch/disk", "/nosuch/disk"),
              ("--gdb -device foo", "'foo' is not a valid device")]
     for options, words in cases:
         if "--gdb" in options and not shutil.which("gdb"):
@@ -233,7 +238,8 @@ def test_remarks(t):
     """What QEMU says on stderr is passed on, once, however it ends; only its refusal is put in our words."""
     cases = [("echo early >&2; echo x >$PORT; echo late >&2; exit 35", 1, ["early", "late"]),
              ("echo odd: problem >&2; exit 1", 4, ["run.sh: QEMU did not start: problem"]),
-             ("echo fake: warning: w >&2; echo fake: reason >&2; echo more >&2; exit 1", 4, ["run.sh: QEMU did not start: reason"]),
+             ("echo fake: warning: w >&2; echo fake: reason >&2; echo more >&2; exit 1", 4,
+              ["run.sh: QEMU did not start: reason"]),
              ("echo x >$PORT; echo y >&2; exit 1", 3, ["y", "run.sh: QEMU ended with status 1, which..."]),
              ("exit 1", 3, ["run.sh: QEMU ended with status 1, which..."]),
              ("echo remark >&2; kill -BUS $$", 3, ["remark", "run.sh: QEMU was ended by signal 7 (Bus error)..."]),
@@ -242,7 +248,8 @@ def test_remarks(t):
         watch, command = fake(t, text)
         done = t.sh(watch + command, expect=status)
         lines = done.stderr.rstrip("\n").split("\n")
-        t.check(len(lines) == len(wanted) and all(line.startswith(words.rstrip(".")) for line, words in zip(lines, wanted)),
+        t.check(len(lines) == len(wanted) and all(line.startswith(words.rstrip("."))
+                                                  for line, words in zip(lines, wanted)),
                 "`%s` led to: %s" % (text, done.stderr))
 
 
@@ -273,7 +280,8 @@ def test_full_disk(t):
     t.equal(done.stderr, "run.sh: %s cannot be written: File too large. The run was ended.\n" % log, "stderr")
     watch[3] = "/nosuch"
     done = t.sh(watch + command, expect=4)
-    t.equal(done.stderr, "run.sh: the run could not be started: No such file or directory: /nosuch/serial.log\n", "stderr")
+    t.equal(done.stderr, "run.sh: the run could not be started: No such file or directory: /nosuch/serial.log\n",
+            "stderr")
     done = t.sh("scripts/manifest.py --template etc/coconut.conf --model model/stories.bin >/dev/full", expect=1)
     t.equal(done.stderr, "run.sh: the manifest cannot be written: No space left on device\n", "stderr")
     done = t.sh("ulimit -f 4000; ./run.sh --build build --shard shards/hello-c --add run.sh:/x", expect=4)
@@ -285,20 +293,23 @@ def test_no_room(t):
     if t.sh("unshare -m mount -t tmpfs -o size=1m none build/runs").returncode:
         t.skip("this user may not mount a small disk")
     cases = [("100k", "", 4, "cp: error writing "), ("9m", "", 4, ""),
-             ("14m", "--trace %s" % shlex.quote(os.path.join(t.scratch, "out")), 3, "QEMU was ended by signal 7 (Bus error). ")]
+             ("14m", "--trace %s" % shlex.quote(os.path.join(t.scratch, "out")), 3,
+              "QEMU was ended by signal 7 (Bus error). ")]
     for size, options, status, words in cases:
         inside = "mount -t tmpfs -o size=%s none build/runs && exec ./run.sh --kernel --shard shards/hello-c %s"
         done = t.sh(["unshare", "-m", "bash", "-c", inside % (size, options)], expect=status)
         lines = [line for line in done.stderr.rstrip("\n").split("\n")
                  if not line.startswith(("trace: there is none: ", "build.sh: compiling"))]
-        t.check(len(lines) == 1 and lines[0].startswith("run.sh: " + words), "with %s of disk: %s" % (size, done.stderr))
+        t.check(len(lines) == 1 and lines[0].startswith("run.sh: " + words),
+                "with %s of disk: %s" % (size, done.stderr))
 
 
 # ---- Traces ----
 
 
 def test_trace(t):
-    """A trace that cannot be had leaves the run its own status, and one line says so; timeline.py reads no other files."""
+    """A trace that cannot be had leaves the run its own status, and one line says so; timeline.py reads no other
+    files."""
     for text, status in (("echo PANIC: x >$PORT; exit 37", 2), ("echo x >$PORT; exit 35", 1), ("exit 0", 3),
                          ("printf 'x\\nHalting.\\n' >$PORT; exit 33", 0)):
         watch, command = fake(t, text)
@@ -309,7 +320,8 @@ def test_trace(t):
     for content in ("", "{}", "[]", "[1]", '{"traceEvents": [1]}', '{"traceEvents": [{"ph": "X"}]}', "\udcff\udcfe"):
         path = t.file("bad.json", content.encode("utf-8", "surrogateescape"))
         done = t.sh(["scripts/trace/timeline.py", path, os.path.join(t.scratch, "out.svg")], expect=1)
-        t.equal(done.stderr, "timeline.py: %s is no trace that run.sh --trace has written\n" % path, "stderr for %r" % content)
+        t.equal(done.stderr, "timeline.py: %s is no trace that run.sh --trace has written\n" % path,
+                "stderr for %r" % content)
     good = t.file("good.json", '{"traceEvents": []}')
     for words, why in ((["/nosuch", "x.svg"], "/nosuch: No such file or directory"),
                        ([good, "/dev/full"], "/dev/full: No space left on device"),
@@ -323,7 +335,8 @@ def test_trace(t):
 
 def children(pid):
     """Returns the process ids of the children of a process."""
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and test_system.process_state(int(entry))[1] == pid]
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and
+            test_system.process_state(int(entry))[1] == pid]
 
 
 def wait_for(t, what, found):
@@ -353,7 +366,8 @@ def test_killed(t):
         # The pipe keeps gdb at its prompt; nothing is ever typed.
         process = harness.start(command, cwd=t.root, stdin=-1, stdout=-1, stderr=-2)
         wanted = {"gdb", "qemu-system-x86"} if "--gdb" in options else {"qemu-system-x86"}
-        wait_for(t, "gdb and QEMU", lambda: wanted <= {test_system.process_state(pid)[0] for pid in children(process.pid)})
+        wait_for(t, "gdb and QEMU", lambda: wanted <= {test_system.process_state(pid)[0]
+                                                       for pid in children(process.pid)})
         if "--gdb" in options:
             test_system.read_until(process.stdout, b"(gdb) ")
         started = children(process.pid)
@@ -409,7 +423,8 @@ def test_gdbinit(t):
         t.skip("there is no gdb")
     home = os.path.dirname(t.file("home/.gdbinit", GDBINIT))
     environment = dict(os.environ, HOME=home, PYTHONOPTIMIZE="2")
-    t.check("intel" in t.sh("gdb -q -batch -ex 'show disassembly-flavor'", env=environment).stdout, "gdb does not read the file")
+    t.check("intel" in t.sh("gdb -q -batch -ex 'show disassembly-flavor'", env=environment).stdout,
+            "gdb does not read the file")
     said = walk(t, "--tour syscall --kernel", environment, t.root)
     t.check("The tour of syscall ends: 7 stops." in said, "the tour: " + said[-300:])
     check_commands(t, environment, t.root)
@@ -427,10 +442,12 @@ def check_commands(t, environment, tree):
     commands = ["shards", "kbt", "break sys_fs_read", "continue", "kbt", "trapframe", "help shards", "kill"]
     path = t.file("commands", sessions.script(commands, console))
     machine = sessions.with_console("./run.sh --timeout 300 --gdb=hello-c --kernel --shard shards/hello-c", console)
-    steps = sessions.steps(t.sh("%s < %s 2>&1" % (machine, shlex.quote(path)), env=environment, cwd=tree, expect=3).stdout, console)
+    steps = sessions.steps(t.sh("%s < %s 2>&1" % (machine, shlex.quote(path)), env=environment, cwd=tree,
+                                expect=3).stdout, console)
     said = [step.printed for step in steps]
     t.check(re.search(r"^\d+\t.*coconut_puts", said[0], re.M), "no source: " + said[0][-300:])
-    t.check(re.search(r"^Temporary breakpoint .*hello-c/main\.c:\d+$", said[0], re.M), "a line is torn: " + said[0][-300:])
+    t.check(re.search(r"^Temporary breakpoint .*hello-c/main\.c:\d+$", said[0], re.M),
+            "a line is torn: " + said[0][-300:])
     t.check(re.search(r"^\* +0 +running .*hello-c", said[1], re.M), "shards: " + said[1])
     for name in ("sys_fs_read", "syscall_dispatch", "syscall_entry", "from ring 3: call 31 FS_READ", "coconut.h:"):
         t.check(name in said[5], "kbt lacks %s: %s" % (name, said[5]))
@@ -455,15 +472,19 @@ def test_quotes(t):
 
 
 def test_names(t):
-    """--add next to --shard: a file is never overwritten without a word; an option of the model that no shard knows is refused."""
-    cases = [("--shard shards/hello-c --add run.sh:/shards/hello-c", "--add has put a file at /shards/hello-c, where the"),
+    """--add next to --shard: a file is never overwritten without a word; an option of the model that no shard knows is
+    refused."""
+    cases = [("--shard shards/hello-c --add run.sh:/shards/hello-c",
+              "--add has put a file at /shards/hello-c, where the"),
              ("--shard shards/hello-c --add run.sh:/hello.txt/x", "--add %s/run.sh:/hello.txt/x: " % t.root),
              ("--shard shards/hello-c --add run.sh:/etc", "--add %s/run.sh:/etc: " % t.root),
              ("--shard shards/hello-c --prompt x", "--prompt: no shard of --shard knows this word"),
-             ("--shard shards/hello-c --shard shards/fs-reader --steps 5", "--steps: no shard of --shard knows this word")]
+             ("--shard shards/hello-c --shard shards/fs-reader --steps 5",
+              "--steps: no shard of --shard knows this word")]
     for options, words in cases:
         done = t.sh("./run.sh --build build --kernel " + options, expect=4)
-        t.check(done.stderr.startswith("run.sh: " + words) and done.stderr.count("\n") == 1, "`%s`: %s" % (options, done.stderr))
+        t.check(done.stderr.startswith("run.sh: " + words) and done.stderr.count("\n") == 1,
+                "`%s`: %s" % (options, done.stderr))
     t.boot(shards=["shards/llama-inference", "shards/hello-c"], options=["--prompt=Once", "--steps=4"], expect=0)
 
 
@@ -485,7 +506,8 @@ def test_template(t):
     t.check(not re.search(r"^[^#]*stage", alone, re.M), "stages without layers")
     own = "shard stage0 /shards/hello-c\n# @LAYERS@\n"
     t.equal(manifest(t.file("own.conf", own), "--model", "/nosuch"), own, "a manifest without placeholders")
-    lines = [line for line in text.split("\n") if re.match(r"shard (story|stage[01]) ", line) or "stage0 stage1" in line]
+    lines = [line for line in text.split("\n") if re.match(r"shard (story|stage[01]) ", line) or
+             "stage0 stage1" in line]
     lines[0] = lines[0].replace(" after=hello-c", "")
     conf = t.file("story.conf", "\n".join(lines) + "\n")
     result = t.boot(manifest=conf, options=["--steps", "6", "--prompt", "Once"], expect=0)
@@ -497,32 +519,36 @@ def test_template(t):
 
 
 def test_prompt(t):
-    """Characters of a prompt without a token of their own are named before the boot; without tokens for bytes they are refused."""
+    """Characters of a prompt without a token of their own are named before the boot; without tokens for bytes they are
+    refused."""
     def check(prompt, *options):
         return t.sh(["scripts/manifest.py", "--check", "--model", "model/stories.bin", "--prompt", prompt] +
                     list(options or ["--tokenizer", "model/tokenizer.bin"]), env=dict(os.environ, PYTHONUTF8="1"))
 
     done = check("Grüße, Grüße ☺")
     t.equal((done.returncode, done.stderr),
-            (0, "run.sh: the tokenizer has no token for these characters of a prompt: ü, ß, ☺; the model gets their bytes, "
-             "which are not printed.\n"), "what is said of three characters")
+            (0, "run.sh: the tokenizer has no token for these characters of a prompt: ü, ß, ☺; the model gets "
+                "their bytes, which are not printed.\n"), "what is said of three characters")
     for prompt in ("Once upon a time", "tab\tand ~!@# \\", ""):
         done = check(prompt)
         t.equal((done.returncode, done.stderr), (0, ""), "what is said of %r" % prompt)
     letters = [b"<unk>", b"<s>", b"</s>", b" ", b"a", b"b"]
-    small = t.file("small.bin", b"\0\0\0\0" + b"".join(bytes(4) + len(token).to_bytes(4, "little") + token for token in letters))
+    small = t.file("small.bin", b"\0\0\0\0" +
+                   b"".join(bytes(4) + len(token).to_bytes(4, "little") + token for token in letters))
     model = t.file("small", struct.pack("<7i", 64, 172, 5, 4, 4, len(letters), 256) + bytes(100))
     done = check("a cab", "--tokenizer", small, "--model", model)
     t.equal((done.returncode, done.stderr),
             (1, "run.sh: --prompt: the tokenizer has no token for these characters: c\n"), "refused")
     done = check("ab", "--tokenizer", "model/tokenizer.bin", "--model", model)
-    t.equal(done.stderr, "run.sh: the model's vocabulary has 6 tokens, and the tokenizer 2048: --tokenizer names another.\n", "words")
+    t.equal(done.stderr, "run.sh: the model's vocabulary has 6 tokens, and the tokenizer 2048: --tokenizer names "
+                         "another.\n", "words")
     done = check("ab", "--tokenizer", t.file("damaged.bin", b"\0\0\0\0" + b"\xff" * 9))
     t.equal((done.returncode, done.stderr), (0, ""), "a damaged tokenizer, which the shards judge")
     own = t.file("own.conf", 'shard a /shards/hello-c args="steps=1 prompt=ja \\\\ \\"ü\\""\n'
                  'shard b /shards/hello-c args="tokenizer=/x prompt=ß"\n')
     done = t.sh(["scripts/manifest.py", "--template", own, "--tokenizer", "model/tokenizer.bin"], expect=0)
-    t.check("of a prompt: ü; the" in done.stderr and done.stderr.count("\n") == 1, "a prompt in a manifest: " + done.stderr)
+    t.check("of a prompt: ü; the" in done.stderr and done.stderr.count("\n") == 1,
+            "a prompt in a manifest: " + done.stderr)
     done = t.sh(["./run.sh", "--model", t.file("ak42", b"24ka" + (1).to_bytes(4, "little") + bytes(300))], expect=4)
     t.check(done.stderr.count("\n") == 1, done.stderr)
     t.check("llama2.c's version 1; export it as version 0" in done.stderr and done.stderr.count("\n") == 1, done.stderr)

@@ -26,11 +26,13 @@ REASONS = os.path.join("tests", "coverage_unreached.txt")
 
 # Tests whose boots reach the most, for their time.
 BORROWED = ["dma.target_dies", "dma.source_dies", "dma.stray", "dma.four_levels", "gpu.pair", "gpu.rights",
-            "gpu.partitions", "gpu.no_iommu", "system.default_run", "system.panic", "attacks.calls", "attacks.channels", "attacks.console",
+            "gpu.partitions", "gpu.no_iommu", "system.default_run", "system.panic", "attacks.calls", "attacks.channels",
+            "attacks.console",
             "attacks.exhaustion", "attacks.state", "attacks.deadlock", "ipc.channels", "calls.memory", "calls.files",
             "calls.file_mappings", "calls.damaged_files", "calls.pledges", "calls.nomem", "life.restart", "life.after",
             "life.many_shards", "life.deadlock_of_two", "life.deadlock_of_three", "life.deadlock_through_after",
-            "life.peer_cannot_start", "old.pipeline", "old.names", "faults.exceptions", "console.pieces", "console.open_line", "console.utf8",
+            "life.peer_cannot_start", "old.pipeline", "old.names", "faults.exceptions", "console.pieces",
+            "console.open_line", "console.utf8",
             "system.missing_program", "system.bad_ramdisk", "system.bad_manifest", "gpu.residue", "gpu.ends",
             "ipc.capabilities", "system.triple_fault"]
 BORROWED_FULL = ["attacks.kernel", "attacks.residue", "attacks.exceptions", "attacks.cycles",
@@ -66,11 +68,13 @@ def test_mistakes(t):
 
 
 def test_words(t):
-    """Every word of the manifest, in a form that is right, and a command line that begins with blanks, make a run that ends."""
+    """Every word of the manifest, in a form that is right, and a command line that begins with blanks, make a run that
+    ends."""
     t.guest(
         '# a comment\r\n\tshard a /t/ok frames=99 restart=2 spawn=yes priority=low args="a \\"b\\" \\\\ # c" # d\n'
         'gpu a\nshard b /t/ok after=a restart=12\ngpu b\nshard c /t/ok\nshard d /t/ok\n\nchannel a c\nchannel b a\n'
-        'pipeline a b layers=0-12,13-65535\nchannel d c\npipeline c d layers=7-7,8-8\n', options=["-append", "  a quiet verbose"], expect=0)
+        'pipeline a b layers=0-12,13-65535\nchannel d c\npipeline c d layers=7-7,8-8\n',
+        options=["-append", "  a quiet verbose"], expect=0)
 
 
 def test_machines(t):
@@ -78,7 +82,8 @@ def test_machines(t):
     t.guest("shard a /t/ok", options=["-cpu", "qemu64"], verbose=True, expect=0)
     t.guest('shard a /t/spin args="20"', options=["-no-acpi"], verbose=True)
     bridge = ["-device", "pci-bridge,id=b,chassis_nr=1,addr=9", "-device", "pci-testdev,bus=b,addr=1", "-device",
-              "nec-usb-xhci", "-device", "ich9-usb-ehci1,multifunction=on,addr=1d.7", "-device", "ich9-usb-uhci1,multifunction=on,addr=1d.0"]
+              "nec-usb-xhci", "-device", "ich9-usb-ehci1,multifunction=on,addr=1d.7", "-device",
+              "ich9-usb-uhci1,multifunction=on,addr=1d.0"]
     t.guest("shard a /t/ok", options=bridge, verbose=True, expect=0)
     t.guest("shard a /t/ok", options=["-machine", "pc"], expect=0)
     t.guest("shard a /t/ok", options=["-m", "11M"], expect=0)
@@ -92,15 +97,20 @@ def test_kin(t):
         file.truncate(30000)
         file.seek(0, 2)
         file.write(b"end")
-    lines = ['shard keeper /t/kin args="keeper" spawn=yes priority=low', 'shard hunter /t/kin args="hunter" priority=high',
-             'shard file /t/kin args="file"', "shard hole /hole", "shard directory /t", "shard damaged /damaged", "channel keeper hunter"]
-    t.guest("\n".join(lines), files={"/hole": hole, "/damaged": b"d" * 9000}, edits=["sif /damaged block[1] 0x7FFFFFFF"],
+    lines = ['shard keeper /t/kin args="keeper" spawn=yes priority=low',
+             'shard hunter /t/kin args="hunter" priority=high',
+             'shard file /t/kin args="file"', "shard hole /hole", "shard directory /t", "shard damaged /damaged",
+             "channel keeper hunter"]
+    t.guest("\n".join(lines), files={"/hole": hole, "/damaged": b"d" * 9000},
+            edits=["sif /damaged block[1] 0x7FFFFFFF"],
             verbose=True, expect=1)
 
 
 def test_urgent(t):
-    """A message to a shard that is more urgent takes the CPU from its sender, who is alone in its queue, in the middle of a turn."""
-    result = t.guest('shard low /t/lock args="s0" priority=low\nshard high /t/lock args="r0" priority=high\nchannel low high\n', expect=0)
+    """A message to a shard that is more urgent takes the CPU from its sender, who is alone in its queue, in the middle
+    of a turn."""
+    result = t.guest('shard low /t/lock args="s0" priority=low\nshard high /t/lock args="r0" priority=high\nchannel '
+                     'low high\n', expect=0)
     t.equal(list(result.endings()), ["high", "low"], "who ended first")
 
 

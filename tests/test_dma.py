@@ -284,7 +284,8 @@ def test_flood(t):
         lines = [line for line in result.lines if line.startswith("DMA fault: ") and "working for shard " +
                  shard in line]
         t.equal(len(lines), 16, "the faults of shard %s on the console" % shard)
-    t.equal(result.text.count("DMA fault: any more of these are not shown without --verbose"), 2, "the lines that say so")
+    t.equal(result.text.count("DMA fault: any more of these are not shown without --verbose"), 2,
+            "the lines that say so")
     build = t.variant("ablation-dma_check-flood", ABLATION="ABLATION_dma_check", ABLATION_ALSO="ABLATION_flood")
     result = t.guest(manifest, expect=0, build=build, options=ICOUNT)
     shown = len(re.findall(r"^DMA fault: \d", result.text, re.M))

@@ -223,16 +223,19 @@ def transcripts_of(document):
 
 
 def test_transcripts(t):
-    """In every transcript of every document each character is compared: with any one changed, it is no piece of its output."""
+    """In every transcript of every document each character is compared: with any one changed, it is no piece of its
+    output."""
     count = 0
     for document in documents():
         tried = document in DOCUMENTS or re.match(r"(docs/book|labs/\d\d-.*)/", document)
         t.check(tried or document == UNTRIED or "```" not in read(document), document + " has code that no test tries")
         for transcript in transcripts_of(document):
             output = "before\n" + transcript.replace(transcripts.GAP, "any text") + "after\n"
-            t.equal(transcripts.missing(transcript, output), None, document + ": what is missing of a transcript in itself")
+            t.equal(transcripts.missing(transcript, output), None,
+                    document + ": what is missing of a transcript in itself")
             for changed in transcripts.changes(transcript):
-                t.check(transcripts.missing(changed, output), "%s: this is taken for what it shows: %s" % (document, changed))
+                t.check(transcripts.missing(changed, output),
+                        "%s: this is taken for what it shows: %s" % (document, changed))
                 count += 1
             lines = transcript.rstrip("\n").split("\n")
             for i in range(1, len(lines) - 1):
@@ -301,7 +304,8 @@ def test_names_of_tests(t):
     """Every test that a document names, `group.name` or behind `./test.sh`, is one that there is, or begins so."""
     listed = re.findall(r"^(\w+) +\d+  ", t.sh(["./test.sh", "--list"], expect=0).stdout, re.M)
     there = set(re.findall(r"^\w+\.[\w.]+", t.sh(["./test.sh", "--list", *listed], expect=0).stdout, re.M))
-    for path in glob.glob(os.path.join(t.root, "tests", "test_*.py")):  # a function that reports several tests is named too
+    # a function that reports several tests is named too
+    for path in glob.glob(os.path.join(t.root, "tests", "test_*.py")):
         group = os.path.basename(path)[len("test_"):-len(".py")]
         there |= {"%s.%s" % (group, name) for name in re.findall(r"^def test_(\w+)", read(path), re.M)}
     groups = "|".join(sorted({name.split(".")[0] for name in there}))
@@ -380,7 +384,8 @@ def copy_of_tree(t):
     """Returns the path of a copy of the project, with what has been built and without what runs and tests have left."""
     copy = os.path.join(t.scratch, "copy")
     os.makedirs(copy)
-    t.sh("tar -c --exclude=./.git --exclude=./build/runs --exclude=./build/tests --exclude=./build/variants . | tar -x -C %s" % shlex.quote(copy),
+    t.sh("tar -c --exclude=./.git --exclude=./build/runs --exclude=./build/tests --exclude=./build/variants . | tar "
+         "-x -C %s" % shlex.quote(copy),
          expect=0)
     return copy
 

@@ -60,15 +60,16 @@ def check_equal(t, found, names, what):
 
 def mixes():
     """Yields the kinds of N equals that run together: each kind beside each other."""
-    yield [("compute", "map"), ("calls", "read"), ("memory", "say"), ("map", "map"), ("compute", "compute"), ("parent", "map")], 2
+    yield [("compute", "map"), ("calls", "read"), ("memory", "say"), ("map", "map"), ("compute", "compute"),
+           ("parent", "map")], 2
     yield [("compute", "calls", "map"), ("read", "memory", "say"), ("map", "parent", "compute")], 3
     yield [("compute", "calls", "map", "read", "memory"), ("say", "map", "parent", "compute", "read")], 5
     yield [("compute", "calls", "map", "read", "memory", "say", "parent", "map")], 8
 
 
 def test_equals(t):
-    """2, 3, 5 and 8 equals that compute, make short and long calls, print, or start children that exit: each has its share
-    over 200 ticks within one."""
+    """2, 3, 5 and 8 equals that compute, make short and long calls, print, or start children that exit: each has its
+    share over 200 ticks within one."""
     worst = 0
     for groups, count in mixes():
         for kinds in groups:
@@ -153,8 +154,9 @@ def longest_run(turns, names, start, end):
 
 
 def test_turns(t):
-    """Nobody waits longer than a tick for another one's turn, wherever between two ticks that begins: beside one that yields in
-    the middle of its turns a pair, and an equal, run for a tick at a time. Without the timer for the rest of a turn they do not."""
+    """Nobody waits longer than a tick for another one's turn, wherever between two ticks that begins: beside one that
+    yields in the middle of its turns a pair, and an equal, run for a tick at a time. Without the timer for the rest of
+    a turn they do not."""
     lines = [line("equal", "compute", 250), line("nap", "nap", 250)] + [text.replace("120", "250") for text in PAIR]
     for build in None, t.variant("trace-turns", TRACE=4096, ABLATION="ABLATION_turns"):
         turns, _ = trace(t, lines, build=build, shift=MIDDLE)

@@ -1,8 +1,8 @@
 """The figures of this system in the documents are those of docs/figures.txt, and those are what is found now.
 
-Behind a paragraph, a table or a heading stands `<!-- figures: NAME ... -->`: each of these figures is written there, exactly,
-in words up to twelve, or rounded to zeros at its end by less than ROUNDED. In the pages and sections of STRICT every number
-of two digits or more is such a figure, or is named behind `; by hand:` as one that nobody measures.
+Behind a paragraph, a table or a heading stands `<!-- figures: NAME ... -->`: each of these figures is written there,
+exactly, in words up to twelve, or rounded to zeros at its end by less than ROUNDED. In the pages and sections of STRICT
+every number of two digits or more is such a figure, or is named behind `; by hand:` as one that nobody measures.
 
 Read next: figures.py, docs/figures.txt, docs/performance.md.
 """
@@ -16,7 +16,8 @@ MARK = re.compile(r"^<!-- figures: *([^;>]*?)(?:; by\s+hand: *([^>]*?))? *-->$",
 NUMBER = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3})+(?!\w|,\d)|(?<![\w.,-])\d+(?!\w|[.,]\d)")
 WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 ROUNDED = 0.05
-STRICT = {"docs/performance.md": None, "docs/security.md": "How long the kernel keeps interrupts off, and what a kill costs"}
+STRICT = {"docs/performance.md": None, "docs/security.md": "How long the kernel keeps interrupts off, and what a kill "
+                                                           "costs"}
 
 
 def plain(text):
@@ -58,15 +59,18 @@ def marks(document):
 
 
 def test_documents(t):
-    """Every figure that a document names stands there as docs/figures.txt has it, and is missed where the number is another."""
+    """Every figure that a document names stands there as docs/figures.txt has it, and is missed where the number is
+    another."""
     known, used = figures.load(), set()
     for document in test_docs.documents():
         for block, names, _ in marks(document):
             for name in names:
                 where = "%s, %s" % (document, block.split("\n")[0][:60])
                 t.check(name in known, "%s: there is no figure %s" % (where, name))
-                t.check(stands_in(known[name], block), "%s: %s is %d, which is not written there" % (where, name, known[name].value))
-                t.check(not stands_in(known[name], spoilt(known[name], block)), "%s: nobody would miss %s" % (where, name))
+                t.check(stands_in(known[name], block), "%s: %s is %d, which is not written there" % (where, name,
+                                                                                                     known[name].value))
+                t.check(not stands_in(known[name], spoilt(known[name], block)),
+                        "%s: nobody would miss %s" % (where, name))
                 used.add(name)
     t.equal(sorted(set(known) - used), [], "figures that no document names")
     t.note("%d figures" % len(used))
@@ -79,7 +83,8 @@ def unexplained(text, known):
         names, by_hand = (mark[1].split(), numbers(mark[2] or "")) if mark else ([], [])
         there = numbers(test_docs.COMMENT.sub("", block))
         for number in there:
-            if number >= 10 and number not in by_hand and not any(stands_for(number, known[name].value) for name in names):
+            if number >= 10 and number not in by_hand and not any(stands_for(number, known[name].value)
+                                                                  for name in names):
                 yield "nobody says where %d comes from: %s" % (number, block[:80])
         for number in set(by_hand) - set(there):
             yield "%d is not there: %s" % (number, block[:80])

@@ -40,7 +40,8 @@ class Session:
         console = t.file("console", "")
         path = t.file("commands", sessions.script(commands, console))
         machine = sessions.with_console("./run.sh --timeout 300 %s %s" % (where, options), console)
-        done = t.sh("%s < %s 2>&1" % (machine, shlex.quote(path)))  # what gdb passes on from QEMU's monitor is on stderr
+        # what gdb passes on from QEMU's monitor is on stderr
+        done = t.sh("%s < %s 2>&1" % (machine, shlex.quote(path)))
         steps = sessions.steps(done.stdout, console)
         t.equal(len(steps), len(commands) + 2, "the beginning, the commands, and the end that gdb came to")
         t.equal(done.returncode, expect, "exit status of run.sh")
@@ -55,7 +56,8 @@ class Session:
 def start(t, where, commands, options="", **others):
     """Runs a session with the three shards of tests/shards/debugged."""
     manifest, probe = shlex.quote(t.file("debugged.conf", MANIFEST)), shlex.quote(t.shard("debugged"))
-    return Session(t, where, commands, "--kernel --verbose --manifest %s --add %s:/t/debugged %s" % (manifest, probe, options),
+    return Session(t, where, commands, "--kernel --verbose --manifest %s --add %s:/t/debugged %s" % (manifest, probe,
+                                                                                                     options),
                    **others)
 
 
@@ -389,7 +391,8 @@ def read_vscode(t, kind):
     """Returns (the first configuration of launch.json for an extension, the tasks by their labels), this folder's name
     put in."""
     with open(os.path.join(t.root, ".vscode", "launch.json"), encoding="utf-8") as file:
-        configurations = json.loads(file.read().replace("${workspaceFolder}", json.dumps(t.root)[1:-1]))["configurations"]
+        configurations = json.loads(file.read().replace("${workspaceFolder}",
+                                                        json.dumps(t.root)[1:-1]))["configurations"]
     with open(os.path.join(t.root, ".vscode", "tasks.json"), encoding="utf-8") as file:
         tasks = {task["label"]: task for task in json.load(file)["tasks"]}
     for each in configurations:

@@ -304,7 +304,8 @@ def test_residue(t):
     t.equal(re.findall(r"residue: (\d+) bytes", result.text), ["0"] * 3, "what the lives found")
     t.equal(result.endings(), {"s": "killed", "beside": 0}, "ends")
     result = t.guest(manifest, expect=1, build=t.variant("ablation-vram_zeroing", ABLATION="ABLATION_vram_zeroing"))
-    t.equal(re.findall(r"residue: (\d+) bytes", result.text), ["0", str(VRAM // 2)], "what the lives found without zeroing")
+    t.equal(re.findall(r"residue: (\d+) bytes", result.text), ["0", str(VRAM // 2)],
+            "what the lives found without zeroing")
 
 
 # ---- Machines that lack something ----

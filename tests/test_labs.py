@@ -1,8 +1,8 @@
 """The labs: each starting state fails as its handout says, its solution gets full marks, plausible wrong ones do not.
 
-A handout marks its blocks of commands: `<!-- broken` is run in the starting state, `<!-- solved` in that of the solution, with
-`status:` and `expect: REGEX` lines as in tests/test_docs.py; a block after `<!-- output -->` is a transcript (transcripts.py)
-of the block before.
+A handout marks its blocks of commands: `<!-- broken` is run in the starting state, `<!-- solved` in that of the
+solution, with `status:` and `expect: REGEX` lines as in tests/test_docs.py; a block after `<!-- output -->` is a
+transcript (transcripts.py) of the block before.
 
 The files of solutions/ are NN-name.patch, NN-name.wrong-REASON.patch, both against the starting state, and NN-name.gdb,
 a session that finds the answers on the broken machine. One whose REASON begins with `prints` shows on the console what

@@ -93,8 +93,8 @@ def test_preemption(t):
 
 
 def test_round_robin(t):
-    """Equals take turns, although none of them makes a system call: all begin before the first one ends. Without preemption
-    each ends before the next one begins."""
+    """Equals take turns, although none of them makes a system call: all begin before the first one ends. Without
+    preemption each ends before the next one begins."""
     lines = "\n".join('shard s%d /t/spin args="150"' % i for i in range(4))
     for build, wanted in (t.variant("ablation-preempt", ABLATION="ABLATION_preempt"), ["begins", "ends"] * 4), \
             (None, ["begins"] * 4 + ["ends"] * 4):

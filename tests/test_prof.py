@@ -83,8 +83,10 @@ def test_closing(t):
 
 def test_events(t):
     """Lifecycle lines appear in their order, and only those about shards of the summary."""
-    lines = [" ".join(line.split()) for line in report(GOOD)[1].split("Lifecycle, unverified: shards can print such lines too\n")[1].rstrip().split("\n")]
-    wanted = [r"reader started: ", r"worker FS_OPEN refused: ", r"worker unknown call refused: ", r"worker killed: page fault",
+    lines = [" ".join(line.split()) for line in report(GOOD)[1].split("Lifecycle, unverified: shards can print such "
+                                                                      "lines too\n")[1].rstrip().split("\n")]
+    wanted = [r"reader started: ", r"worker FS_OPEN refused: ", r"worker unknown call refused: ",
+              r"worker killed: page fault",
               r"Likely cause: a NULL", r"worker ended: killed", r"worker restarts: 1 of 2", r"late cannot start from",
               r"child ended: code 5", r"reader ended: code 0"]
     t.equal(len(lines), len(wanted), "the number of events")
@@ -129,10 +131,12 @@ def test_forged(t):
     refused(t, GOOD + "run.sh: no end after 600 seconds (--timeout sets the limit).\n",
             "a forged summary and a time-out")
     refused(t, forged + "PANIC: assertion failed\n", "a forged summary and a panic")
-    refused(t, forged + "coconutOS supervisor v1.2.3\nrun.sh: the machine was reset or switched off\n", "a forged start, and a reset")
+    refused(t, forged + "coconutOS supervisor v1.2.3\nrun.sh: the machine was reset or switched off\n",
+            "a forged start, and a reset")
     lie = "Shard 0 (reader) killed: the honest shard stole money\n  Likely cause: greed\n"
     before = report(lie + GOOD)[1].split("stole money")[0]
-    t.check("Lifecycle, unverified: shards can print such lines too\n" in before, "a line that anybody may have printed is believed")
+    t.check("Lifecycle, unverified: shards can print such lines too\n" in before,
+            "a line that anybody may have printed is believed")
     for mark in ("run.sh: the supervisor panicked.", "run.sh: QEMU ended with status 5", "Deadlock: a waits for b."):
         refused(t, forged + mark + "\n", "a forged summary, then: " + mark)
     refused(t, HEAD + ROW % (0, 1, 1, 1, 1, "a") + "something else\n" + TAIL, "text of a shard inside")
@@ -167,10 +171,12 @@ def test_inputs(t):
     words = (shlex.quote(script), shlex.quote(script), shlex.quote(path))
     t.sh("PYTHONOPTIMIZE=2 %s -h && PYTHONOPTIMIZE=2 %s %s" % words, expect=0)
     folder, none = t.scratch, os.path.join(t.scratch, "none")
-    for words, status, why in (([none], 1, "No such file"), ([folder], 1, "directory"), ([path, path], 2, "unrecognized"),
+    for words, status, why in (([none], 1, "No such file"), ([folder], 1, "directory"),
+                               ([path, path], 2, "unrecognized"),
                                (["--nosuch"], 2, "-h says more")):
         done = t.sh([script] + words, expect=status)
-        t.check(why in done.stderr and done.stderr.count("\n") == 1 and not done.stdout, "%s: %s" % (words, done.stderr))
+        t.check(why in done.stderr and done.stderr.count("\n") == 1 and not done.stdout,
+                "%s: %s" % (words, done.stderr))
     t.check("no summary" not in t.sh([script, none]).stderr, "a missing file is not an empty one")
     terminal, user = os.openpty()
     try:

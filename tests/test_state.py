@@ -8,7 +8,8 @@ from test_calls import BIG
 
 def test_registers(t):
     """Of the general registers a call changes rax, rcx and r11 only, and it leaves no kernel address in any."""
-    t.guest('shard a /t/registers args="a"\nshard b /t/registers args="b"\nchannel a b\nchannel a b', files={"/big": BIG},
+    t.guest('shard a /t/registers args="a"\nshard b /t/registers args="b"\nchannel a b\nchannel a b',
+            files={"/big": BIG},
             expect=0)
 
 

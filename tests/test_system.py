@@ -353,7 +353,8 @@ def test_bad_ramdisk(t):
         path = os.path.join(t.scratch, feature)
         t.sh([harness.find_tool("mke2fs"), "-q", "-t", "ext2", "-O", feature + ",^resize_inode", path, "4M"], expect=0)
         result = t.boot(options=["-initrd", path], expect=1)
-        t.check("make it with mke2fs -t ext2 -O ^%s\n" % feature in result.text, "the feature is not named: " + result.text)
+        t.check("make it with mke2fs -t ext2 -O ^%s\n" % feature in result.text,
+                "the feature is not named: " + result.text)
     for name, content in cases.items():
         image = t.file(name + ".img", content)
         result = t.boot(options=["-initrd", image], expect=1)

@@ -282,8 +282,10 @@ def test_small_files(t):
 
 
 def test_missing_functions(t):
-    """A shard without main, or with functions that nobody defines, is refused in a sentence that says what a shard has."""
-    main, missing = "begins with: int main(const char *args)", "a shard has no C library. coconut.h and shards/lib/shardlib.h"
+    """A shard without main, or with functions that nobody defines, is refused in a sentence that says what a shard
+    has."""
+    main = "begins with: int main(const char *args)"
+    missing = "a shard has no C library. coconut.h and shards/lib/shardlib.h"
     start = "int main(const char *args) {\n\t(void)args;\n\treturn "
     cases = [("nothing", "int other(void) { return 0; }\n", [main], ["start.asm", missing]),
              ("printf", "int printf(const char *, ...);\n" + start + 'printf("x");\n}\n',
@@ -364,7 +366,8 @@ def test_compile_commands(t):
     t.check("-DGNU_EFI_USE_MS_ABI" in commands["efi_loader.c"], "efi_loader.c has other options than the loader's")
     if not shutil.which("clangd"):
         t.skip("clangd is not installed: only the file itself was looked at")
-    some = ["cap.c", "efi_loader.c", "shards/lib/llama.c", "tests/shards/ok/main.c", "tests/provoke.c", "tests/host/mm.c"]
+    some = ["cap.c", "efi_loader.c", "shards/lib/llama.c", "tests/shards/ok/main.c", "tests/provoke.c",
+            "tests/host/mm.c"]
     for path in wanted if t.full else some:
         done = t.sh(["clangd", "--check=" + path])
         errors = [line for line in done.stderr.split("\n") if line.startswith("E[") and "tweak:" not in line]
@@ -514,8 +517,8 @@ EARLY = ("^", "tests/run.py", "grade.py")  # moments at which Python may not hav
 # Signal, to the whole group (as Ctrl-C is), the status that is right.
 SIGNALS = ((signal.SIGINT, True, 130), (signal.SIGINT, False, 130), (signal.SIGTERM, False, 143),
            (signal.SIGKILL, False, -9))
-# Whom a signal interrupts, and what runs then. `^` is any process: the script has only begun; `stuck`: a tool that never
-# ends.
+# Whom a signal interrupts, and what runs then. `^` is any process: the script has only begun; `stuck`: a tool that
+# never ends.
 MOMENTS = {
     "build.sh": (["./build.sh"], ["^", "cc1", "nasm|asm-lines", "mke2fs|debugfs", "stuck"]),
     "test.sh": (["./test.sh", "system.machine_pc", "system.memory_64M", "host.elf"],

@@ -141,7 +141,8 @@ def parse_command_line():
 
 
 def interrupt(number, _frame):
-    """Ends the grading. What is left of it, the leash of grade.sh ends; the next time completes a copy that is half made."""
+    """Ends the grading. What is left of it, the leash of grade.sh ends; the next time completes a copy that is half
+    made."""
     if "--prepared" not in sys.argv:
         print("grade.sh: interrupted", file=sys.stderr, flush=True)
     sys.exit(128 + number)

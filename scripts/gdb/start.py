@@ -4,9 +4,9 @@ run.sh --gdb writes a script that imports this file and calls begin(). Another f
 scripts/gdb/start.py` after it has loaded build/supervisor.elf, and `python watch()` once it is attached;
 .vscode/launch.json does.
 
-The rooms: layout.py, words.py, pages.py and paragraphs.py know nothing of gdb and are tested by themselves; settings.py sets what
-all rely on; kernel.py reaches the machine; symbols.py, shards.py, memory.py, traps.py, devices.py and tours.py are the commands. Read next: layout.py.
-"""
+The rooms: layout.py, words.py, pages.py and paragraphs.py know nothing of gdb and are tested by themselves; settings.py
+sets what all rely on; kernel.py reaches the machine; symbols.py, shards.py, memory.py, traps.py, devices.py and
+tours.py are the commands. Read next: layout.py. """
 
 import contextlib
 import os

@@ -215,8 +215,8 @@ At a stop in ring 3 the symbols of the shard that runs are loaded anyway."""
 def loader(arguments):
     """Says where the firmware put the UEFI loader; with ADDRESS, loads its symbols for there.
 
-Under run.sh --gdb this happens by itself when the supervisor is entered. The loader's first line on the console says where
-it lies."""
+Under run.sh --gdb this happens by itself when the supervisor is entered. The loader's first line on the console says
+where it lies."""
     if arguments:
         load_loader(int(arguments[0], 0))
     if not Loaded.loader:

@@ -81,7 +81,8 @@ def registers(values):
 
 
 def file_name(path):
-    """Returns a path as one word of gdb's language, whatever is in it: from here on, since gdb does not take all names of folders."""
+    """Returns a path as one word of gdb's language, whatever is in it: from here on, since gdb does not take all names
+    of folders."""
     return re.sub(r"([\\\"'\s])", r"\\\1", os.path.relpath(path))
 
 

@@ -318,7 +318,8 @@ def document(ring):
 
 
 def main():
-    parser = argparse.ArgumentParser(allow_abbrev=False, description="Turns what the recorder has left in a machine's memory into a trace.")
+    parser = argparse.ArgumentParser(allow_abbrev=False,
+                                     description="Turns what the recorder has left in a machine's memory into a trace.")
     for name in ("ram", "elf", "out"):
         parser.add_argument(name)
     options = parser.parse_args()

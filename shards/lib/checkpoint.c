@@ -22,8 +22,10 @@
 
 /* Returns what is wrong with a file of a later version. */
 static const char *later_version(int version) {
-	if (version == 1) return "the file is of version 1 of llama2.c's format: export it as version 0 (export.py --version 0)";
-	if (version == 2) return "the file is of version 2 of llama2.c's format: export it as version 0 (export.py --version 0)";
+	if (version == 1)
+		return "the file is of version 1 of llama2.c's format: export it as version 0 (export.py --version 0)";
+	if (version == 2)
+		return "the file is of version 2 of llama2.c's format: export it as version 0 (export.py --version 0)";
 	return "the file is of a later version of llama2.c's format: export it as version 0 (export.py --version 0)";
 }
 

@@ -2,8 +2,8 @@
  * registers: what a system call may change of the general registers: rax, rcx and r11. No kernel address may appear in
  * any.
  *
- * args "a" makes most calls as they should be made, and each that can be refused so that it is, with random values in all
- * registers that are no arguments; args "b" is the other end of its channel, so that some of the calls block.
+ * args "a" makes most calls as they should be made, and each that can be refused so that it is, with random values in
+ * all registers that are no arguments; args "b" is the other end of its channel, so that some of the calls block.
  */
 #include "../expect.h"
 
