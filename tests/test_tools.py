@@ -452,7 +452,7 @@ def test_unknown_name(t):
         done = t.sh(["./test.sh"] + words, expect=2)
         t.equal(done.stdout, "", "stdout of test.sh " + " ".join(words))
         t.check("test.sh: %s: " % wrong in done.stderr and near in done.stderr, "the word is not named: " + done.stderr)
-    t.check("--steps" in t.sh(["./bench.sh", "--stesp"], expect=2).stderr, "bench.sh takes an unknown option")
+    t.check("--stesp" in t.sh(["./bench.sh", "--stesp"], expect=2).stderr, "bench.sh takes an unknown option")
 
 
 def test_links(t):
