@@ -21,7 +21,6 @@ caller_dir=$PWD
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 source scripts/common.sh
 source scripts/tools.sh
-source scripts/ramdisk.sh
 source scripts/qemu.sh
 
 usage() {
@@ -263,7 +262,7 @@ stage_additions() {
 
 # make_run_ramdisk IMAGE: makes the ramdisk of this run where options ask for another than the build's.
 make_run_ramdisk() {
-	local stage=$run_dir/stage manifest_options=()
+	local stage=$run_dir/stage manifest_options=() said
 	if ((!${#shard_dirs[@]} && !${#added[@]} && !${#model_options[@]} && !${#replaced_files[@]})) &&
 		[[ ! $manifest ]]; then
 		cp "$stage/etc/coconut.conf" "$run_dir/manifest"
@@ -276,7 +275,10 @@ make_run_ramdisk() {
 		${manifest_options[@]+"${manifest_options[@]}"} ${model_options[@]+"${model_options[@]}"} >"$run_dir/manifest" ||
 		exit "$die_status"
 	cp "$run_dir/manifest" "$stage/etc/coconut.conf"
-	make_ramdisk "$stage" "$1" 2> >(first_line) # not before ||, where set -e would not hold in it
+	# A bash of its own, because set -e does not hold in a function that stands before ||.
+	# shellcheck disable=SC2016 # the other bash expands these
+	said=$(bash -euo pipefail -c 'source scripts/ramdisk.sh; make_ramdisk "$@"' ramdisk "$stage" "$1" 2>&1) ||
+		die "could not make the ramdisk${said:+: ${said%%$'\n'*}}"
 }
 
 # first_line: says the first of the lines that a tool has for one problem, a full disk for example.

@@ -292,7 +292,7 @@ def test_no_room(t):
     """A disk that fills under the run's folder, its ramdisk, or a traced machine's memory: one line, status 4 or 3."""
     if t.sh("unshare -m mount -t tmpfs -o size=1m none build/runs").returncode:
         t.skip("this user may not mount a small disk")
-    cases = [("100k", "", 4, "cp: error writing "), ("9m", "", 4, ""),
+    cases = [("100k", "", 4, "cp: error writing "), ("9m", "", 4, "could not make the ramdisk: "),
              ("14m", "--trace %s" % shlex.quote(os.path.join(t.scratch, "out")), 3,
               "QEMU was ended by signal 7 (Bus error). ")]
     for size, options, status, words in cases:
