@@ -95,24 +95,18 @@ def quick_compiler(t, ready):
 
 
 def test_twice(t):
-    """Two builds of one commit in other folders, at other times, under other umasks, boot the same bytes."""
-    for name, mask in (("one", 0o022), ("another, longer name", 0o077)):
-        tree = copy_tree(t, name, built=False)
-        done = t.sh("umask %04o && exec ./build.sh" % mask, cwd=tree, timeout=1800, expect=0)
-        t.equal(done.stdout, "", "what a build prints")
-        same_as_ours(t, tree, name)
-        elf = os.path.join("build", "supervisor.elf")
-        t.check(not filecmp.cmp(os.path.join(tree, elf), os.path.join(t.root, elf), shallow=False),
-                "supervisor.elf, whose debugging information names the folder, is the same: was it built at all?")
-    one, other = (os.path.join(t.scratch, name) for name in ("one", "another, longer name"))
-    shutil.rmtree(os.path.join(one, "build"))
-    kept = os.path.join(t.scratch, "kept")
-    shutil.copytree(other, kept, symlinks=True)
-    shutil.rmtree(os.path.join(other, "build"))
-    build(t, other, PATH=quick_compiler(t, kept))
-    for name in ("supervisor.elf", "efi_loader.efi", "ramdisk.img"):
-        t.check(filecmp.cmp(os.path.join(other, "build", name), os.path.join(kept, "build", name), shallow=False),
-                "a second build in the same folder makes another " + name)
+    """Two builds of one commit, at other times, under other umasks, are the same; another folder boots the same."""
+    tree, kept = copy_tree(t, "another, longer folder", built=False), os.path.join(t.scratch, "kept")
+    elf = os.path.join("build", "supervisor.elf")
+    t.equal(build(t, tree).stdout, "", "what a build prints")
+    same_as_ours(t, tree, "another folder")
+    t.check(not filecmp.cmp(os.path.join(tree, elf), os.path.join(t.root, elf), shallow=False),
+            "supervisor.elf, whose debugging information names the folder, is the same: was it built at all?")
+    os.rename(os.path.join(tree, "build"), kept)
+    t.sh("umask 077 && exec ./build.sh", cwd=tree, timeout=1800, expect=0)
+    for name in ("supervisor.elf", "efi_loader.efi", "ramdisk.img", "shards/hello-c.elf"):
+        t.check(filecmp.cmp(os.path.join(tree, "build", name), os.path.join(kept, name), shallow=False),
+                "a second build makes another " + name)
 
 
 test_twice.heavy = True
@@ -229,6 +223,19 @@ def test_failed_tools(t):
         t.check(os.path.getsize(os.path.join(tree, "build", name)), "build/%s is empty" % name)
 
 
+def test_failed_run(t):
+    """A tool that fails while run.sh makes its ramdisk ends the run with status 4, before anything boots."""
+    for tool in ("mke2fs", "debugfs", "cp", "awk", "find", "touch", "chmod", "mv"):
+        words = '%s "$@"; exit 9' % harness.find_tool(tool)
+        if tool == "debugfs":
+            words = "cat >/dev/null; echo no inode >&2"
+        broken = t.file("broken-%s/%s" % (tool, tool), "#!/bin/bash\n%s\n" % words)
+        os.chmod(broken, 0o755)
+        environment = dict(os.environ, PATH="%s:%s" % (os.path.dirname(broken), os.environ["PATH"]))
+        command = ["./run.sh", "--kernel", "--build", "build", "--add", "README.md:/readme"]
+        t.equal(t.sh(command, env=environment, expect=4).stdout, "", "what boots when %s fails" % tool)
+
+
 def test_full_disk(t):
     """A disk that is full at any moment of a build (20 sizes): status 1, a sentence, and the next build mends it."""
     probe = t.sh(["unshare", "--mount", "--map-root-user", "mount", "-t", "tmpfs", "tmpfs", t.scratch])
@@ -282,8 +289,7 @@ def test_small_files(t):
 
 
 def test_missing_functions(t):
-    """A shard without main, or with functions that nobody defines, is refused in a sentence that says what a shard
-    has."""
+    """A shard without main, or with functions that nobody defines, is refused with a sentence on what a shard has."""
     main = "begins with: int main(const char *args)"
     missing = "a shard has no C library. coconut.h and shards/lib/shardlib.h"
     start = "int main(const char *args) {\n\t(void)args;\n\treturn "
@@ -366,8 +372,7 @@ def test_compile_commands(t):
     t.check("-DGNU_EFI_USE_MS_ABI" in commands["efi_loader.c"], "efi_loader.c has other options than the loader's")
     if not shutil.which("clangd"):
         t.skip("clangd is not installed: only the file itself was looked at")
-    some = ["cap.c", "efi_loader.c", "shards/lib/llama.c", "tests/shards/ok/main.c", "tests/provoke.c",
-            "tests/host/mm.c"]
+    some = ("cap.c", "efi_loader.c", "shards/lib/llama.c", "tests/shards/ok/main.c", "tests/provoke.c", "tests/host/mm.c")
     for path in wanted if t.full else some:
         done = t.sh(["clangd", "--check=" + path])
         errors = [line for line in done.stderr.split("\n") if line.startswith("E[") and "tweak:" not in line]
@@ -517,8 +522,8 @@ EARLY = ("^", "tests/run.py", "grade.py")  # moments at which Python may not hav
 # Signal, to the whole group (as Ctrl-C is), the status that is right.
 SIGNALS = ((signal.SIGINT, True, 130), (signal.SIGINT, False, 130), (signal.SIGTERM, False, 143),
            (signal.SIGKILL, False, -9))
-# Whom a signal interrupts, and what runs then. `^` is any process: the script has only begun; `stuck`: a tool that
-# never ends.
+# Whom a signal interrupts, and what runs then. `^`: any process, the script has only begun. `stuck`: a tool that never
+# ends.
 MOMENTS = {
     "build.sh": (["./build.sh"], ["^", "cc1", "nasm|asm-lines", "mke2fs|debugfs", "stuck"]),
     "test.sh": (["./test.sh", "system.machine_pc", "system.memory_64M", "host.elf"],
