@@ -302,7 +302,6 @@ build_ramdisk() {
 
 # stage_default DIR: makes the folder DIR with the default content and the default manifest.
 stage_default() {
-	rm -rf "$1"
 	stage_ramdisk "$1"
 	python3 scripts/manifest.py --template etc/coconut.conf --model "$1/model.bin" >"$1/etc/coconut.conf"
 }

@@ -156,11 +156,11 @@ parse_step() {
 	step_command=("$@")
 }
 
-# run_step: runs the parsed step, and gives up when it fails. A command may leave an unchanged OUT as it was.
+# run_step: runs the parsed step, and gives up when it fails. The command finds no OUT of an earlier time.
 run_step() {
 	local status listed=()
 	mkdir -p "${step_out%/*}"
-	rm -f "$step_out.cmd"
+	rm -rf "$step_out" "$step_out.cmd"
 	set +e
 	(set -e && "${step_command[@]}")
 	status=$?

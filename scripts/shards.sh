@@ -19,12 +19,6 @@ prefer_own_header() {
 		shard_cflags+=(-include include/coconut.h)
 }
 
-# make_archive LIBRARY OBJECT...: replaces the library, so that no object of a deleted source stays in it.
-make_archive() {
-	rm -f "$1"
-	ar rcsD "$@"
-}
-
 # build_shard_library: compiles what every shard is linked with: start.o, and lib.a from shards/lib.
 build_shard_library() {
 	local source object objects=()
@@ -38,7 +32,7 @@ build_shard_library() {
 		compile_shard_file "$source" "$object"
 	done
 	finish_steps "the shard library"
-	step "$out_dir/shards/lib.a" "${objects[@]}" -- make_archive "$out_dir/shards/lib.a" "${objects[@]}"
+	step "$out_dir/shards/lib.a" "${objects[@]}" -- ar rcsD "$out_dir/shards/lib.a" "${objects[@]}"
 }
 
 # compile_shard_file SOURCE OBJECT: starts the compiler or the assembler for one file of a shard.
