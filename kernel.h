@@ -33,7 +33,7 @@
 #include "layout.h"
 #include "manifest.h"
 
-#define COCONUT_VERSION "0.6.0"
+#define COCONUT_VERSION "0.6.1"
 
 #define PAGE_SIZE 4096UL
 #define PAGE_MASK (PAGE_SIZE - 1)
