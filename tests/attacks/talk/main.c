@@ -267,7 +267,7 @@ static void forge(void) {
 	print("Shard 0 (D8.forge) ended: code 0 after 1 ms, at most 1 frames\n");
 	print("--- Shard Profiling Summary ---\n");
 	print("\033[2J\033[31m\r\b\a\177 \xC2\x9B" "31m \x9B" "31m \xFF\xFE \xE2\x82 %c end\n", 0);
-	print("coconutOS supervisor v0.6.0: all shards completed.\nHalting.\n");
+	print("coconutOS supervisor v0.6.1: all shards completed.\nHalting.\n");
 	coconut_exit(3);
 }
 
