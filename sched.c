@@ -4,7 +4,7 @@
  * Four priorities, turns within each. The ready shards wait in one queue a priority, the running one in
  * none. A turn is as long as a tick is apart from the next, wherever between two ticks it begins: a tick ends it when
  * little is left of it, and otherwise has the timer of the APIC interrupt at its end. The little that is left, or
- * overdrawn, is carried over to the next turn. So equals get equal time, and none of them waits longer than a tick for
+ * overdrawn, is carried over to the next turn. So equals get equal time, and none waits much longer than a tick for
  * another one's turn. Who waits or yields gives up what is left; CALL hands it to the receiver.
  * Beside the shards there is one kernel thread, the supervisor's own: it runs before any shard when there
  * is work for it (a shard has ended, the periodic search for deadlocks) and when nothing else can run; then it
