@@ -68,7 +68,9 @@ def fuzz(t, name):
     target = os.path.join("tests", "fuzz", name + ".c")
     text = pathlib.Path(t.root, target).read_text()
     source = word(text, "SOURCES")
-    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0")
+    # Of a path with a quotation mark llvm-symbolizer waits for the end for ever.
+    symbols = "0" if '"' in t.scratch else "1"
+    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:symbolize=" + symbols)
     if name == "ext2":
         environment["FUZZ_IMAGE"] = make_image(t)
 
