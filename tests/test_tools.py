@@ -70,23 +70,19 @@ def same_as_ours(t, tree, what):
                 "%s: build/%s is another one" % (what, name))
 
 
-# A compiler that copies what was compiled before, so that a test can build often; what is new, it compiles.
+# A compiler for tests that build often and change no C file: copies what this tree has compiled, and compiles the rest.
 QUICK_GCC = """#!/bin/bash
-out= source=${@: -1}
 for ((i = 1; i < $#; i++)); do
 	[[ ${!i} != -o ]] || { ((i++)) && out=${!i}; }
 done
-if [[ $out == build/* && -e %(ready)s/$out.d ]] && cmp -s "$source" "%(root)s/$source"; then
-	cp "%(ready)s/$out" "$out" && cp "%(ready)s/$out.d" "$out.d"
-	exit
-fi
+[[ $out != build/* || ! -e %(root)s/$out.d ]] || exec cp %(root)s/"$out"{,.d} "${out%%/*}/"
 exec %(gcc)s "$@"
 """
 
 
-def quick_compiler(t, ready):
-    """Returns a PATH with that compiler in front. `ready` is a tree that is built."""
-    path = t.file("quick/gcc", QUICK_GCC % {"ready": shlex.quote(ready), "root": t.root, "gcc": shutil.which("gcc")})
+def quick_compiler(t):
+    """Returns a PATH with that compiler in front."""
+    path = t.file("quick/gcc", QUICK_GCC % {"root": shlex.quote(t.root), "gcc": shutil.which("gcc")})
     os.chmod(path, 0o755)
     return "%s:%s" % (os.path.dirname(path), os.environ["PATH"])
 
@@ -152,7 +148,7 @@ def flip(path, at):
 def test_damage(t):
     """Whatever is damaged or missing in build/, the next build mends it."""
     tree = copy_tree(t, "tree")
-    path = quick_compiler(t, t.root)
+    path = quick_compiler(t)
     for what, damage in DAMAGES.items():
         damage(os.path.join(tree, "build"))
         build(t, tree, PATH=path)
@@ -246,7 +242,7 @@ def test_full_disk(t):
     if probe.returncode:
         t.skip("no file system can be mounted here: " + probe.stderr.strip())
     tree = copy_tree(t, "tree", built=False)
-    path = quick_compiler(t, t.root)
+    path = quick_compiler(t)
     os.mkdir(os.path.join(tree, "build"))
     # The sizes reach from nothing to as much as a build takes.
     used = t.sh("du -sk --total build/{esp,stage,loader,symbols,shards} build/*.* | tail -n 1 | cut -f 1", expect=0)
@@ -278,7 +274,7 @@ def test_full_disk(t):
 def test_small_files(t):
     """Files that may not grow (ulimit -f, 20 sizes): status 1, a sentence, and the next build mends it."""
     tree = copy_tree(t, "tree", built=False)
-    path = quick_compiler(t, t.root)
+    path = quick_compiler(t)
     largest = os.path.getsize(os.path.join(t.root, "build", "ramdisk.img")) // 1024
     sizes = sorted({0, 1, 2, 3, 5, 8, 13, 20, 30, 50, 80, 130, 200, 300, 500, 800, 1300, 2000, 3000, largest - 1})
     for size in sizes:
@@ -308,6 +304,10 @@ def test_missing_functions(t):
             t.check(words in done.stderr, "%s: `%s` is not in: %s" % (name, words, done.stderr))
         for words in unwanted + ["//"]:
             t.check(words not in done.stderr, "%s: `%s` is in: %s" % (name, words, done.stderr))
+
+
+test_full_disk.heavy = True
+test_small_files.heavy = True
 
 
 # ---- What git and editors make of the tree ----
@@ -344,7 +344,7 @@ def test_layout(t):
     text, before = read(path), read(numbers)
     with open(path, "w", encoding="utf-8", newline="\r\n") as file:
         file.write(text)
-    build(t, tree, PATH=quick_compiler(t, t.root))
+    build(t, tree, PATH=quick_compiler(t))
     t.equal(read(numbers), before, "the numbers for NASM")
     same_as_ours(t, tree, "layout.h with CRLF")
     for value in ("8192 bytes", "2 * 4096", "(8192)", "8192UL"):
