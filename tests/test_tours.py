@@ -136,7 +136,7 @@ def test_lost(t):
 def test_paragraphs(t):
     """Paragraphs are found by their names; one that comes twice is an error; no other is named than the tours need."""
     paragraphs = importlib.import_module("paragraphs")
-    t.file("book/a.md", "# A\n\n<!-- tour: one -->\nFirst [line](b.md)\nand second.\n\nNot this.\n")
+    t.file("book/a.md", "# A\n\n<!-- tour: one -->\nFirst [line](b.md)\nand second.\n<!-- a comment -->\n\nNot this.\n")
     t.equal(paragraphs.load(os.path.join(t.scratch, "book"))["one"][1], "First line\nand second.", "the paragraph")
     t.file("book/b.md", "<!-- tour: one -->\nAgain.\n")
     try:

@@ -23,5 +23,5 @@ def load(folder):
 
 
 def plain(text):
-    """Returns a paragraph as it reads in a terminal: links as their words."""
-    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    """Returns a paragraph as it reads in a terminal: links as their words, and no comments."""
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"\n<!--.*?-->", "", text, flags=re.S))
