@@ -30,7 +30,7 @@ import tempfile
 import time
 
 PATIENCE = 5  # seconds without a word from the guest until we say what we wait for
-GRACE = 10  # seconds that QEMU gets to end after its console has closed
+GRACE = 120  # seconds that QEMU gets to end after its console has closed, on a busy machine too
 STARTING = 2  # seconds after which a QEMU that still runs has started
 LAST_LINE = b"Halting."
 MANIFEST_MISTAKE = re.compile(rb"^/etc/coconut\.conf:\d+: ", re.M)
