@@ -182,6 +182,7 @@ def print_table():
 def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads may go away
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="bench.sh",
                                      description="Prints what each operation costs, in guest instructions.")
     parser.add_argument("--steps", action="store_true",

@@ -146,7 +146,10 @@ class Runner:
             line += " (%.1f s)" % seconds
         with self.lock:
             self.counts[verdict] += 1
-            print(line, flush=True)
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:  # nobody reads any more; the leash of test.sh ends what runs
+                os._exit(128 + signal.SIGPIPE)
 
     def noted(self, test):
         """Has the boots of a test noted, if another one wants that. Returns the test."""
@@ -286,6 +289,7 @@ def main():
     jobs = host_jobs() + python_jobs()
     refuse_unknown(options.names, jobs, options.full or options.list)
     if options.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         return show(jobs, options.names)
     jobs = [job for job in jobs if selected(job, options.names) and (options.full or not job.full_only)]
     try:

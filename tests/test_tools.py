@@ -465,6 +465,14 @@ def test_unknown_name(t):
     t.check("--stesp" in t.sh(["./bench.sh", "--stesp"], expect=2).stderr, "bench.sh takes an unknown option")
 
 
+def test_closed_pipe(t):
+    """Whoever reads may go away: `./test.sh --list | head -1` and the like end without a traceback."""
+    for command in ("./test.sh --list", "./test.sh tools.unknown_name image.segments", "./grade.sh --list", "./bench.sh --help"):
+        done = t.sh("{ sleep 1; %s; echo status $? >&2; } | true" % command)
+        t.check("Traceback" not in done.stderr and "Exception" not in done.stderr, "%s: %s" % (command, done.stderr))
+        t.check("status 141" in done.stderr, "%s ends otherwise than by SIGPIPE: %s" % (command, done.stderr))
+
+
 def test_links(t):
     """Each script of the top level works through a symbolic link, from elsewhere."""
     for script, words in (("test.sh", "--list"), ("bench.sh", "--help"), ("grade.sh", "--list"), ("build.sh", "--help"),

@@ -152,6 +152,8 @@ def main():
     options = parse_command_line()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+    if not options.prepared:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads may go away
     if options.list or not options.lab:
         return show_labs()
     lab = find_lab(options.lab)
