@@ -21,6 +21,8 @@ import struct
 import subprocess
 import sys
 
+import stdout
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench"
 VARIANT = "build/variants/bench"
@@ -198,4 +200,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    stdout.run("bench.sh", main)

@@ -22,9 +22,11 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.append(os.path.join(sys.path[0], "..", "scripts"))
 
 import coverage  # noqa: E402 (the path must be set first)
 import harness  # noqa: E402
+import stdout  # noqa: E402
 
 
 class Job:
@@ -150,6 +152,8 @@ class Runner:
                 print(line, flush=True)
             except BrokenPipeError:  # nobody reads any more; the leash of test.sh ends what runs
                 os._exit(128 + signal.SIGPIPE)
+            except OSError as problem:  # likewise
+                stdout.give_up("test.sh", problem)
 
     def noted(self, test):
         """Has the boots of a test noted, if another one wants that. Returns the test."""
@@ -306,7 +310,7 @@ def main():
 
 
 try:
-    sys.exit(main())
+    stdout.run("test.sh", main)
 except Interrupted as interrupted:
     print("test.sh: interrupted", file=sys.stderr)
     sys.exit(128 + interrupted.number)

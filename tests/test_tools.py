@@ -473,6 +473,17 @@ def test_closed_pipe(t):
         t.check("status 141" in done.stderr, "%s ends otherwise than by SIGPIPE: %s" % (command, done.stderr))
 
 
+def test_full_stdout(t):
+    """What is printed to a full disk costs one line and status 2, not a traceback, whichever script prints."""
+    for command in "./test.sh --list", "./test.sh host.elf", "./grade.sh --list":
+        done = t.sh(command + " > /dev/full")
+        t.equal((done.returncode, done.stderr.strip().split("\n")[-1]),
+                (2, "%s: stdout: No space left on device" % command[2:].split()[0]), command)
+        t.check("Traceback" not in done.stderr, "%s: %s" % (command, done.stderr))
+    done = t.sh("./build.sh --help > /dev/full", expect=1)
+    t.check(done.stderr.count("\n") <= 2, "build.sh --help: " + done.stderr)
+
+
 def test_links(t):
     """Each script of the top level works through a symbolic link, from elsewhere."""
     for script, words in (("test.sh", "--list"), ("bench.sh", "--help"), ("grade.sh", "--list"), ("build.sh", "--help"),

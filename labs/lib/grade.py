@@ -20,6 +20,10 @@ import sys
 
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.append(os.path.join(ROOT, "scripts"))
+
+import stdout  # noqa: E402 (the path must be set first)
+
 OURS = {"labs", "tests", "scripts", "build.sh", "run.sh"}  # what judges
 GRADED_FOLDERS = {"shards", "etc", "model"}
 GRADED_ENDINGS = (".c", ".h", ".asm", ".ld")
@@ -168,4 +172,4 @@ def main():
     sys.exit(subprocess.call([sys.executable, "labs/lib/grade.py", lab, "--prepared"], cwd=work))
 
 
-main()
+stdout.run("grade.sh", main)
