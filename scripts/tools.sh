@@ -81,14 +81,15 @@ require_gdb() {
 	command -v gdb >/dev/null || die "gdb could not be installed; apt-get said why above."
 }
 
-# install_for_tests: gdb, clang (with libFuzzer), git and shellcheck, which some tests need; where they cannot be
-# installed these are skipped.
+# install_for_tests: gdb, clang (with libFuzzer), git, shellcheck and Bochs, which some tests need; where they cannot be installed
+# these are skipped.
 install_for_tests() {
 	local packages=()
 	command -v gdb >/dev/null || packages+=(gdb)
 	command -v git >/dev/null || packages+=(git) # applies the patches of the labs, which an archive's user has too
 	command -v clang >/dev/null || packages+=(clang libclang-rt-14-dev)
 	command -v shellcheck >/dev/null || packages+=(shellcheck)
+	command -v bochs >/dev/null || packages+=(bochs bochs-term bochsbios vgabios)
 	((${#packages[@]})) || return 0
 	may_install && install_packages "${packages[@]}" || say "without ${packages[*]} some tests are skipped."
 }

@@ -242,7 +242,7 @@ class Boot:
             self.test.log("status %d; console in %s; stderr:\n%s" % (self.result.status, path, err))
             self.test.log_path = path
             if self.expect is not None:
-                self.test.equal(self.result.status, self.expect, "exit status of run.sh (%s)" % last_words(self.result))
+                self.test.equal(self.result.status, self.expect, "exit status of the run (%s)" % last_words(self.result))
         return self.result
 
     def stop(self):
@@ -431,10 +431,8 @@ class Test:
         """Runs run.sh to its end and returns its Result. The parameters are those of start()."""
         return self.start(*arguments, **options).wait()
 
-    def start_guest(self, manifest, files=None, block_size=4096, edits=(), options=(), **others):
-        """Starts the kernel with a small ramdisk of its own: the manifest, the files {path: bytes, or path on the
-        host}, and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME. edits:
-        commands of debugfs that change the finished image."""
+    def guest_ramdisk(self, manifest, files=None, block_size=4096, edits=()):
+        """Makes the small ramdisk of the next boot. Returns the image's path: see start_guest()."""
         number = self.boots + 1
         stage = os.path.join(self.scratch, "stage%d" % number)
         content = dict(files or {})
@@ -454,6 +452,13 @@ class Test:
         for edit in edits:
             self.sh([find_tool("debugfs"), "-w", "-R", edit, image], expect=0)
         self.log(manifest)
+        return image
+
+    def start_guest(self, manifest, files=None, block_size=4096, edits=(), options=(), **others):
+        """Starts the kernel with a small ramdisk of its own: the manifest, the files {path: bytes, or path on the host},
+        and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME. edits: commands of
+        debugfs that change the finished image."""
+        image = self.guest_ramdisk(manifest, files, block_size, edits)
         return self.start(options=["-initrd", image] + list(options), **others)
 
     def guest(self, *arguments, **options):

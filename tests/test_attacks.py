@@ -15,6 +15,7 @@ import re
 import sys
 import time
 
+import bochs
 import harness
 
 sys.path.insert(0, os.path.join(harness.ROOT, "tests", "attacks"))
@@ -173,10 +174,11 @@ def problem_with(verdict, fault):
     return None
 
 
-def judge(t, battery, wanted, faults=None, skips=None):
+def judge(t, battery, wanted, faults=None, others=None):
     """Reports each wanted row from the verdicts of a battery; `wanted` maps rows to the labels of their steps.
 
-    A row that failed comes with its step. When the run ended badly, the steps that were not reached have failed."""
+    A row that failed comes with its step. When the run ended badly, the steps that were not reached have failed.
+    `others` maps rows that do not fail here to what is reported of them all the same: a problem, and why they are skipped."""
     found = {verdict.label: verdict for verdict in battery.verdicts}
     for row, labels in wanted.items():
         problem = None
@@ -191,10 +193,11 @@ def judge(t, battery, wanted, faults=None, skips=None):
             if problem:
                 problem = problem if label in problem else label + ": " + problem
                 break
-        if not problem and (skips or {}).get(row):
-            report(t, row, skip=skips[row])
+        problem = problem or ending_problem(battery)
+        if not problem and row in (others or {}):
+            report(t, row, *others[row])
         else:
-            report(t, row, problem or ending_problem(battery))
+            report(t, row, problem)
 
 
 def ending_problem(battery):
@@ -221,16 +224,17 @@ TCG_RAISES_NOT = {"A38": "TCG raises no #XM", "A39": "TCG raises no #AC"}
 OWN_CODE = range(0x20, 0x24)  # selectors of a shard's own code segment: what goes there goes nowhere
 
 
-def exception_plan(faults, wanted):
-    """Returns the steps of the A rows, and the faults that they must end in."""
+def exception_plan(faults, wanted, unraised, but):
+    """Returns the steps of the A rows without the attacks `but`, and the faults that they must end in. The processor may let
+    those of the rows `unraised` pass."""
     plan, expected = [], {}
     for name in sorted(faults, key=by_number):
-        if row_of(name) not in wanted:
+        if row_of(name) not in wanted or name in but:
             continue
         selector = re.match(r"A41\.\w+_(\d+)$", name)
         harmless = selector and int(selector.group(1)) in OWN_CODE
         expect = "killed|%d" % HARMLESS if harmless else "killed"  # QEMU pushes for a far call as ring 0: SMAP
-        if row_of(name) in TCG_RAISES_NOT:
+        if row_of(name) in unraised:
             expect = "killed|%d" % HARMLESS
         elif not harmless:
             expected[name] = faults[name]
@@ -239,13 +243,18 @@ def exception_plan(faults, wanted):
 
 
 @rows(*numbers("A", 1, 41))
-def test_exceptions(t, wanted=numbers("A", 1, 41), **options):
-    """Every exception that ring 3 can raise ends the shard that raised it, and nothing else."""
-    plan, expected = exception_plan(attacks(), wanted)
+def test_exceptions(t, wanted=numbers("A", 1, 41), unraised=TCG_RAISES_NOT, but=(), **options):
+    """Every exception that ring 3 can raise ends the shard that raised it, and nothing else. Those that QEMU does not raise are
+    raised by a second processor, where it is installed."""
+    plan, expected = exception_plan(attacks(), wanted, unraised, but)
     battery = run_battery(t, plan, **options)
-    skips = {row: reason for row, reason in TCG_RAISES_NOT.items() if not any(
-        verdict.kills for verdict in battery.verdicts if row_of(verdict.label) == row)}
-    judge(t, battery, {row: labels for row, labels in labels_of(plan).items()}, expected, skips)
+    raised = {row_of(verdict.label) for verdict in battery.verdicts if verdict.kills}
+    others = {row: (None, unraised[row] + ", and Bochs is not installed") for row in wanted if row in unraised and row not in raised}
+    if others and bochs.installed():
+        second = bochs.Bochs(t)
+        test_exceptions(second, wanted=list(others), unraised={})
+        others = {row: (second.found["attacks." + row], None) for row in others}
+    judge(t, battery, labels_of(plan), expected, others)
 
 
 # ---- B: flags and registers ----
@@ -545,6 +554,7 @@ CLEARED = 0x47700  # TF, IF, DF, IOPL, NT, AC
 FRAME_FLAGS = 0x98 - 0xB0  # of the interrupted shard, in struct trap_frame, from the top of its kernel stack
 CALL_FLAGS = -16  # of the calling shard (r11), likewise
 ENOUGH = 3  # observations of each flag at each place
+PLACES = {"syscall_dispatch": "a system call", "sched_preempt": "an interrupt"}
 
 
 def kernel_symbols(t, build=None):
@@ -553,11 +563,25 @@ def kernel_symbols(t, build=None):
                                                                    t.sh(["nm", path], expect=0).stdout)}
 
 
+def note_flags(place, before, now, seen, problems):
+    """Notes one entry into a handler: RFLAGS of the shard, and what the handler finds."""
+    for row, flag in FLAGS.items():
+        if before & flag:
+            seen[place, row] += 1
+            if now & CLEARED:
+                problems.setdefault(row, "at %s the handler finds RFLAGS %#x" % (place, now))
+
+
+def enough_seen(seen):
+    """Returns whether handlers were entered with each flag often enough, at both places; with TF none can be, unharmed."""
+    return all(seen[place, row] >= ENOUGH for place in PLACES.values() for row in ("B2", "B3", "B4"))
+
+
 def watch_flags(stub, symbols, stops, seen, problems):
     """Looks at RFLAGS in the handlers. Fills observations {(place, flag): count} and problems {flag: text}.
 
     Of interrupts it looks at those that arrive in ring 3: sched_preempt runs for no others."""
-    places = {symbols["syscall_dispatch"]: "a system call", symbols["sched_preempt"]: "an interrupt"}
+    places = {symbols[name]: place for name, place in PLACES.items()}
     for address in places:
         stub.breakpoint(address)
     for _ in range(stops):
@@ -566,16 +590,18 @@ def watch_flags(stub, symbols, stops, seen, problems):
         place = places[now["rip"]]
         top = int.from_bytes(stub.memory(symbols["current_stack_top"], 8), "little")
         at = top + (CALL_FLAGS if place == "a system call" else FRAME_FLAGS)
-        before = int.from_bytes(stub.memory(at, 8), "little")
-        for row, flag in FLAGS.items():
-            if before & flag:
-                seen[place, row] += 1
-                if now["flags"] & CLEARED:
-                    problems.setdefault(row, "at %s the handler finds RFLAGS %#x" % (place, now["flags"]))
-        if all(seen[place, row] >= ENOUGH for place in places.values() for row in ("B2", "B3", "B4")):
+        note_flags(place, int.from_bytes(stub.memory(at, 8), "little"), now["flags"], seen, problems)
+        if enough_seen(seen):
             break
     for address in places:
         stub.breakpoint(address, False)
+
+
+def flags_plan():
+    """Returns the steps of the rows B2 to B4: shards that set flags and call, or are preempted."""
+    names = [name for name in sorted(attacks()) if re.match(r"B[234]\.", name)]
+    plan = ["start %s /a/attacker %s" % (name, name) for name in names]
+    return plan + ["rest B2.others 10", "rest B3.others 10", "rest B4.others 10", "stop B4.stop killed"]
 
 
 @rows("B2", "B3", "B4", "B5")
@@ -583,10 +609,7 @@ def test_flags(t, wanted=("B2", "B3", "B4", "B5"), build=None):
     """Flags that a shard sets reach no handler, neither at a system call nor at a preemption, and harm nobody.
 
     QEMU clears DF at every system call by itself: there the value of SFMASK is compared instead."""
-    names = [name for name in sorted(attacks()) if re.match(r"B[234]\.", name)]
-    plan = ["start %s /a/attacker %s" % (name, name) for name in names]
-    plan += ["rest B2.others 10", "rest B3.others 10", "rest B4.others 10", "stop B4.stop killed"]
-    plan += ["run B5.call killed /a/attacker B5.call"]
+    plan = flags_plan() + ["run B5.call killed /a/attacker B5.call"]
     stub = gdbstub.GdbStub()
     seen, problems = collections.Counter(), {}
     try:
