@@ -222,14 +222,15 @@ _done = []
 _done_lock = threading.Lock()
 
 
-def judge(recorder, name):
-    """Returns (problem, symptom): what is wrong with the outcome of an ablation, or how the attack succeeded."""
+def judge(recorder, name, symptom=None):
+    """Returns (problem, symptom): what is wrong with the outcome of an ablation, or how the attack succeeded. `symptom`: another
+    one than that of the table."""
+    symptom = symptom or ABLATIONS[name].symptom
     rows = ABLATIONS[name].rows
     for row in rows:
         outcome = recorder.found.get("attacks." + row, "was not run")
         if not outcome:
             return "row %s passes without the protection" % row, None
-        symptom = ABLATIONS[name].symptom
         if not re.search(symptom[row] if isinstance(symptom, dict) else symptom, outcome):
             return "row %s fails otherwise than predicted: %s" % (row, outcome), None
     return None, recorder.found["attacks." + rows[0]]
