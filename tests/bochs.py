@@ -82,6 +82,11 @@ class Bochs:
         """Returns the folder of the last boot's logs."""
         return os.path.join(self.scratch, "bochs%d" % self.test.boots)
 
+    def said(self):
+        """Returns what Bochs's debugger has said of the last boot."""
+        with open(os.path.join(self.folder(), "said"), encoding="utf-8", errors="replace") as file:
+            return file.read()
+
     def guest(self, *arguments, **options):
         return self.start_guest(*arguments, **options).wait()
 

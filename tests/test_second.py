@@ -9,7 +9,6 @@ Read next: tests/bochs.py, tests/second/machine.py, docs/security.md ("What neit
 """
 
 import collections
-import os
 import re
 
 import bochs
@@ -253,12 +252,10 @@ def watched_flags(t, machine, build=None):
     for offset in (attacks.CALL_FLAGS, attacks.FRAME_FLAGS):
         options += ["--show", SLOT % (symbols["current_stack_top"], -offset)]
     battery = attacks.run_battery(machine, attacks.flags_plan(), build=build, machine_options=options)
-    with open(os.path.join(machine.folder(), "said"), encoding="utf-8", errors="replace") as file:
-        said = file.read()
     places = {symbols[name]: place for name, place in attacks.PLACES.items()}
     seen, problems = collections.Counter(), {}
     registers, word = r"^rip: (\w+)_(\w+)\n.*\neflags (\w+):.*\n", r"\[bochs\]:\n\w+ <.*>:\t(\w+)\n"
-    for high, low, flags, of_call, of_frame in re.findall(registers + word + word, said, re.M):
+    for high, low, flags, of_call, of_frame in re.findall(registers + word + word, machine.said(), re.M):
         place = places.get(int(high + low, 16))
         if place:
             before = of_call if place == "a system call" else of_frame

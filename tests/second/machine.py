@@ -39,7 +39,7 @@ SPEED = 20000000
 CONFIGURATION = """\
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
-cpu: model={model}, count=1, ips={speed}, reset_on_triple_fault=0, ignore_bad_msrs=1
+cpu: model={model}, count=1, ips={speed}, reset_on_triple_fault=0, ignore_bad_msrs=0
 megs: {memory}
 romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
