@@ -144,6 +144,21 @@ test_random.full_only = True
 test_kernel = compared(attacks.test_kernel, attacks.numbers("G", 1, 6))
 
 
+def test_comparison(t):
+    """Another vector, address, cause or code is a difference; another slot, error code or time is none."""
+    console = ("Shard 3 (a) killed: general protection fault (#GP), vector 13, at rip 0x1000 (error 0x0)\n"
+               "  Likely cause: a stray pointer\nShard 3 (a) ended: killed after 1 ms\nShard 4 (b) ended: code 0 after 1 ms\n")
+
+    def compare(old, new):
+        consoles = console, console.replace(old, new)
+        return differences(*([harness.Result(0, text.encode(), "", None)] for text in consoles))
+
+    for old, new in ("vector 13", "vector 6"), ("0x1000", "0x1002"), ("a stray", "another"), ("code 0", "code 7"):
+        t.check(compare(old, new), "%s for %s is no difference" % (new, old))
+    for old, new in ("Shard 3", "Shard 5"), ("error 0x0", "error 0x8"), ("1 ms", "2 ms"):
+        t.equal(compare(old, new), {}, "differences by %s for %s" % (new, old))
+
+
 # ---- Fault texts, registers, the FPU ----
 
 

@@ -32,6 +32,7 @@ CYLINDER = 16 * 63 * SECTOR  # Bochs wants a disk of whole cylinders
 PT_LOAD = 1
 PR_SET_PDEATHSIG = 1  # prctl(2)
 LAST_LINE = "Halting.\n"
+STARTED = "Next at t=0"  # what the debugger says first
 OTHER_END, NOT_STARTED, TIMED_OUT = 3, 4, 124
 
 # One guest instruction is 1 / SPEED seconds of guest time: the less, the sooner a wait is over.
@@ -179,10 +180,12 @@ def run(options, folder):
         in_time = run_bochs(folder, options.timeout)
     finally:
         os.remove(disk)
-    console = text_of(os.path.join(folder, "console"))
+    console, said = text_of(os.path.join(folder, "console")), text_of(os.path.join(folder, "said"))
+    if STARTED not in said:
+        raise Refused("Bochs does not start: " + (re.findall(r">>PANIC<< (.*)", said) or ["it gives no reason"])[-1])
     sys.stdout.buffer.write(console.encode())
     sys.stdout.flush()
-    return judge(text_of(os.path.join(folder, "said")), console) if in_time else TIMED_OUT
+    return judge(said, console) if in_time else TIMED_OUT
 
 
 def main():
@@ -197,8 +200,9 @@ def main():
     parser.add_argument("--show", metavar="EXPRESSION", action="append", default=[], help="and this word of memory")
     parser.add_argument("--keep", metavar="FOLDER", help="where the logs of the run stay")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    folder = options.keep or tempfile.mkdtemp(prefix="coconut-")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    folder = options.keep or tempfile.mkdtemp(prefix="coconut-bochs-")
     try:
         os.makedirs(folder, exist_ok=True)
         return run(options, folder)
