@@ -366,7 +366,7 @@ test_elsewhere.rows = ["second." + row for row in ELSEWHERE]
 
 
 def test_complete(t):
-    """Every row of the list of attacks is run here, or skipped by name, and so is every ablation of test_ablations.py."""
+    """Every row of the list of attacks and every ablation of test_ablations.py is run here, or skipped by name."""
     tests = [function for name, function in globals().items() if name.startswith("test_")]
     names = {name for function in tests for name in getattr(function, "rows", [])}
     wanted = list(attacks.ROWS) + list(ablations.ABLATIONS)
