@@ -81,8 +81,8 @@ require_gdb() {
 	command -v gdb >/dev/null || die "gdb could not be installed; apt-get said why above."
 }
 
-# install_for_tests: gdb, clang (with libFuzzer), git, shellcheck and Bochs, which some tests need; where they cannot be installed
-# these are skipped.
+# install_for_tests: gdb, clang (with libFuzzer), git, shellcheck and Bochs, which some tests need; where they cannot be
+# installed these are skipped.
 install_for_tests() {
 	local packages=()
 	command -v gdb >/dev/null || packages+=(gdb)

@@ -242,7 +242,8 @@ class Boot:
             self.test.log("status %d; console in %s; stderr:\n%s" % (self.result.status, path, err))
             self.test.log_path = path
             if self.expect is not None:
-                self.test.equal(self.result.status, self.expect, "exit status of the run (%s)" % last_words(self.result))
+                self.test.equal(self.result.status, self.expect,
+                                "exit status of the run (%s)" % last_words(self.result))
         return self.result
 
     def stop(self):
@@ -455,9 +456,9 @@ class Test:
         return image
 
     def start_guest(self, manifest, files=None, block_size=4096, edits=(), options=(), **others):
-        """Starts the kernel with a small ramdisk of its own: the manifest, the files {path: bytes, or path on the host},
-        and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME. edits: commands of
-        debugfs that change the finished image."""
+        """Starts the kernel with a small ramdisk of its own: the manifest, the files {path: bytes, or path on the
+        host}, and every test shard that the manifest names as /t/NAME, which is built from tests/shards/NAME. edits:
+        commands of debugfs that change the finished image."""
         image = self.guest_ramdisk(manifest, files, block_size, edits)
         return self.start(options=["-initrd", image] + list(options), **others)
 

@@ -178,7 +178,8 @@ def judge(t, battery, wanted, faults=None, others=None):
     """Reports each wanted row from the verdicts of a battery; `wanted` maps rows to the labels of their steps.
 
     A row that failed comes with its step. When the run ended badly, the steps that were not reached have failed.
-    `others` maps rows that do not fail here to what is reported of them all the same: a problem, and why they are skipped."""
+    `others` maps rows that do not fail here to what is reported of them all the same: a problem, and why they are
+    skipped."""
     found = {verdict.label: verdict for verdict in battery.verdicts}
     for row, labels in wanted.items():
         problem = None
@@ -225,8 +226,8 @@ OWN_CODE = range(0x20, 0x24)  # selectors of a shard's own code segment: what go
 
 
 def exception_plan(faults, wanted, unraised, but):
-    """Returns the steps of the A rows without the attacks `but`, and the faults that they must end in. The processor may let
-    those of the rows `unraised` pass."""
+    """Returns the steps of the A rows without the attacks `but`, and the faults that they must end in. The processor
+    may let those of the rows `unraised` pass."""
     plan, expected = [], {}
     for name in sorted(faults, key=by_number):
         if row_of(name) not in wanted or name in but:
@@ -244,12 +245,13 @@ def exception_plan(faults, wanted, unraised, but):
 
 @rows(*numbers("A", 1, 41))
 def test_exceptions(t, wanted=numbers("A", 1, 41), unraised=TCG_RAISES_NOT, but=(), **options):
-    """Every exception that ring 3 can raise ends the shard that raised it, and nothing else. Those that QEMU does not raise are
-    raised by a second processor, where it is installed."""
+    """Every exception that ring 3 can raise ends the shard that raised it, and nothing else. Those that QEMU does not
+    raise are raised by a second processor, where it is installed."""
     plan, expected = exception_plan(attacks(), wanted, unraised, but)
     battery = run_battery(t, plan, **options)
     raised = {row_of(verdict.label) for verdict in battery.verdicts if verdict.kills}
-    others = {row: (None, unraised[row] + ", and Bochs is not installed") for row in wanted if row in unraised and row not in raised}
+    others = {row: (None, unraised[row] + ", and Bochs is not installed")
+              for row in wanted if row in unraised and row not in raised}
     if others and bochs.installed():
         second = bochs.Bochs(t)
         test_exceptions(second, wanted=list(others), unraised={})
@@ -573,7 +575,8 @@ def note_flags(place, before, now, seen, problems):
 
 
 def enough_seen(seen):
-    """Returns whether handlers were entered with each flag often enough, at both places; with TF none can be, unharmed."""
+    """Returns whether handlers were entered with each flag often enough, at both places; with TF none can be,
+    unharmed."""
     return all(seen[place, row] >= ENOUGH for place in PLACES.values() for row in ("B2", "B3", "B4"))
 
 

@@ -90,16 +90,20 @@ def test_predictor(t):
 
 
 def test_predictor_offered(t):
-    """The processor says whether it has IBPB, and the console says what that means. QEMU's has none; Bochs's has, and would
-    raise #GP for an MSR that it does not know."""
+    """The processor says whether it has IBPB, and the console says what that means. QEMU's has none; Bochs's has, and
+    would raise #GP for an MSR that it does not know."""
     result = t.guest(HELLO, verbose=True, expect=0)
     if "is forgotten (IBPB) between shards" in result.text:
         return
-    t.check("CPU: what its branch predictor has learnt is kept (it offers no IBPB) between shards" in result.lines, "nothing is said")
+    t.check("CPU: what its branch predictor has learnt is kept (it offers no IBPB) between shards" in result.lines,
+            "nothing is said")
     machine, barrier = bochs.machine(t), "context_switch.forget"
-    result = machine.guest("shard a /t/ok\nshard b /t/ok", verbose=True, expect=0, machine_options=["--watch", barrier, "--stops", "1"])
-    t.check("is forgotten (IBPB) between shards" in result.text, "Bochs's processor offers IBPB, and the kernel does not see it")
-    address = re.search(r"^(\w+) \w %s$" % barrier, t.sh(["nm", "build/supervisor.elf"], expect=0).stdout, re.M).group(1)
+    result = machine.guest("shard a /t/ok\nshard b /t/ok", verbose=True, expect=0,
+                           machine_options=["--watch", barrier, "--stops", "1"])
+    t.check("is forgotten (IBPB) between shards" in result.text,
+            "Bochs's processor offers IBPB, and the kernel does not see it")
+    address = re.search(r"^(\w+) \w %s$" % barrier, t.sh(["nm", "build/supervisor.elf"], expect=0).stdout,
+                        re.M).group(1)
     t.check("rip: %s_%s\n" % (address[:8], address[8:]) in machine.said(), "no barrier was issued")
 
 

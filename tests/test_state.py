@@ -54,11 +54,13 @@ def test_fpu_control(t):
 
 
 def test_flags(t, cases=("df", "ac", "nt", "iopl", "rsp", "tf")):
-    """DF, AC, NT, IOPL and wild stack pointers at calls and preemption harm nobody and come back; TF kills its shard."""
+    """DF, AC, NT, IOPL and wild stack pointers at calls and preemption harm nobody and come back; TF kills its
+    shard."""
     lines = ['shard %s /t/flags args="%s"' % (case, case) for case in cases]
     lines += ['shard y%d /t/fpu args="y 3000 %d"' % (i, i) for i in (1, 2)]
     result = t.guest("\n".join(lines), files={"/big": BIG}, expect=int("tf" in cases))
     wanted = {case: "killed" if case == "tf" else 0 for case in cases}
     wanted.update(y1=0, y2=0)
     t.equal(result.endings(), wanted, "ends")
-    t.check("tf" not in cases or "(tf) killed: debug exception (#DB), vector 1" in result.text, "the single step was not seen for what it is")
+    t.check("tf" not in cases or "(tf) killed: debug exception (#DB), vector 1" in result.text,
+            "the single step was not seen for what it is")

@@ -467,7 +467,8 @@ def test_unknown_name(t):
 
 def test_closed_pipe(t):
     """Whoever reads may go away: `./test.sh --list | head -1` and the like end without a traceback."""
-    for command in ("./test.sh --list", "./test.sh tools.unknown_name image.segments", "./grade.sh --list", "./bench.sh --help"):
+    for command in ("./test.sh --list", "./test.sh tools.unknown_name image.segments", "./grade.sh --list",
+                    "./bench.sh --help"):
         done = t.sh("{ sleep 1; %s; echo status $? >&2; } | true" % command)
         t.check("Traceback" not in done.stderr and "Exception" not in done.stderr, "%s: %s" % (command, done.stderr))
         t.check("status 141" in done.stderr, "%s ends otherwise than by SIGPIPE: %s" % (command, done.stderr))
