@@ -132,7 +132,10 @@ void __wrap_fault_panic(struct trap_frame *frame) {
 
 /* ---- Switches ---- */
 
+static bool left_to_receive[MAX_SHARDS + 1]; /* who has left the CPU last to wait for a message */
+
 void __wrap_context_switch(struct shard *from, struct shard *to) {
+	left_to_receive[from->id] = false;
 	record(TRACE_SWITCH, to->id, from->state, from->wait, from->wait_object);
 	__real_context_switch(from, to);
 }
@@ -140,7 +143,6 @@ void __wrap_context_switch(struct shard *from, struct shard *to) {
 /* The fast path of CALL copies from shard to shard, with none of the functions below. Its message is seen here: only
  * that path ends a wait for a message with a length, and it switches at once. */
 void __wrap_context_switch_fpu(struct shard *from, struct shard *to) {
-	static bool left_to_receive[MAX_SHARDS + 1];
 	bool receives = from->state == SHARD_BLOCKED && from->wait == WAIT_RECV;
 
 	left_to_receive[from->id] = receives;
