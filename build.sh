@@ -107,6 +107,7 @@ find_home() {
 		-DABLATION=ABLATION_* | -DABLATION_ALSO=ABLATION_*) looks="ABLATE\(${define#*=ABLATION_}\)" ;;
 		-DPROVOKE=*) looks='\bPROVOKE' ;;
 		-DTRACE=*) looks='\bTRACE\b' ;;
+		-DSPEC_LOG=*) looks='\bSPEC_LOG\b' ;;
 		*) looks='' ;; # which every line has
 		esac
 		! grep -qE "$looks" "$1" || home=$variant
@@ -135,9 +136,10 @@ assemble_boot() {
 compile_kernel() {
 	local source object
 	kernel_objects=("$out_dir/boot.o")
-	for source in *.c tests/provoke.c scripts/trace/trace.c; do
+	for source in *.c tests/provoke.c tests/replay/log.c scripts/trace/trace.c; do
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
-		[[ $source != tests/* || " ${defines[*]}" == *" -DPROVOKE="* ]] || continue
+		[[ $source != tests/provoke.c || " ${defines[*]}" == *" -DPROVOKE="* ]] || continue
+		[[ $source != tests/replay/* || " ${defines[*]}" == *" -DSPEC_LOG="* ]] || continue
 		[[ $source != scripts/* || " ${defines[*]}" == *" -DTRACE="* ]] || continue
 		object=${source##*/}
 		compile "$source" "${object%.c}.o" "${kernel_cflags[@]}"
@@ -145,14 +147,20 @@ compile_kernel() {
 	done
 }
 
+<<<<<<< HEAD
 # link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c has the calls of the
 # functions that are wrapped there led to the wrappers.
+=======
+# link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c or log.c has the calls of the functions
+# that are wrapped there led to the wrappers.
+>>>>>>> 8232e87 (Replay: what machines do is played on the specification, and a difference is told as a story)
 link_kernel() {
-	local out=$1 wraps=''
+	local out=$1 wraps='' recorder
 	shift
-	if [[ " $*" == */trace.o* ]]; then
-		wraps=$(grep -o '__wrap_[a-z_]*(' scripts/trace/trace.c | sort -u | sed 's/^__wrap_\(.*\)($/--wrap=\1/')
-	fi
+	for recorder in scripts/trace/trace.c tests/replay/log.c; do
+		[[ " $* " != *"/$(basename "$recorder" .c).o "* ]] ||
+			wraps=$(grep -o '__wrap_[a-z_]*(' "$recorder" | sort -u | sed 's/^__wrap_\(.*\)($/--wrap=\1/')
+	done
 	# shellcheck disable=SC2086 # several options
 	ld -nostdlib -z max-page-size=4096 -T supervisor.ld $wraps -o "$out" "$@"
 }
@@ -316,8 +324,8 @@ write_compile_commands() {
 	for source in tests/{host,fuzz,system}/*.c; do
 		[[ ! -e $source ]] || compilations[$source]="gcc -Wall -Wextra -I. -Ishards/lib -Itests/host -c $source"
 	done
-	for source in tests/provoke.c scripts/trace/trace.c; do
-		compilations[$source]="gcc ${kernel_cflags[*]} -DPROVOKE=PROVOKE_panic -DTRACE=1 -c $source"
+	for source in tests/provoke.c tests/replay/log.c scripts/trace/trace.c; do
+		compilations[$source]="gcc ${kernel_cflags[*]} -DPROVOKE=PROVOKE_panic -DTRACE=1 -DSPEC_LOG=1 -c $source"
 	done
 	while IFS= read -r source; do
 		command=${compilations[$source]//\\/\\\\}

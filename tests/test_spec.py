@@ -1,4 +1,7 @@
-"""spec: what the calls mean, as tests/spec defines it: its size, and that its scenes notice each rule that is changed.
+"""spec: what the calls mean, as tests/spec defines it, against what machines do.
+
+Shards make calls at random, a log of all that they do is kept, and the specification plays it: it must agree with every event.
+It must not agree any more when one of its rules is changed, nor with a kernel that lacks a protection.
 
 Read next: tests/spec/README.md.
 """
@@ -11,8 +14,100 @@ import re
 import harness
 import test_image
 
+SEEDS, CALLS = range(1, 11), 100000  # of --full: in each of the kernels below
+SHORT = {"product": 60000, "preempt": 20000, "slow_path": 20000}  # calls in the ordinary run, with one seed
+KERNELS = {"product": {}, "preempt": {"PROVOKE": "PROVOKE_preempt"}, "slow_path": {"ABLATION": "ABLATION_ipc_fast"}}
+TRIED = "GRANT REVOKE RESTRICT INSPECT SEND RECV CALL PLEDGE MMAP MUNMAP SPAWN WAIT KILL YIELD".split()
 LINES = 800  # of the specification, neither blank nor comment
+RUN = ["--quiet", "-icount", "shift=4,align=off,sleep=off", "-m", "512M"]  # the same turns every time
+MEMORY = "memory-backend-file,id=ram,share=on,size=512M,mem-path="
 SPEC = sorted(os.path.relpath(path, harness.ROOT) for path in glob.glob(os.path.join(harness.ROOT, "tests", "spec", "*.c")))
+CAST = """\
+shard a /t/dice args="a SEED" priority=high restart=1000000 spawn=6 frames=120
+shard b /t/dice args="B b SEED" restart=1000000 spawn=3 frames=80
+shard c /t/dice args="B c SEED" restart=1000000
+shard d /t/dice args="W d SEED" restart=1000000 spawn=2 frames=60
+shard e /t/dice args="W e SEED" restart=1000000
+shard f /t/dice args="f SEED" priority=critical restart=1000000
+shard g /t/dice args="g SEED" restart=3
+shard h /t/dice args="h SEED" after=g
+""" + "".join("channel %s %s\n" % tuple(pair) for pair in "ab ac bc cd de ef af be gh cg ad cf ce".split())
+
+
+class Log:
+    """The log of a run: the memory of the machine, where in it the log lies, and what was booted. `good`: how many calls of each name
+    have succeeded."""
+
+    def __init__(self, t, seed, calls, defines, expect=0):
+        name = "-".join(["spec", str(calls)] + [value.split("_", 1)[1] for value in defines.values()])
+        build = t.variant(name, SPEC_LOG=calls, **defines)
+        symbols = t.sh(["nm", os.path.join(build, "supervisor.elf")], expect=0).stdout
+        base = re.search(r"^#define IMAGE_BASE +(\w+)", pathlib.Path(t.root, "layout.h").read_text(), re.M).group(1)
+        self.place = int(re.search(r"^(\w+) \w spec_log$", symbols, re.M).group(1), 16) - int(base, 0)
+        self.manifest = t.file("cast%d.conf" % seed, CAST.replace("SEED", str(seed)))
+        self.memory, self.test, self.good = os.path.join(t.scratch, "memory"), t, {}
+        t.guest(CAST.replace("SEED", str(seed)), build=build, timeout=1800, expect=expect,
+                options=RUN + ["-object", MEMORY + self.memory, "-machine", "memory-backend=ram"])
+
+    def play(self, program):
+        """Plays the log on a specification. Returns what the program says of the difference, or nothing, and how many calls."""
+        played = self.test.sh([program, self.memory, self.place, self.manifest], timeout=1800)
+        self.test.check(played.returncode in (0, 1), "the replay ended with status %d: %s" % (played.returncode, played.stderr[-200:]))
+        calls = int(re.search(r"(?:call |^)(\d+)(?: calls|;)", played.stdout, re.M).group(1))
+        self.good = {name: int(count) for name, count in re.findall(r"^(\w+): (\d+) good", played.stdout, re.M)}
+        return played.stdout.strip() if played.returncode else "", calls
+
+    def remove(self):
+        """Gives its place on the disk back: the next machine begins with empty memory."""
+        os.remove(self.memory)
+
+
+def compiled(t):
+    """Compiles the program that plays logs. Returns its path."""
+    program = os.path.join(t.scratch, "replay")
+    t.sh(["gcc"] + harness.HostProgram.FLAGS + ["-o", program, "tests/replay/replay.c", "manifest.c"] + SPEC, expect=0)
+    return program
+
+
+def last_lines(story):
+    """Returns what was expected and what was seen."""
+    return " / ".join(story.split("\n")[-2:])
+
+
+def agree(t, kernel, others=()):
+    """Runs shards on a kernel; the specification must agree with all that they do. The `others`, programs that play a log on one of
+    which a rule was changed, must not."""
+    program, total = compiled(t), 0
+    for seed in SEEDS if t.full else SEEDS[:1]:
+        wanted = CALLS if t.full else SHORT[kernel]
+        log = Log(t, seed, wanted, KERNELS[kernel])
+        story, calls = log.play(program)
+        t.check(not story, "seed %d, call %d: %s" % (seed, calls, last_lines(story)))
+        t.equal(calls, wanted, "calls of seed %d" % seed)
+        t.equal([name for name in TRIED if not log.good[name]], [], "calls that seed %d has never seen succeed" % seed)
+        for number, other in enumerate(others):
+            t.check(log.play(other)[0], "seed %d agrees with the changed rule %d, too" % (seed, SEEN_IN_LOGS[number]))
+        log.remove()
+        total += calls
+    t.note("%d calls, no difference" % total)
+
+
+def test_product(t):
+    """The kernel as it is does what the specification says, in all calls that shards make at random; a changed rule is noticed."""
+    agree(t, "product", [changed(t, number, ["tests/replay/replay.c", "manifest.c"]) for number in SEEN_IN_LOGS])
+
+
+def test_preempt(t):
+    """So does one that lets others run wherever it may."""
+    agree(t, "preempt")
+
+
+def test_slow_path(t):
+    """So does one without the fast path of CALL."""
+    agree(t, "slow_path")
+
+
+test_product.heavy = True
 
 
 def test_size(t):
@@ -20,6 +115,34 @@ def test_size(t):
     lines = sum(test_image.code_lines(os.path.join(t.root, path)) for path in SPEC + ["tests/spec/spec.h"])
     t.check(lines < LINES, "%d lines, fewer than %d wanted" % (lines, LINES))
     t.note("%d lines" % lines)
+
+
+# ---- A kernel without a protection ----
+
+# The protection: whether it takes a kernel that lets others run wherever it may.
+WITHOUT = {"serial": False, "call_over": False, "kill_first": False, "circle": False, "forget": False, "recheck": True,
+           "quota": False, "pledge": False, "grant": False, "endpoint": False}
+
+
+def make(name, provoke):
+    """Returns the test of one kernel."""
+    def test(t):
+        program, defines = compiled(t), {"ABLATION": "ABLATION_" + name}
+        for seed in SEEDS:
+            log = Log(t, seed, CALLS, dict(defines, PROVOKE="PROVOKE_preempt") if provoke else defines, expect=None)
+            story, calls = log.play(program)
+            log.remove()
+            if story:
+                t.note("seed %d, call %d: %s" % (seed, calls, last_lines(story)))
+                return
+        t.check(False, "no difference in %d calls" % (len(SEEDS) * CALLS))
+    test.__doc__ = "The specification does not agree with a kernel without the protection %s." % name
+    test.full_only = True
+    return test
+
+
+for _name, _provoke in WITHOUT.items():
+    globals()["test_without_" + _name] = make(_name, _provoke)
 
 
 # ---- A rule that is changed ----
@@ -46,17 +169,27 @@ CHANGED = [
 ]
 
 
+SEEN_IN_LOGS = (2, 5, 9)  # some of these, by their place
+
+
+def changed(t, number, sources, options=()):
+    """Compiles a program with one rule changed. Returns its path."""
+    name, old, new = CHANGED[number]
+    path = os.path.join("tests", "spec", name + ".c")
+    source = pathlib.Path(t.root, path).read_text()
+    t.equal(source.count(old), 1, "occurrences of `%s` in %s" % (old, path))
+    copy = t.file("%d/%s.c" % (number, name), source.replace(old, new).replace('"spec.h"', '"tests/spec/spec.h"'))
+    program = os.path.join(t.scratch, "changed%d" % number)
+    t.sh(["gcc", "-O0", "-I.", "-Ishards/lib", "-Itests/host", *options, "-o", program, *sources, copy] +
+         [other for other in SPEC if other != path], expect=0)
+    return program
+
+
 def test_rules(t):
     """The scenes of tests/host/spec.c notice each rule that is changed."""
     text = pathlib.Path(t.root, "tests", "host", "spec.c").read_text()
     options = re.search(r"OPTIONS: *(.*)", text).group(1).split()
-    for number, (name, old, new) in enumerate(CHANGED):
-        path = os.path.join("tests", "spec", name + ".c")
-        source = pathlib.Path(t.root, path).read_text()
-        t.equal(source.count(old), 1, "occurrences of `%s` in %s" % (old, path))
-        changed = t.file("%d/%s.c" % (number, name), source.replace(old, new).replace('"spec.h"', '"tests/spec/spec.h"'))
-        program = os.path.join(t.scratch, "changed%d" % number)
-        t.sh(["gcc", "-O0", "-I.", "-Ishards/lib", "-Itests/host"] + options + ["-o", program, "tests/host/spec.c", "cap.c", changed] +
-             [other for other in SPEC if other != path], expect=0)
-        t.check(t.sh([program]).returncode == 1, "nothing fails with `%s` instead of `%s` in %s" % (new, old, path))
+    for number, (name, _, new) in enumerate(CHANGED):
+        program = changed(t, number, ["tests/host/spec.c", "cap.c"], options)
+        t.check(t.sh([program]).returncode == 1, "nothing fails with `%s` in %s.c" % (new, name))
     t.note("%d rules" % len(CHANGED))

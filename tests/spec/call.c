@@ -40,35 +40,36 @@ static void act_pledge(struct life *me, int64_t result) {
 static int64_t look_nothing(const struct life *me) { return (void)me, 0; }
 static void act_nothing(struct life *me, int64_t result) { (void)me, (void)result; }
 
-/* Of each call: whether it goes through a handle, its first argument, with the type and the
- * rights that it needs; what its shard finds when it looks; what happens then; whether it looks as it begins. Calls
- * of files, the GPU, the console and the clock are not described here. */
+/* Of each call: whether it goes through a handle, its first argument, with the type and the rights that it needs; what
+ * its shard finds when it looks; what happens then; whether it looks as it begins. Calls of files, the GPU, the console
+ * and the clock are not described here. */
 #define RULES(name) look_##name, act_##name
 static const struct rule {
-	int handle, type;
+	bool handle;
+	int type;
 	uint64_t rights;
 	int64_t (*look)(const struct life *me);
 	void (*act)(struct life *me, int64_t result);
 	bool at_once;
 } rules[SYS_LIMIT] = {
-	[SYS_EXIT] = {0, 0, 0, RULES(nothing), true}, /* spec_dies says what happens */
-	[SYS_YIELD] = {0, 0, 0, RULES(nothing), true},
-	[SYS_GPU_PLEDGE] = {0, 0, 0, RULES(pledge), true},
-	[SYS_CAP_GRANT] = {1, 0, CAP_RIGHT_GRANT, RULES(grant), true},
-	[SYS_CAP_REVOKE] = {1, 0, 0, RULES(revoke), true},
-	[SYS_CAP_RESTRICT] = {1, 0, 0, RULES(restrict), true},
-	[SYS_CAP_INSPECT] = {1, 0, 0, RULES(inspect), true},
-	[SYS_CHANNEL_SEND] = {1, CAP_CHANNEL, CAP_RIGHT_SEND, RULES(send), false},
-	[SYS_CHANNEL_RECV] = {1, CAP_CHANNEL, CAP_RIGHT_RECV, RULES(recv), false},
-	[SYS_CHANNEL_CALL] = {1, CAP_CHANNEL, CAP_RIGHT_SEND | CAP_RIGHT_RECV, RULES(call), false},
-	[SYS_SPAWN] = {0, 0, 0, RULES(spawn), false},
-	[SYS_WAIT] = {1, CAP_SHARD, CAP_RIGHT_WAIT, RULES(wait), false},
-	[SYS_KILL] = {1, CAP_SHARD, CAP_RIGHT_KILL, RULES(kill), true},
-	[SYS_MMAP] = {0, 0, 0, RULES(mmap), false},
-	[SYS_MUNMAP] = {0, 0, 0, RULES(munmap), false},
+	[SYS_EXIT] = {false, 0, 0, RULES(nothing), true}, /* spec_dies says what happens */
+	[SYS_YIELD] = {false, 0, 0, RULES(nothing), true},
+	[SYS_GPU_PLEDGE] = {false, 0, 0, RULES(pledge), true},
+	[SYS_CAP_GRANT] = {true, 0, CAP_RIGHT_GRANT, RULES(grant), true},
+	[SYS_CAP_REVOKE] = {true, 0, 0, RULES(revoke), true},
+	[SYS_CAP_RESTRICT] = {true, 0, 0, RULES(restrict), true},
+	[SYS_CAP_INSPECT] = {true, 0, 0, RULES(inspect), true},
+	[SYS_CHANNEL_SEND] = {true, CAP_CHANNEL, CAP_RIGHT_SEND, RULES(send), false},
+	[SYS_CHANNEL_RECV] = {true, CAP_CHANNEL, CAP_RIGHT_RECV, RULES(recv), false},
+	[SYS_CHANNEL_CALL] = {true, CAP_CHANNEL, CAP_RIGHT_SEND | CAP_RIGHT_RECV, RULES(call), false},
+	[SYS_SPAWN] = {false, 0, 0, RULES(spawn), false},
+	[SYS_WAIT] = {true, CAP_SHARD, CAP_RIGHT_WAIT, RULES(wait), false},
+	[SYS_KILL] = {true, CAP_SHARD, CAP_RIGHT_KILL, RULES(kill), true},
+	[SYS_MMAP] = {false, 0, 0, RULES(mmap), false},
+	[SYS_MUNMAP] = {false, 0, 0, RULES(munmap), false},
 };
 
-/* Numbers that no call has. */
+/* True when a call has this number. */
 static bool exists(uint64_t number) {
 	static const uint64_t others[] = {SYS_SERIAL_WRITE, SYS_FS_OPEN, SYS_FS_READ, SYS_FS_STAT, SYS_FS_CLOSE, SYS_FS_MAP,
 		SYS_GPU_DMA, SYS_GPU_UNVEIL, SYS_TIME};
