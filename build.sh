@@ -147,13 +147,8 @@ compile_kernel() {
 	done
 }
 
-<<<<<<< HEAD
-# link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c has the calls of the
+# link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c or log.c has the calls of the
 # functions that are wrapped there led to the wrappers.
-=======
-# link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c or log.c has the calls of the functions
-# that are wrapped there led to the wrappers.
->>>>>>> 8232e87 (Replay: what machines do is played on the specification, and a difference is told as a story)
 link_kernel() {
 	local out=$1 wraps='' recorder
 	shift

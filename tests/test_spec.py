@@ -1,7 +1,7 @@
 """spec: what the calls mean, as tests/spec defines it, against what machines do.
 
-Shards make calls at random, a log of all that they do is kept, and the specification plays it: it must agree with every event.
-It must not agree any more when one of its rules is changed, nor with a kernel that lacks a protection.
+Shards make calls at random, a log of all that they do is kept, and the specification plays it: it must agree with every
+event. It must not agree any more when one of its rules is changed, nor with a kernel that lacks a protection.
 
 Read next: tests/spec/README.md.
 """
@@ -21,7 +21,8 @@ TRIED = "GRANT REVOKE RESTRICT INSPECT SEND RECV CALL PLEDGE MMAP MUNMAP SPAWN W
 LINES = 800  # of the specification, neither blank nor comment
 RUN = ["--quiet", "-icount", "shift=4,align=off,sleep=off", "-m", "512M"]  # the same turns every time
 MEMORY = "memory-backend-file,id=ram,share=on,size=512M,mem-path="
-SPEC = sorted(os.path.relpath(path, harness.ROOT) for path in glob.glob(os.path.join(harness.ROOT, "tests", "spec", "*.c")))
+SPEC = sorted(os.path.relpath(path, harness.ROOT)
+              for path in glob.glob(os.path.join(harness.ROOT, "tests", "spec", "*.c")))
 CAST = """\
 shard a /t/dice args="a SEED" priority=high restart=1000000 spawn=6 frames=120
 shard b /t/dice args="B b SEED" restart=1000000 spawn=3 frames=80
@@ -35,8 +36,8 @@ shard h /t/dice args="h SEED" after=g
 
 
 class Log:
-    """The log of a run: the memory of the machine, where in it the log lies, and what was booted. `good`: how many calls of each name
-    have succeeded."""
+    """The log of a run: the memory of the machine, where in it the log lies, and what was booted. `good`: how many
+    calls of each name have succeeded."""
 
     def __init__(self, t, seed, calls, defines, expect=0):
         name = "-".join(["spec", str(calls)] + [value.split("_", 1)[1] for value in defines.values()])
@@ -50,9 +51,11 @@ class Log:
                 options=RUN + ["-object", MEMORY + self.memory, "-machine", "memory-backend=ram"])
 
     def play(self, program):
-        """Plays the log on a specification. Returns what the program says of the difference, or nothing, and how many calls."""
+        """Plays the log on a specification. Returns what the program says of the difference, or nothing, and how many
+        calls."""
         played = self.test.sh([program, self.memory, self.place, self.manifest], timeout=1800)
-        self.test.check(played.returncode in (0, 1), "the replay ended with status %d: %s" % (played.returncode, played.stderr[-200:]))
+        self.test.check(played.returncode in (0, 1),
+                        "the replay ended with status %d: %s" % (played.returncode, played.stderr[-200:]))
         calls = int(re.search(r"(?:call |^)(\d+)(?: calls|;)", played.stdout, re.M).group(1))
         self.good = {name: int(count) for name, count in re.findall(r"^(\w+): (\d+) good", played.stdout, re.M)}
         return played.stdout.strip() if played.returncode else "", calls
@@ -75,8 +78,8 @@ def last_lines(story):
 
 
 def agree(t, kernel, others=()):
-    """Runs shards on a kernel; the specification must agree with all that they do. The `others`, programs that play a log on one of
-    which a rule was changed, must not."""
+    """Runs shards on a kernel; the specification must agree with all that they do. The `others`, programs that play a
+    log on one of which a rule was changed, must not."""
     program, total = compiled(t), 0
     for seed in SEEDS if t.full else SEEDS[:1]:
         wanted = CALLS if t.full else SHORT[kernel]
@@ -93,7 +96,8 @@ def agree(t, kernel, others=()):
 
 
 def test_product(t):
-    """The kernel as it is does what the specification says, in all calls that shards make at random; a changed rule is noticed."""
+    """The kernel as it is does what the specification says, in all calls that shards make at random; a changed rule is
+    noticed."""
     agree(t, "product", [changed(t, number, ["tests/replay/replay.c", "manifest.c"]) for number in SEEN_IN_LOGS])
 
 
@@ -152,7 +156,8 @@ CHANGED = [
     ("capability", "gifts >= GIFTS", "gifts > GIFTS"),
     ("capability", "|| free == 1", ""),
     ("capability", "if (below(cap, id)) cap->gone", "if (cap->id == id) cap->gone"),
-    ("capability", "rights & ~cap->rights) return -COCONUT_E_RIGHTS;\n\tif (world", "0) return -COCONUT_E_RIGHTS;\n\tif (world"),
+    ("capability", "rights & ~cap->rights) return -COCONUT_E_RIGHTS;\n\tif (world",
+     "0) return -COCONUT_E_RIGHTS;\n\tif (world"),
     ("channel", "mine->caller != NOBODY && mine->caller != me->slot", "false"),
     ("channel", "other->queued == QUEUE", "other->queued == QUEUE - 1"),
     ("channel", "closing->queued = 0;", ""),

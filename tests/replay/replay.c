@@ -25,7 +25,8 @@ static FILE *memory;
 static struct manifest manifest;
 static struct log_event recent[KEPT];
 static uint64_t events, calls, of_kind[LOG_KINDS];
-static uint64_t lost, filled_anew; /* calls that were woken and then lost their capability; whose handle names another */
+/* calls that were woken and then lost their capability; whose handle names another */
+static uint64_t lost, filled_anew;
 static struct { uint64_t good, refused; } of_call[SYS_LIMIT]; /* results */
 
 /* What the call of each shard has come to, when that is known; a KILL whose effect on priorities is to be looked at. */

@@ -144,8 +144,8 @@ static uint64_t facing(struct player *me, uint64_t h) {
 	return way(me);
 }
 
-/* Passes on what it was given, waits until others may use it, and wakes them; but takes it back before they run, and gives
- * something else into the same slots. */
+/* Passes on what it was given, waits until others may use it, and wakes them; but takes it back before they run, and
+ * gives something else into the same slots. */
 static int64_t swap(struct player *me) {
 	uint64_t h = OWN + dice(me, 3), to = way(me);
 
