@@ -102,7 +102,7 @@ static int64_t start(struct player *me) {
 	int64_t result = coconut_spawn(SELF, sizeof(SELF) - 1, args, (size_t)len);
 	if (result < 0) return result;
 	me->child = (uint64_t)note(me, (uint64_t)result, result);
-	if (dice(me, 3) == 0) coconut_cap_grant(me->child, way(me), CAP_RIGHT_KILL | (dice(me, 2) ? CAP_RIGHT_WAIT : 0));
+	if (dice(me, 2)) coconut_cap_grant(me->child, way(me), CAP_RIGHT_KILL | (dice(me, 2) ? CAP_RIGHT_WAIT : 0));
 	return result;
 }
 
@@ -219,7 +219,7 @@ static int64_t roll(struct player *me) {
 	case 44 ... 45: return note(me, h, coconut_cap_inspect(h));
 	case 46 ... 48: return start(me);
 	case 49 ... 51:
-		if (dice(me, 4)) h = me->child;
+		h = dice(me, 2) ? me->child : OWN + dice(me, 4);
 		return note(me, h, coconut_kill(h));
 	case 52 ... 54: return map(me, SYS_MMAP);
 	case 55: return map(me, SYS_MUNMAP);
