@@ -229,21 +229,22 @@ unique_name() {
 	names[$name]=1
 }
 
-# a_shard_reads_args: true unless the sources of all shards of --shard are C that names its args only to say that they are
-# not used. What they do with them, no one can tell from here.
-a_shard_reads_args() {
+# shards_with_args: prints the folders of --shard, but for those whose sources are C that names its args only to say
+# that they are not used. What the others do with them, no one can tell from here.
+shards_with_args() {
 	local dir sources
 	for dir in "${shard_dirs[@]}"; do
 		sources=("$dir"/*.c)
-		[[ -e ${sources[0]} ]] || return 0
-		! grep -hw args "${sources[@]}" | grep -qvE '\(void\) *args;|\bmain\(' || return 0
+		if [[ ! -e ${sources[0]} ]] || grep -hw args "${sources[@]}" | grep -qvE '\(void\) *args;|\bmain\('; then
+			printf '%s\n' "$dir"
+		fi
 	done
-	return 1
 }
 
 # stage_shards STAGE: builds the shards of --shard into the staged ramdisk; manifest_options lists them.
 stage_shards() {
-	local dir option
+	local dir option readers
+	readers=$(shards_with_args)
 	for dir in "${shard_dirs[@]}"; do
 		unique_name "$dir"
 		scripts/build-shard.sh "$dir" "$run_dir/shards" "$name" || die "the shard in $dir does not build; see above."
@@ -253,7 +254,7 @@ stage_shards() {
 	done
 	for option in ${model_options[@]+"${model_options[@]}"}; do
 		option=${option%%=*}
-		LC_ALL=C grep -qaF -- "${option#--}" "${manifest_options[@]/#--shard=/$1/shards/}" || a_shard_reads_args ||
+		LC_ALL=C grep -qaF -- "${option#--}" "${manifest_options[@]/#--shard=/$1/shards/}" || [[ $readers ]] ||
 			die "$option: no shard of --shard knows this word; they get it in their args."
 	done
 }

@@ -479,7 +479,7 @@ def test_names(t):
              ("--shard shards/hello-c --add run.sh:/hello.txt/x", "--add %s/run.sh:/hello.txt/x: " % t.root),
              ("--shard shards/hello-c --add run.sh:/etc", "--add %s/run.sh:/etc: " % t.root),
              ("--shard shards/hello-c --prompt x", "--prompt: no shard of --shard knows this word"),
-             ("--shard shards/hello-c --shard shards/fs-reader --steps 5",
+             ("--shard shards/hello-c --shard tests/shards/ok --steps 5",
               "--steps: no shard of --shard knows this word")]
     for options, words in cases:
         done = t.sh("./run.sh --build build --kernel " + options, expect=4)
