@@ -289,6 +289,8 @@ def main():
     # A shell that starts this in the background has it ignore SIGINT, and what is ignored stays so in every child.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+    # The scripts find this interpreter at once, and not by way of a program that looks for one each time (pyenv's).
+    os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
     options = parse_command_line()
     jobs = host_jobs() + python_jobs()
     refuse_unknown(options.names, jobs, options.full or options.list)
