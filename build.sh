@@ -316,8 +316,8 @@ write_compile_commands() {
 	for source in tests/*/*/*.c labs/checks/*/*.c docs/book/*/*.c scripts/gdb/tour/*/*.c; do
 		[[ ! -e ${source%/*}/main.c ]] || compilations[$source]="gcc ${shard_cflags[*]} -c $source"
 	done
-	for source in tests/{host,fuzz,system}/*.c; do
-		[[ ! -e $source ]] || compilations[$source]="gcc -Wall -Wextra -I. -Ishards/lib -Itests/host -c $source"
+	for source in tests/{host,fuzz,system,spec,replay}/*.c; do
+		[[ ! -e $source ]] || compilations[$source]="gcc -Wall -Wextra -I. -Ishards/lib -Itests/host -Itests/spec -c $source"
 	done
 	for source in tests/provoke.c tests/replay/log.c scripts/trace/trace.c; do
 		compilations[$source]="gcc ${kernel_cflags[*]} -DPROVOKE=PROVOKE_panic -DTRACE=1 -DSPEC_LOG=1 -c $source"

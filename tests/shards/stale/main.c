@@ -285,6 +285,8 @@ static void dying_parent(void) {
 static void dying_child(void) {
 	while (coconut_mmap(COCONUT_LARGE_BASE, 12000)) /* its parent tries how much is left */
 		coconut_yield();
+	for (int turn = 0; turn < 20; turn++) /* until its parent has seen it */
+		coconut_yield();
 }
 
 static void dying_spinner(void) {
