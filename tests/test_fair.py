@@ -74,7 +74,7 @@ def test_equals(t):
     for groups, count in mixes():
         for kinds in groups:
             names = ["s%d" % i for i in range(count)]
-            turns, _ = trace(t, [line(name, kind, 300) for name, kind in zip(names, kinds)], shift=MIDDLE)
+            turns, _ = trace(t, [line(name, kind, 300) for name, kind in zip(names, kinds)])
             worst = max(worst, check_equal(t, shares(turns, 50, 250), names, " ".join(kinds)))
     names = ["compute", "map"]
     build = t.variant("trace-turns", TRACE=4096, ABLATION="ABLATION_turns")
