@@ -5,6 +5,8 @@
  * The calls at the end of cap.c need the rest of the kernel and are not made here, so what they refer to may stay
  * unresolved.
  *
+ * Read next: tests/replay/replay.c.
+ *
  * SOURCES: cap.c tests/spec/call.c tests/spec/capability.c tests/spec/channel.c tests/spec/life.c tests/spec/memory.c tests/spec/order.c
  * OPTIONS: -no-pie -Wl,--unresolved-symbols=ignore-all
  */

@@ -7,6 +7,7 @@
 ;   3. the ACPI root pointer, which a BIOS leaves below 1 MiB
 ;   4. image and ramdisk are read from the disk
 ;   5. on to ENTRY with the start-info in ebx
+; Read next: pvh.c, which finds the start-info.
 
 SECTOR          equ 512
 AT_ONCE         equ 128                         ; sectors that one command of the disk reads

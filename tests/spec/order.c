@@ -3,6 +3,8 @@
  *
  * CHOICE: who runs next among equals, and for how long. The rules below hold whenever the CPU passes from one to
  * another.
+ *
+ * Read next: tests/host/spec.c, which plays scenes on all of this.
  */
 #include "spec.h"
 

@@ -4,6 +4,8 @@
  *
  * Whoever starts it again, or from another place, gets other calls: the results and the clock are mixed into the
  * numbers.
+ *
+ * Read next: tests/test_spec.py, tests/replay/log.c.
  */
 #include <stdbool.h>
 
