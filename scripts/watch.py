@@ -10,7 +10,8 @@ pictures too. So whenever gdb has stopped the machine, FILE holds everything tha
 what comes later.
 
 What QEMU itself says on stderr is passed on too; only its first words wait until it is clear that it has started,
-because one line says why it has not. Nothing outlives this script, whatever ends it: QEMU and gdb end with it, and the
+because one line says why it has not, and under gdb all of them wait until gdb has ended: gdb writes its prompt a
+character at a time, and any other word would tear it. Nothing outlives this script, whatever ends it: QEMU and gdb end with it, and the
 memory of a traced machine is a file without a name.
 
 Exit status, as run.sh documents it: 0 1 2 3 4 124, and 128 + number for a signal. Read next: layout.h (DEBUG_EXIT_...).
@@ -35,6 +36,7 @@ STARTING = 2  # seconds after which a QEMU that still runs has started
 LAST_LINE = b"Halting."
 MANIFEST_MISTAKE = re.compile(rb"^/etc/coconut\.conf:\d+: ", re.M)
 LOADER_MARK = b"[BOOT]"
+FAREWELL = re.compile(rb"^.*: QEMU: Terminated via GDBstub\n", re.M)  # to whoever has just said `kill`
 NO_LOADER = ("The firmware never started the loader: does the machine have at least 64 MiB (-m 64M), "
              "and a 64-bit processor?")
 TIMED_OUT = 124
@@ -140,7 +142,7 @@ class Remarks:
     def pass_on(self):
         self.passed = True
         with contextlib.suppress(OSError, Unwritable):  # the run is worth more than a remark
-            write_all(sys.stderr.fileno(), self.kept, "stderr")
+            write_all(sys.stderr.fileno(), FAREWELL.sub(b"", self.kept), "stderr")
         self.kept = b""
 
     def drain(self, seconds):
@@ -178,18 +180,17 @@ def follow(console, pipe, remarks, deadline, debugger):
         if console.waiting and not (spoken or debugger) and now - started >= PATIENCE:
             say("waiting for the firmware; it takes about 4 seconds on an idle machine ...")
             spoken = True
-        if now - started >= STARTING and remarks.kept:
+        has_started = console.spoken or now - started >= STARTING
+        if has_started and remarks.kept and not debugger:
             remarks.pass_on()
         ready = select.select([pipe] if remarks.ended else [pipe, remarks.fd], [], [], 0.5)[0]
         if remarks.fd in ready:
-            remarks.read(console.spoken or now - started >= STARTING)
+            remarks.read(has_started and not debugger)
         if pipe in ready:
             data = os.read(pipe, 65536)
             if not data:
                 return
             console.feed(data)
-            if not remarks.passed:
-                remarks.pass_on()
         if debugger and debugger.poll() is not None:
             return
 

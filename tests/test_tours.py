@@ -90,15 +90,15 @@ def test_keys(t):
         t.check("Stop 2 of 6" in said and "Stop 3 of 6" not in said and wanted in said,
                 "after %s: %s" % (dialogue[1], said[-300:]))
         t.equal(said.count(asked), 2, "how often it asked")
+        t.check("GDBstub" not in said, "QEMU says farewell in the middle of gdb's prompt: " + said[-300:])
 
 
 def at_terminal(t, command, dialogue):
     """Runs a command at a terminal of its own, where somebody waits for a prompt, types a line, and so on through the
     dialogue. Returns what was shown.
 
-    A prompt counts wherever it stands behind what was shown when the line before was typed: QEMU, which ends when gdb
-    kills it, may say so behind gdb's prompt. The terminal is dumb, so that readline shows a prompt once, and without
-    control sequences."""
+    gdb writes its prompt a character at a time: a word of QEMU's would tear it. The terminal is dumb, so that readline
+    shows a prompt once, and without control sequences."""
     ours, theirs = pty.openpty()
     process = harness.start(["bash", "-c", command], cwd=t.root, stdin=theirs, stdout=theirs, stderr=theirs,
                             env=dict(os.environ, TERM="dumb"))
@@ -121,7 +121,7 @@ def at_terminal(t, command, dialogue):
         harness.finish(process, 60)
         os.close(ours)
     t.log(shown)
-    t.equal((left, process.returncode), ([], 3), "what was left to type, and the status")
+    t.equal((left, process.returncode), ([], 3), "what was left to type, and the status (shown: %r)" % shown[-200:])
     return shown
 
 
