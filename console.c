@@ -34,7 +34,7 @@ static const uint32_t no_text[][2] = {
 
 struct writer {
 	char pending[PENDING_MAX]; /* what waits for its turn */
-	uint32_t pending_len;
+	uint32_t pending_len, pending_sent; /* equal only when both are 0 */
 	uint8_t held[4], held_len, held_want; /* the beginning of a UTF-8 sequence that is not complete yet */
 };
 
@@ -42,36 +42,40 @@ static struct writer writers[WRITERS];
 static uint32_t owner = NOBODY;  /* whose line is open */
 static uint32_t last_drained;    /* whose pending text was the last to have its turn */
 static uint32_t writers_waiting; /* how many have pending text */
-static bool panicking;
 
-/* Sends what a waiting writer has, and makes it the owner when its last line is still open. The console must be
- * nobody's. */
-static void drain(uint32_t number) {
+/* Sends what a writer has waiting, at most `most` bytes, and makes it the owner when its line is then open. The console
+ * must be its own or nobody's. */
+static void drain(uint32_t number, uint32_t most) {
 	struct writer *writer = &writers[number];
+	uint32_t len = writer->pending_len - writer->pending_sent;
 
-	serial_write(writer->pending, writer->pending_len);
-	if (writer->pending[writer->pending_len - 1] != '\n') owner = number;
-	writer->pending_len = 0;
+	if (len > most) len = most;
+	if (!len) return;
+	serial_write(writer->pending + writer->pending_sent, len);
+	writer->pending_sent += len;
+	owner = writer->pending[writer->pending_sent - 1] == '\n' ? NOBODY : number;
+	if (writer->pending_sent < writer->pending_len) return;
+	writer->pending_sent = writer->pending_len = 0;
 	writers_waiting--;
 }
 
-/* Does so for the next of the waiting writers, of whom there must be one. */
-static void drain_next(void) {
-	do
+/* Does so for the owner of the console, or for the next of the waiting writers, of whom there must then be one. */
+static void drain_next(uint32_t most) {
+	while (owner == NOBODY && !writers[last_drained].pending_len)
 		last_drained = (last_drained + 1) % WRITERS;
-	while (!writers[last_drained].pending_len);
-	drain(last_drained);
+	drain(owner == NOBODY ? last_drained : owner, most);
 }
 
-/* Gives one writer's waiting text its turn, if no line is open. Called at every tick, so that text does not wait for
- * the next writer. */
+/* Sends as much as the UART takes of what waits. Called at every tick, so that text does not wait for the next
+ * writer. */
 void console_poll(void) {
-	if (owner == NOBODY && writers_waiting) drain_next();
+	if (writers_waiting) drain_next((uint32_t)serial_room());
 }
 
-/* Ends the open line with a visible mark. */
+/* Ends the open line: with what its owner has waiting of it, else with a visible mark. */
 static void cut_line(void) {
-	serial_write(CUT_MARK, sizeof(CUT_MARK) - 1);
+	drain(owner, PENDING_MAX);
+	if (owner != NOBODY) serial_write(CUT_MARK, sizeof(CUT_MARK) - 1);
 	owner = NOBODY;
 }
 
@@ -79,13 +83,9 @@ static void cut_line(void) {
 static void put(uint32_t number, char c) {
 	struct writer *writer = &writers[number];
 
-	if (panicking) {
-		serial_write(&c, 1);
-		return;
-	}
 	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) cut_line();
-	if (owner == NOBODY && writer->pending_len) drain(number);
 	if (owner == NOBODY || owner == number) {
+		if (writers_waiting) drain(number, PENDING_MAX);
 		serial_write(&c, 1);
 		owner = c == '\n' ? NOBODY : number;
 		return;
@@ -131,9 +131,16 @@ static void put_clean(uint32_t number, uint8_t byte) {
 		put(number, byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F) || ABLATE(clean) ? (char)byte : REPLACEMENT);
 }
 
-/* True when `len` more bytes of the writer would cut the line that another has open. */
-bool console_would_cut(uint32_t number, size_t len) {
-	return owner != NOBODY && owner != number && writers[number].pending_len + len > PENDING_MAX;
+/* Returns how many bytes of a writer can be sent, or kept while another's line is open, without waiting for the UART.
+ * What the writer has waiting goes first: each call sends what the UART takes of it, and returns 0 until all has gone.
+ * Returns -1 when more would not be kept, but cut the open line. */
+int console_room(uint32_t number) {
+	const struct writer *writer = &writers[number];
+
+	if (owner != NOBODY && owner != number) return writer->pending_len + SERIAL_FIFO <= PENDING_MAX ? SERIAL_FIFO : -1;
+	if (ABLATE(uart)) return SERIAL_FIFO;
+	drain(number, (uint32_t)serial_room());
+	return writer->pending_len ? 0 : serial_room();
 }
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */
@@ -147,23 +154,20 @@ void console_end(uint32_t number) {
 	struct writer *writer = &writers[number];
 
 	writer->held_len = 0;
-	if (owner == number || (writer->pending_len && writer->pending[writer->pending_len - 1] != '\n'))
-		put(number, '\n');
+	if (writer->pending_len ? writer->pending[writer->pending_len - 1] != '\n' : owner == number) put(number, '\n');
 }
 
-/* Sends everything that waits: the run is over. */
+/* Sends everything that waits: the run is over. Shards that have ended have ended their lines. */
 void console_flush_all(void) {
-	if (owner != NOBODY && owner != CONSOLE_SUPERVISOR) console_end(owner);
 	while (writers_waiting) {
-		drain_next();
+		drain_next(PENDING_MAX);
 		if (owner != NOBODY) put(owner, '\n');
 	}
 }
 
-/* From now on text goes straight to the port: nobody will wait for anything any more. */
+/* Makes room for the last words of the supervisor: nobody will end the open line any more. */
 void console_panic(void) {
-	if (!panicking && owner != NOBODY) cut_line();
-	panicking = true;
+	if (owner != NOBODY) cut_line();
 }
 
 /* Prints on the supervisor's behalf, nothing under `quiet`. What is too long is cut visibly, and ends its line. */

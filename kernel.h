@@ -238,7 +238,10 @@ const struct bootinfo *pvh_bootinfo(const void *start);
 
 /* ---- serial.c: COM1 and formatted printing ----------------------------------------------------------- */
 
+#define SERIAL_FIFO 16 /* bytes that the UART takes in one go (PC16550D data sheet, 8.0) */
+
 void serial_init(void);
+int serial_room(void);
 void serial_write(const char *text, size_t len);
 void serial_drain(void);
 size_t format(char *out, size_t size, const char *template, va_list args);
@@ -250,7 +253,7 @@ size_t format(char *out, size_t size, const char *template, va_list args);
 void console_write(uint32_t writer, const char *text, size_t len);
 void print(const char *template, ...) __attribute__((format(printf, 1, 2)));
 #define print_verbose(...) (verbose ? print(__VA_ARGS__) : (void)0) /* when the user asked for every step */
-bool console_would_cut(uint32_t writer, size_t len);
+int console_room(uint32_t writer);
 void console_end(uint32_t writer);
 void console_poll(void);
 void console_flush_all(void);
@@ -262,13 +265,6 @@ void cpu_init(void);
 void cpu_report(void);
 
 /* ---- mm.c: physical frames --------------------------------------------------------------------------- */
-
-void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames);
-size_t frame_map_words(uint64_t frames);
-void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count);
-void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count);
-LEAN int64_t frame_map_take(struct frame_map *map, bool *clean);
-LEAN void frame_map_give(struct frame_map *map, uint64_t frame);
 
 void mm_init(const struct bootinfo *info);
 LEAN int frame_alloc(struct shard *owner, uint64_t *phys);

@@ -18,23 +18,23 @@
 /* ---- The map itself: plain C over plain arrays, tested on the host ---- */
 
 /* Returns how many words frame_map_init needs for `frames` frames (a multiple of 64). */
-size_t frame_map_words(uint64_t frames) {
+static size_t frame_map_words(uint64_t frames) {
 	uint64_t words = frames / BITS;
 
 	return 2 * words + (words + BITS - 1) / BITS;
 }
 
 /* Makes a map of `frames` frames, a multiple of 64, none of them free, in frame_map_words(frames) words. */
-void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames) {
+static void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t frames) {
 	memset(words, 0, frame_map_words(frames) * sizeof(*words));
 	*map = (struct frame_map){
 		.free = words, .clean = words + frames / BITS, .summary = words + 2 * (frames / BITS),
 		.frames = frames, .summary_words = (frames / BITS + BITS - 1) / BITS};
 }
 
-/* Marks one frame free. It must not be free already. `inline`, as is frame_map_take: every page that is mapped or
- * unmapped comes through them, so they become part of frame_alloc and frame_free. The host tests call them. */
-inline void frame_map_give(struct frame_map *map, uint64_t frame) {
+/* Marks one frame free. It must not be free already. Every page that is mapped or unmapped comes through here and
+ * frame_map_take, so they become part of frame_alloc and frame_free. */
+static inline void frame_map_give(struct frame_map *map, uint64_t frame) {
 	uint64_t word = frame / BITS;
 
 	map->free[word] |= 1UL << frame % BITS;
@@ -72,15 +72,15 @@ static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, boo
 	}
 }
 
-/* Marks `count` frames from `frame` on free, as far as the map reaches. Those that are free stay so. */
-void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count) { set_range(map, frame, count, true); }
+/* Marks `len` frames from `from` on free, as far as the map reaches. Those that are free stay so. */
+static void frame_map_release(struct frame_map *map, uint64_t from, uint64_t len) { set_range(map, from, len, true); }
 
-/* Takes `count` frames from `frame` on out of use, free or not, as far as the map reaches. */
-void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count) { set_range(map, frame, count, false); }
+/* Takes `len` frames from `from` on out of use, free or not, as far as the map reaches. */
+static void frame_map_reserve(struct frame_map *map, uint64_t from, uint64_t len) { set_range(map, from, len, false); }
 
 /* Takes the lowest free frame. Returns its number, or -1 when there is none; `*clean` says whether it is known
  * to contain zeros. It counts as clean from now on, because whoever frees it sees to that. */
-inline int64_t frame_map_take(struct frame_map *map, bool *clean) {
+static inline int64_t frame_map_take(struct frame_map *map, bool *clean) {
 	while (map->hint < map->summary_words && !map->summary[map->hint])
 		map->hint++;
 	if (map->hint == map->summary_words) return -1;

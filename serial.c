@@ -21,7 +21,9 @@ enum { MCR_DTR_RTS = 0x03, LSR_THR_EMPTY = 0x20, LSR_ALL_SENT = 0x40 };
 /* How often the UART is looked at for the end of what it has: 17 bytes, 1.5 ms. One that hangs loses them. */
 enum { DRAIN_LOOKS = 1000000 };
 
-/* Sets 115200 baud, 8 data bits, no parity, one stop bit. */
+static int room; /* at least so many bytes the UART takes without a look at it */
+
+/* Sets 115200 baud, 8 data bits, no parity, one stop bit; turns the FIFO on. */
 void serial_init(void) {
 	outb(COM1 + UART_IER, 0);
 	outb(COM1 + UART_LCR, LCR_DLAB);
@@ -32,12 +34,19 @@ void serial_init(void) {
 	outb(COM1 + UART_MCR, MCR_DTR_RTS);
 }
 
-/* Sends `len` bytes, each after waiting until the UART can take it. A port without a UART reads as all ones, which ends
- * the wait. */
+/* Returns how many bytes the UART takes without anybody waiting for it, at most SERIAL_FIFO. A port without a UART
+ * reads as all ones, and takes everything. */
+int serial_room(void) {
+	if (inb(COM1 + UART_LSR) & LSR_THR_EMPTY) room = SERIAL_FIFO;
+	return room;
+}
+
+/* Sends `len` bytes, and waits where the UART has no room for the next. */
 void serial_write(const char *text, size_t len) {
 	for (size_t i = 0; i < len; i++) {
-		while (!(inb(COM1 + UART_LSR) & LSR_THR_EMPTY))
-			;
+		while (!room)
+			serial_room();
+		room--;
 		outb(COM1 + UART_DATA, (uint8_t)text[i]);
 	}
 }

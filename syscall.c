@@ -47,19 +47,23 @@ static int64_t sys_pledge(uint64_t mask) {
 
 /* SERIAL_WRITE: writes `len` bytes to the console. */
 static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
-	char piece[64]; /* the console is fed in pieces, so that interrupts never wait for a long write */
+	char piece[SERIAL_FIFO];
 
 	if (len == 0 || len > COCONUT_WRITE_MAX)
 		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 4,096 bytes");
 	if (!user_readable(buf, len)) return refuse(COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
-	for (uint64_t done = 0; done < len;) {
-		uint64_t part = len - done < sizeof(piece) ? len - done : sizeof(piece);
-		/* Whoever is in the middle of a line gets a few turns to end it. */
-		for (int turn = 0; turn < TURNS_TO_END_LINE && console_would_cut(current->id, part); turn++)
-			sched_yield();
+	for (uint64_t done = 0, part; done < len; done += part) {
+		int room, turns = 0;
+		/* Others run while the UART is busy, and whoever is in the middle of a line gets a few turns to end it. */
+		while ((room = console_room(current->id)) <= 0 && turns < TURNS_TO_END_LINE) {
+			preempt_point();
+			if (room < 0) sched_yield();
+			turns += room < 0 && serial_room();
+		}
+		part = room > 0 ? (uint64_t)room : SERIAL_FIFO;
+		if (part > len - done) part = len - done;
 		copy_from_user(piece, buf + done, part);
 		console_write(current->id, piece, part);
-		done += part;
 		preempt_point();
 	}
 	return 0;

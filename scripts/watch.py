@@ -11,8 +11,8 @@ what comes later.
 
 What QEMU itself says on stderr is passed on too; only its first words wait until it is clear that it has started,
 because one line says why it has not, and under gdb all of them wait until gdb has ended: gdb writes its prompt a
-character at a time, and any other word would tear it. Nothing outlives this script, whatever ends it: QEMU and gdb end with it, and the
-memory of a traced machine is a file without a name.
+character at a time, and any other word would tear it. Nothing outlives this script, whatever ends it: QEMU and gdb end
+with it, and the memory of a traced machine is a file without a name.
 
 Exit status, as run.sh documents it: 0 1 2 3 4 124, and 128 + number for a signal. Read next: layout.h (DEBUG_EXIT_...).
 """

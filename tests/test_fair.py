@@ -6,8 +6,10 @@ figure is the same at each run and on each host.
 Read next: tests/shards/fair/main.c, which does the work; sched.c.
 """
 
+import fcntl
 import json
 import os
+import time
 
 # of -icount: 2 ns an instruction, so that a tick has about 500,000, and what a turn overruns by is little of it
 SHIFT = 1
@@ -15,13 +17,17 @@ MIDDLE, COARSE = 3, 6  # where the trace would be too long: 8 and 64 ns an instr
 TICK = 1.0  # ms
 
 
-def trace(t, lines, build=None, shift=SHIFT):
-    """Runs a manifest. Returns [(name, start, end)] of the turns on the CPU, in ms, and the events of the trace."""
+def trace(t, lines, build=None, shift=SHIFT, pause=0):
+    """Runs a manifest. Returns [(name, start, end)] of the turns on the CPU, in ms, and the events of the trace.
+    `pause`: see read_slowly."""
     out = os.path.join(t.scratch, "trace%d.json" % (t.boots + 1))
-    manifest = "\n".join(lines)
-    t.boot(manifest=manifest, add={"/t/fair": t.shard("fair"), "/big": t.file("big", b"x" * (4 << 20))},
-           options=["--trace", out] + (["--build", build] if build else []) +
-           ["-icount", "shift=%d,align=off,sleep=off" % shift], expect=0, timeout=600)
+    boot = t.start(manifest="\n".join(lines),
+                   add={"/t/fair": t.shard("fair"), "/big": t.file("big", b"x" * (4 << 20))},
+                   options=["--trace", out] + (["--build", build] if build else []) +
+                   ["-icount", "shift=%d,align=off,sleep=off" % shift], expect=0, timeout=600)
+    if pause:
+        read_slowly(boot, pause)
+    boot.wait()
     with open(out, encoding="utf-8") as file:
         found = json.load(file)
     t.equal(found["otherData"]["lost"], 0, "events that the trace has lost")
@@ -30,6 +36,29 @@ def trace(t, lines, build=None, shift=SHIFT):
     turns = [(e["name"], e["ts"] / 1000, (e["ts"] + e["dur"]) / 1000)
              for e in events if e["ph"] == "X" and e["tid"] == cpu]
     return sorted(turns, key=lambda turn: turn[1]), events
+
+
+def cpu_time(parent):
+    """Returns for how many seconds the child of a process has run, 0 when none runs."""
+    try:
+        with open("/proc/%d/task/%d/children" % (parent, parent), encoding="ascii") as file:
+            child = file.read().split()[0]
+        with open("/proc/%s/stat" % child, encoding="ascii", errors="replace") as file:
+            state, *words = file.read().rsplit(")", 1)[1].split()
+        used = sum(int(ticks) for ticks in words[10:12]) / os.sysconf("SC_CLK_TCK")  # proc(5): utime, stime
+        return used if state != "Z" else 0
+    except (OSError, IndexError):
+        return 0
+
+
+def read_slowly(boot, pause):
+    """Reads what a boot prints, at most 4 KiB whenever QEMU has run for `pause` seconds. So it is equally slow for the
+    guest on every host."""
+    fcntl.fcntl(boot.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    while boot.more():
+        end = cpu_time(boot.process.pid) + pause
+        while pause < end > cpu_time(boot.process.pid) > 0:
+            time.sleep(0.01)
 
 
 def shares(turns, start, end):
@@ -96,6 +125,24 @@ def test_disturbed(t):
         check_equal(t, shares(turns, 50, 250), names, "beside " + " ".join(others))
 
 
+def test_slow_reader(t):
+    """A reader that takes its time, be it a terminal or the wire, costs whoever prints its own turns, and nobody
+    else's. Where others wait for the UART with it they do not have their share."""
+    kinds = ["compute", "say", "calls"]
+    lines = [line(kind, kind, 750) for kind in kinds]
+    for build in None, t.variant("trace-uart", TRACE=4096, ABLATION="ABLATION_uart"):
+        turns, events = trace(t, lines, build=build, shift=MIDDLE, pause=0.05)
+        found = shares(turns, 500, 700)  # the pipes to the reader are full by then
+        if build:
+            apart = found["say"] - sum(found.values()) / 3
+            t.check(apart > 10 * TICK, "the control: the one that prints has %.2f ms more than the mean" % apart)
+        else:
+            worst = check_equal(t, found, kinds, "one prints for a slow reader")
+            longest = max(durations(events, "SERIAL_WRITE")) / 1000
+            t.check(longest > 10 * TICK, "the reader was never slow: no call took longer than %.2f ms" % longest)
+    t.note("at most %.2f ms from the mean, %.0f where others wait with it" % (worst, apart))
+
+
 def test_newcomer(t):
     """A shard that begins in the middle of a tick has its share from its first turn on."""
     lines = [line("old", "compute", 400), line("first", "nap", 133), line("new", "map", 400, "after=first")]
@@ -106,19 +153,20 @@ def test_newcomer(t):
         check_equal(t, found, ["old", "new"], "the first %d ticks" % ticks)
 
 
-def duration(events, call):
-    return next(e["dur"] for e in events if e["ph"] == "X" and e.get("cat") == "call" and e["name"].startswith(call))
+def durations(events, call):
+    """Returns how long each call of that name took, in us."""
+    return [e["dur"] for e in events if e["ph"] == "X" and e.get("cat") == "call" and e["name"].startswith(call)]
 
 
 def test_long_call(t):
     """A long call beside a spinner takes at most 2.2 times as long as alone; or much longer, where a shard that goes on
     inside a call finds the last tick still to be attended to."""
     both = [line("one", "once", 0), line("spinner", "compute", 200)]
-    alone, beside = (duration(trace(t, lines, shift=COARSE)[1], "FS_MAP") for lines in (both[:1], both))
+    alone, beside = (durations(trace(t, lines, shift=COARSE)[1], "FS_MAP")[0] for lines in (both[:1], both))
     t.note("%.1f ms alone, %.1f beside a spinner" % (alone / 1000, beside / 1000))
     t.check(beside <= 2.2 * alone, "FS_MAP takes %.0f us alone, and %.0f beside a spinner" % (alone, beside))
-    beside = duration(trace(t, both, build=t.variant("trace-turns", TRACE=4096, ABLATION="ABLATION_turns"),
-                            shift=COARSE)[1], "FS_MAP")
+    beside = durations(trace(t, both, build=t.variant("trace-turns", TRACE=4096, ABLATION="ABLATION_turns"),
+                             shift=COARSE)[1], "FS_MAP")[0]
     t.check(beside > 4 * alone, "the control: %.0f us" % beside)
 
 

@@ -3,10 +3,9 @@
  *
  * The rest of mm.c talks to the machine and is not called here, so what it refers to may stay unresolved.
  *
- * SOURCES: mm.c
  * OPTIONS: -no-pie -Wl,--unresolved-symbols=ignore-all
  */
-#include "kernel.h"
+#include "../../mm.c"
 #include "check.h"
 
 #define MAX_FRAMES (64 * 64 * 3)

@@ -48,13 +48,9 @@ static void memory(int64_t until) {
 	}
 }
 
-/* Prints less than the pipe behind the UART holds: a host that is slow to read it would slow the UART down. */
 static void say(int64_t until) {
-	while (working(until)) {
+	while (working(until))
 		coconut_puts("a line of a shard that prints, and prints, and prints again\n");
-		for (int i = 0; i < 50000; i++)
-			__asm__ volatile("");
-	}
 }
 
 static void spawn(int64_t until) {
