@@ -40,6 +40,9 @@ loader_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protect
 loader_sources=(efi_loader.c elf.c)
 shared_sources=(serial.c lib.c)
 
+# These are part of the supervisor in the variants only that define what they are for.
+test_sources=(tests/provoke.c tests/replay/log.c scripts/trace/trace.c)
+
 out_dir=build
 defines=()
 
@@ -70,9 +73,14 @@ parse_options() {
 	[[ ${CI:-} != 1 ]] || { kernel_cflags+=(-Werror) && loader_cflags+=(-Werror); }
 }
 
-# refresh FROM TO: copies a finished file to the boot volume if it is another one than last time.
+# copy FROM TO: copies a finished file or folder.
+copy() {
+	cp -r "$1" "$2" || give_up "could not write $2; the message above says why."
+}
+
+# refresh FROM TO: copies a finished file to where it is started from if it is another one than last time.
 refresh() {
-	cmp -s "$1" "$2" || cp "$1" "$2" || give_up "could not write $2; the message above says why."
+	cmp -s "$1" "$2" || copy "$1" "$2"
 }
 
 # make_layout_inc OUT: turns the `#define NAME number` lines of layout.h into NASM's %define, with either kind of line
@@ -97,46 +105,61 @@ assemble_kernel() {
 	rm "$out.nasm"
 }
 
-# find_home SOURCE: sets `home` to the folder of the object of SOURCE: build/, for a variant too, where SOURCE looks at
-# none of the definitions: at no protection that is left out, no mistake that is provoked, and nothing of the recorder.
-find_home() {
-	local define looks
-	home=build
+# find_lookers: fills looks_at_definitions[] with the sources that look at one of the definitions: at a protection that
+# is left out, a mistake that is provoked, or something of a recorder. At any other definition each of them may look.
+declare -A looks_at_definitions=()
+find_lookers() {
+	local define looks source found
 	for define in ${defines[@]+"${defines[@]}"}; do
 		case $define in
-		-DABLATION=ABLATION_* | -DABLATION_ALSO=ABLATION_*) looks="ABLATE\(${define#*=ABLATION_}\)" ;;
-		-DPROVOKE=*) looks='\bPROVOKE' ;;
+		-DABLATION=ABLATION_* | -DABLATION_ALSO=ABLATION_*)
+			looks=${define#*=ABLATION_}
+			looks="ABLATE\($looks\)|PROTECT $looks,"
+			;;
+		-DPROVOKE=PROVOKE_*) looks="\bPROVOKE( [^=]|[^_ ])|\b${define#*=}\b" ;; # is it this one? is it any?
 		-DTRACE=*) looks='\bTRACE\b' ;;
 		-DSPEC_LOG=*) looks='\bSPEC_LOG\b' ;;
 		*) looks='' ;; # which every line has
 		esac
-		! grep -qE "$looks" "$1" || home=$variant
+		mapfile -t found < <(grep -lE "$looks" ./*.c boot.asm "${test_sources[@]}")
+		for source in ${found[@]+"${found[@]}"}; do
+			looks_at_definitions[${source#./}]=1
+		done
 	done
+}
+
+# find_home SOURCE: sets `home` to the folder of the object of SOURCE: build/, for a variant too, where SOURCE looks at
+# none of the definitions; and `own_defines` to the definitions that it is compiled with.
+find_home() {
+	home=build own_defines=()
+	[[ ! ${looks_at_definitions[$1]:-} ]] || home=$variant own_defines=("${defines[@]}")
 }
 
 # compile SOURCE OBJECT FLAG...: sets `object` to where the object of SOURCE is: OBJECT, in its home. Starts compiling
 # it if that is the folder in which we work.
 compile() {
-	local home own_defines=()
+	local home own_defines
 	find_home "$1"
 	object=$home/$2
-	[[ $home == build ]] || own_defines=("${defines[@]}")
 	[[ $home != "$out_dir" ]] || background_step "$object" "$1" -- \
 		gcc "${@:3}" ${own_defines[@]+"${own_defines[@]}"} -MMD -MF "$object.d" -MT object -c -o "$object" "$1"
 }
 
-# assemble_boot: starts assembling boot.asm.
+# assemble_boot: starts assembling boot.asm where its object belongs, if that is the folder in which we work, and
+# begins kernel_objects with it.
 assemble_boot() {
+	local home own_defines
 	step "$out_dir/layout.inc" layout.h -- make_layout_inc "$out_dir/layout.inc"
-	background_step "$out_dir/boot.o" boot.asm "$out_dir/layout.inc" scripts/asm-lines.sh -- \
-		assemble_kernel "$out_dir/boot.o" "${defines[@]}"
+	find_home boot.asm
+	[[ $home != "$out_dir" ]] || background_step "$home/boot.o" boot.asm "$home/layout.inc" scripts/asm-lines.sh -- \
+		assemble_kernel "$home/boot.o" ${own_defines[@]+"${own_defines[@]}"}
+	kernel_objects=("$home/boot.o")
 }
 
-# compile_kernel: starts compiling the supervisor; kernel_objects names the results, with that of boot.asm.
+# compile_kernel: starts compiling the supervisor, and adds the results to kernel_objects.
 compile_kernel() {
 	local source object
-	kernel_objects=("$out_dir/boot.o")
-	for source in *.c tests/provoke.c tests/replay/log.c scripts/trace/trace.c; do
+	for source in *.c "${test_sources[@]}"; do
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
 		[[ $source != tests/provoke.c || " ${defines[*]}" == *" -DPROVOKE="* ]] || continue
 		[[ $source != tests/replay/* || " ${defines[*]}" == *" -DSPEC_LOG="* ]] || continue
@@ -187,15 +210,19 @@ make_symbols_c() {
 		}' >"$2"
 }
 
+# compile_empty_table: makes the table of symbols that the first link takes.
+empty_table=build/symbols/empty
+compile_empty_table() {
+	step "$empty_table.c" -- make_symbols_c /dev/null "$empty_table.c"
+	step "$empty_table.o" "$empty_table.c" -- gcc "${kernel_cflags[@]}" -c -o "$empty_table.o" "$empty_table.c"
+}
+
 # link_supervisor: links, lists the functions, and links again with the list. The list lies behind all code, so
 # that the addresses in it stay true.
 link_supervisor() {
 	local first=$out_dir/symbols/first.elf source=$out_dir/symbols/symbols.c object=$out_dir/symbols/symbols.o
-	local empty=$out_dir/symbols/empty
-	step "$empty.c" -- make_symbols_c /dev/null "$empty.c"
-	step "$empty.o" "$empty.c" -- gcc "${kernel_cflags[@]}" -c -o "$empty.o" "$empty.c"
-	step "$first" "${kernel_objects[@]}" "$empty.o" supervisor.ld -- \
-		link_kernel "$first" "${kernel_objects[@]}" "$empty.o"
+	step "$first" "${kernel_objects[@]}" "$empty_table.o" supervisor.ld -- \
+		link_kernel "$first" "${kernel_objects[@]}" "$empty_table.o"
 	step "$source" "$first" -- make_symbols_c "$first" "$source"
 	step "$object" "$source" -- gcc "${kernel_cflags[@]}" -c -o "$object" "$source"
 	step "$out_dir/supervisor.elf" "${kernel_objects[@]}" "$object" supervisor.ld -- \
@@ -227,8 +254,8 @@ link_and_check_supervisor() {
 	fi
 }
 
-# build_common: builds in build/ what a variant shares with it: the shards, since no definition reaches one, and the
-# objects of sources that look at none of its definitions.
+# build_common: builds in build/ what a variant shares with it: the shards and the ramdisk, since no definition reaches
+# one, the objects of sources that look at none of its definitions, and the loader when all of its objects are such.
 build_common() {
 	out_dir=build
 	lock_build
@@ -236,40 +263,59 @@ build_common() {
 		"$out_dir"/shards/{,lib/,*.objects/}*.cmd "$out_dir"/{,loader/}*.cmd
 	build_shard_library
 	build_all_shards
+	compile_empty_table
 	if [[ $variant != build ]]; then
+		mkdir -p "$out_dir/esp/EFI/BOOT"
+		assemble_boot
 		compile_loader
 		compile_kernel
 		finish_steps "the loader and the supervisor"
+		link_loader
+		build_ramdisk
 	fi
 	unlock_build
 	out_dir=$variant
 }
 
-# copy_shards: gives a variant its copy of the shards.
-copy_shards() {
-	local main name file
-	[[ $out_dir != build ]] || return 0
+# copy_common: gives a variant its copies of finished files that it shares with build/.
+copy_common() {
+	local main name file files=() others=() target=$out_dir
+	[[ $target == /* ]] || target=$PWD/$target
 	mkdir -p "$out_dir/shards"
 	for main in shards/*/main.c; do
 		name=${main#shards/}
-		for file in "${name%/main.c}".{elf,bin}; do
-			refresh "build/shards/$file" "$out_dir/shards/$file"
-		done
+		files+=("shards/${name%/main.c}".{elf,bin})
 	done
+	[[ $loader_home != build ]] || files+=(efi_loader.{so,efi} esp/EFI/BOOT/BOOTX64.EFI)
+	learn "${files[@]/#/build/}" "${files[@]/#/$out_dir/}"
+	for file in "${files[@]}"; do
+		[[ ${checksums[build/$file]} == "${checksums[$out_dir/$file]}" ]] || others+=("$file")
+	done
+	((!${#others[@]})) || (cd build && cp --parents "${others[@]}" "$target") ||
+		give_up "could not write to $out_dir; the message above says why."
+	refresh build/ramdisk.img "$out_dir/ramdisk.img"
+	refresh build/ramdisk.img "$out_dir/esp/ramdisk.img"
+	diff -qr build/stage "$out_dir/stage" >/dev/null 2>&1 || {
+		rm -rf "$out_dir/stage" && copy build/stage "$out_dir/stage"
+	}
 }
 
-# compile_loader: starts compiling the loader; loader_objects names the results.
+# compile_loader: starts compiling the loader; loader_objects names the results, loader_home the folder in which they
+# are linked.
 compile_loader() {
 	local source object
-	loader_objects=()
+	loader_objects=() loader_home=build
 	for source in "${loader_sources[@]}" "${shared_sources[@]}"; do
 		compile "$source" "loader/${source%.c}.o" "${loader_cflags[@]}"
 		loader_objects+=("$object")
+		[[ $object == build/loader/* ]] || loader_home=$variant
 	done
 }
 
-# link_loader: makes efi_loader.so (with DWARF, for gdb) and from it the PE file that the firmware starts.
+# link_loader: makes efi_loader.so (with DWARF, for gdb) and from it the PE file that the firmware starts, if its home is
+# the folder in which we work.
 link_loader() {
+	[[ $loader_home == "$out_dir" ]] || return 0
 	local so=$out_dir/efi_loader.so efi=$out_dir/efi_loader.efi
 	step "$so" "${loader_objects[@]}" -- ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -L "$efi_lib_dir" \
 		-T "$efi_lib_dir/elf_x86_64_efi.lds" -o "$so" "$efi_lib_dir/crt0-efi-x86_64.o" "${loader_objects[@]}" -lgnuefi
@@ -319,7 +365,7 @@ write_compile_commands() {
 	for source in tests/{host,fuzz,system,spec,replay}/*.c; do
 		[[ ! -e $source ]] || compilations[$source]="gcc -Wall -Wextra -I. -Ishards/lib -Itests/host -Itests/spec -c $source"
 	done
-	for source in tests/provoke.c tests/replay/log.c scripts/trace/trace.c; do
+	for source in "${test_sources[@]}"; do
 		compilations[$source]="gcc ${kernel_cflags[*]} -DPROVOKE=PROVOKE_panic -DTRACE=1 -DSPEC_LOG=1 -c $source"
 	done
 	while IFS= read -r source; do
@@ -336,17 +382,20 @@ write_compile_commands() {
 trap end_in_words EXIT
 parse_options "$@"
 require_tools
+find_lookers
 build_common
 lock_build
-learn_all ./*.[ch] boot.asm supervisor.ld etc/* model/*.bin scripts/*.{sh,py} "$out_dir"/{,loader/,symbols/}*.cmd \
-	"$out_dir"/shards/*.bin
+learn_all ./*.[ch] boot.asm supervisor.ld scripts/*.{sh,py} "$out_dir"/{,loader/,symbols/}*.cmd
 mkdir -p "$out_dir/esp/EFI/BOOT"
-copy_shards
 assemble_boot
 compile_loader
 compile_kernel
 finish_steps "the loader and the supervisor"
 link_loader
 link_supervisor
-build_ramdisk
-[[ $out_dir != build ]] || write_compile_commands build/compile_commands.json
+if [[ $out_dir == build ]]; then
+	build_ramdisk
+	write_compile_commands build/compile_commands.json
+else
+	copy_common
+fi

@@ -159,8 +159,8 @@ parse_step() {
 # run_step: runs the parsed step, and gives up when it fails. The command finds no OUT of an earlier time.
 run_step() {
 	local status listed=()
-	mkdir -p "${step_out%/*}"
-	rm -rf "$step_out" "$step_out.cmd"
+	[[ -d ${step_out%/*} ]] || mkdir -p "${step_out%/*}"
+	[[ ! -e $step_out && ! -L $step_out && ! -e $step_out.cmd ]] || rm -rf "$step_out" "$step_out.cmd"
 	set +e
 	(set -e && "${step_command[@]}")
 	status=$?

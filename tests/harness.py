@@ -147,6 +147,7 @@ def build():
 
 
 _built_shards = set()
+_built_variants = {}  # name: definitions
 
 
 def build_test_shard(name):
@@ -395,7 +396,9 @@ class Test:
         for key, value in defines.items():
             command += ["--define", "%s=%s" % (key, value)]
         with locked(os.path.join(ROOT, VARIANTS, ".lock." + name)):
-            output_of(command, "building the variant " + name)
+            if _built_variants.get(name) != defines:
+                output_of(command, "building the variant " + name)
+                _built_variants[name] = defines
         return out
 
     def shard(self, name):
