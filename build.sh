@@ -352,7 +352,7 @@ build_ramdisk() {
 # stage_default DIR: makes the folder DIR with the default content and the default manifest.
 stage_default() {
 	stage_ramdisk "$1"
-	python3 scripts/manifest.py --template etc/coconut.conf --model "$1/model.bin" >"$1/etc/coconut.conf"
+	python3 -S scripts/manifest.py --template etc/coconut.conf --model "$1/model.bin" >"$1/etc/coconut.conf"
 }
 
 # write_compile_commands FILE: tells editors how each C file is compiled, in the format of clang's JSON Compilation

@@ -192,7 +192,7 @@ parse_options() {
 # check_model_options: says what is wrong with the numbers, the prompt and the model, before anything is built.
 check_model_options() {
 	command -v python3 >/dev/null || return 0 # build.sh says so
-	python3 scripts/manifest.py --check --tokenizer "${replaced_files[tokenizer.bin]:-model/tokenizer.bin}" \
+	python3 -S scripts/manifest.py --check --tokenizer "${replaced_files[tokenizer.bin]:-model/tokenizer.bin}" \
 		--model "${replaced_files[model.bin]:-model/stories.bin}" \
 		${model_options[@]+"${model_options[@]}"} || exit "$die_status"
 }
@@ -200,8 +200,8 @@ check_model_options() {
 # make_run_folder: creates run_dir and locks it for as long as this run lives; removes old folders that nobody uses.
 make_run_folder() {
 	local old runs kept=20
-	mkdir -p build/runs
-	run_dir=build/runs/$(date +%Y%m%d-%H%M%S)-$$
+	[[ -d build/runs ]] || mkdir -p build/runs
+	printf -v run_dir 'build/runs/%(%Y%m%d-%H%M%S)T-%s' -1 $$
 	mkdir "$run_dir"
 	exec {run_lock}>"$run_dir/.lock"
 	flock "$run_lock"
@@ -273,17 +273,17 @@ stage_additions() {
 	done
 }
 
-# make_run_ramdisk IMAGE: makes the ramdisk of this run where options ask for another than the build's.
+# has_own_ramdisk: true when options ask for another ramdisk than the build's.
+has_own_ramdisk() {
+	[[ $manifest ]] || ((${#shard_dirs[@]} || ${#added[@]} || ${#model_options[@]} || ${#replaced_files[@]}))
+}
+
+# make_run_ramdisk IMAGE: makes the ramdisk of this run.
 make_run_ramdisk() {
 	local stage=$run_dir/stage manifest_options=() said
-	if ((!${#shard_dirs[@]} && !${#added[@]} && !${#model_options[@]} && !${#replaced_files[@]})) &&
-		[[ ! $manifest ]]; then
-		cp "$stage/etc/coconut.conf" "$run_dir/manifest"
-		return
-	fi
 	stage_additions "$stage"
 	((${#shard_dirs[@]} == 0)) || stage_shards "$stage"
-	python3 scripts/manifest.py --template "${manifest:-etc/coconut.conf}" \
+	python3 -S scripts/manifest.py --template "${manifest:-etc/coconut.conf}" \
 		--model "$stage/model.bin" --tokenizer "$stage/tokenizer.bin" \
 		${manifest_options[@]+"${manifest_options[@]}"} ${model_options[@]+"${model_options[@]}"} >"$run_dir/manifest" ||
 		exit "$die_status"
@@ -301,10 +301,16 @@ first_line() {
 
 # make_boot_volume: fills the run's folder from the build, which no other build may change meanwhile.
 make_boot_volume() {
-	flock -s "$build_dir/.lock" cp -r "$build_dir/esp" "$build_dir/stage" "$build_dir/supervisor.elf" \
+	local stage=stage/etc/coconut.conf
+	! has_own_ramdisk || stage=stage
+	flock -s "$build_dir/.lock" cp -r "$build_dir/esp" "$build_dir/$stage" "$build_dir/supervisor.elf" \
 		"$run_dir" 2> >(first_line)
-	make_run_ramdisk "$run_dir/esp/ramdisk.img"
-	rm -r "$run_dir/stage"
+	if has_own_ramdisk; then
+		make_run_ramdisk "$run_dir/esp/ramdisk.img"
+		rm -r "$run_dir/stage"
+	else
+		mv "$run_dir/coconut.conf" "$run_dir/manifest"
+	fi
 	[[ ! $words ]] || printf '%s\n' "$words" >"$run_dir/esp/cmdline.txt"
 }
 
@@ -341,4 +347,4 @@ watch_options=(--run "$run_dir" --build "$build_dir")
 [[ ! $console ]] || watch_options+=(--console "$console")
 [[ ! $manifest || $tour ]] || watch_options+=(--manifest "$manifest")
 choose_machine
-exec python3 scripts/watch.py "${watch_options[@]}" -- "${qemu_command[@]}"
+exec python3 -S scripts/watch.py "${watch_options[@]}" -- "${qemu_command[@]}"

@@ -107,7 +107,6 @@ up_to_date() {
 
 # announce: says once that something is being compiled, so that a first build is not silent.
 announced=
-cores=$(nproc)
 announce() {
 	[[ ! $announced ]] || return 0
 	announced=1
@@ -217,7 +216,7 @@ step() {
 
 # background_step OUT INPUT... -- COMMAND...: the same, beside other steps; finish_steps waits for all of them. How a C
 # file is compiled stands in compilations[] then.
-begun=()
+begun=() cores=''
 declare -A compilations=()
 background_step() {
 	parse_step "$@"
@@ -226,7 +225,9 @@ background_step() {
 	# shellcheck disable=SC2310 # a question: every failure in it means no
 	up_to_date "$step_out" "${step_command[*]}" "${step_inputs[@]}" && return
 	announce
-	while (($(jobs -rp | wc -l) >= cores)); do
+	cores=${cores:-$(nproc)}
+	# of the list of numbers the ends of lines are left, one fewer than there are lines
+	while running=$(jobs -rp) && [[ $running ]] && running=${running//[0-9]/} && ((${#running} + 1 >= cores)); do
 		wait -n || true
 	done
 	rm -f "$step_out.cmd"

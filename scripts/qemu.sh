@@ -67,7 +67,7 @@ check_qemu_options() {
 
 # hint WORD: prints which of our options may be meant.
 hint() {
-	usage | python3 scripts/nearest.py "$1"
+	usage | python3 -S scripts/nearest.py "$1"
 }
 
 # quote_commas TEXT: prints a path as it must stand inside an option with several parts.
@@ -156,8 +156,9 @@ check_kernel_memory() {
 		die "-m $1 is too little: the kernel and its ramdisk need $need MiB to start, and more to run."
 	((need <= low_memory)) ||
 		die "the ramdisk is too large: without firmware QEMU puts it below $low_memory MiB, however much memory there is."
-	append=$(last_value -append '' | LC_ALL=C wc -c)
-	((append <= append_max)) || die "-append: the command line has $append bytes, and QEMU passes $append_max on."
+	append=$(last_value -append '')
+	local LC_ALL=C # which makes the length that of bytes
+	((${#append} <= append_max)) || die "-append: the command line has ${#append} bytes, and QEMU passes $append_max on."
 }
 
 # choose_machine: fills qemu_command; adds to watch_options what the watcher has to know.

@@ -27,7 +27,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 PATIENCE = 5  # seconds without a word from the guest until we say what we wait for
@@ -216,6 +215,13 @@ def nameless_file(folder):
     return file
 
 
+def private_folder():
+    """Returns a new folder with a short path: that of a socket has 107 bytes at most."""
+    import tempfile  # pylint: disable=import-outside-toplevel # a tenth of the time that a run without gdb takes to start
+
+    return tempfile.mkdtemp(prefix="coconut-")
+
+
 def start_qemu(command, socket, copy, inherited):
     """Starts QEMU with a pipe as its first serial port, and one as its stderr. Returns the process and the pipes'
     reading ends. `copy` may name a file to which QEMU writes what the guest says; `inherited`: files that it gets.
@@ -323,7 +329,7 @@ def run(options, command):
     """Runs QEMU to its end and returns the exit status."""
     log = os.path.join(options.run, "serial.log")
     console = Console(options.run, options.firmware, not options.console)
-    private = tempfile.mkdtemp(prefix="coconut-") if options.gdb else None
+    private = private_folder() if options.gdb else None
     socket = os.path.join(private, "gdb") if private else None
     ram = nameless_file(options.run) if options.trace else None
     if ram:

@@ -150,14 +150,20 @@ _built_shards = set()
 _built_variants = {}  # name: definitions
 
 
+def build_shard(name, source, place):
+    """Builds the folder SOURCE/NAME of this project, once for all tests, into PLACE of the scratch folder. Returns the
+    path of the flat binary; the ELF file lies beside it."""
+    source, folder = os.path.join(source, name), os.path.join(SCRATCH, place)
+    with locked(os.path.join(folder, ".lock." + name)):
+        if source not in _built_shards:
+            output_of(["scripts/build-shard.sh", source, folder, name], "building the shard " + name)
+            _built_shards.add(source)
+    return os.path.join(folder, name + ".bin")
+
+
 def build_test_shard(name):
     """Builds tests/shards/NAME. Returns the path of the flat binary."""
-    folder = os.path.join(SCRATCH, "shards")
-    with locked(os.path.join(folder, ".lock." + name)):
-        if name not in _built_shards:
-            output_of(["scripts/build-shard.sh", "tests/shards/" + name, folder, name], "building the shard " + name)
-            _built_shards.add(name)
-    return os.path.join(folder, name + ".bin")
+    return build_shard(name, "tests/shards", "shards")
 
 
 def find_tool(name):

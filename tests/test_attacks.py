@@ -85,10 +85,7 @@ def report(t, row, problem=None, skip=None):
 
 def program(name):
     """Builds tests/attacks/NAME. Returns the path of the flat binary; the ELF file lies beside it."""
-    folder = os.path.join(harness.SCRATCH, "attacks")
-    with harness.locked(os.path.join(folder, ".lock." + name)):
-        harness.output_of(["scripts/build-shard.sh", os.path.join(PROGRAMS, name), folder, name], "building " + name)
-    return os.path.join(folder, name + ".bin")
+    return harness.build_shard(name, PROGRAMS, "attacks")
 
 
 Fault = collections.namedtuple("Fault", "vectors address")  # address: None where it cannot be known

@@ -204,9 +204,7 @@ class Enough(Exception):
 
 def build_check(name):
     """Builds labs/checks/NAME, a shard of the grader. Returns its flat binary."""
-    folder = os.path.join(harness.SCRATCH, "checks")
-    harness.output_of(["scripts/build-shard.sh", "labs/checks/" + name, folder, name], "building the shard " + name)
-    return os.path.join(folder, name + ".bin")
+    return harness.build_shard(name, "labs/checks", "checks")
 
 
 def follow(machine, stops, run):
