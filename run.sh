@@ -212,7 +212,7 @@ make_run_folder() {
 	for old in "${runs[@]::${#runs[@]} > kept ? ${#runs[@]} - kept : 0}"; do
 		flock -n "$old/.lock" rm -rf "$old" 2>/dev/null || true
 	done
-	for old in build/runs/*/{esp,stage}; do # of a run that was killed; as large as its ramdisk
+	for old in build/runs/*/{esp,stage,firmware.fd}; do # of a run that was killed; as large as its ramdisk
 		[[ ! -e $old ]] || flock -n "${old%/*}/.lock" rm -rf "$old" 2>/dev/null || true
 	done
 }

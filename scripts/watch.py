@@ -177,7 +177,7 @@ def follow(console, pipe, remarks, deadline, debugger):
         if deadline and now >= deadline:
             raise TimedOut
         if console.waiting and not (spoken or debugger) and now - started >= PATIENCE:
-            say("waiting for the firmware; it takes about 4 seconds on an idle machine ...")
+            say("waiting for the firmware; it takes some seconds ...")
             spoken = True
         has_started = console.spoken or now - started >= STARTING
         if has_started and remarks.kept and not debugger:
@@ -371,6 +371,8 @@ def run(options, command):
             shutil.rmtree(private, ignore_errors=True)
         # as large as the ramdisk, and of no use any more
         shutil.rmtree(os.path.join(options.run, "esp"), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(options.run, "firmware.fd"))
     if ram and status != NOT_STARTED:
         write_trace(ram, options.run, options.trace)
     return status

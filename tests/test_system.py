@@ -453,6 +453,21 @@ def test_stopped_start(t):
         t.equal(boot.result.status, 0, "exit status")
 
 
+def test_no_tpm(t):
+    """The firmware finds at once that there is no TPM: its register reads as 0xFF. Behind a firmware that the user
+    brings it reads as nothing does, for which EDK II waits."""
+    image = t.sh("source scripts/tools.sh; first_file ${bios_images[@]}").stdout.strip()
+    if not image:
+        t.skip("the firmware here is a flash chip")
+    for options, value in ([], "0xff"), (["-bios", image], "Cannot access memory"):
+        with t.guest_monitor() as monitor:
+            boot = t.start(shards=["shards/hello-c"], uefi=True, options=["-S", *options] + monitor.options)
+            found = monitor.hmp("xp /1bx 0xfed40000").strip()
+            t.equal(found, "00000000fed40000: " + value, "TPM_ACCESS_0")
+            monitor.hmp("quit")
+            boot.wait()
+
+
 def test_bad_options(t):
     """Options that cannot be followed: one line on stderr, nothing on stdout, status 4."""
     empty = os.path.join(t.scratch, "empty")
