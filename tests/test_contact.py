@@ -273,7 +273,7 @@ def test_stdout(t):
 
 def test_full_disk(t):
     """Logs that cannot grow during a run, and a folder that cannot be written: one line, status 3 and 4."""
-    watch, command = fake(t, "head -c 100000 /dev/zero >$PORT; sleep 300\n")
+    watch, command = fake(t, "head -c 100000 /dev/zero >$PORT; exec sleep 300\n")
     log = os.path.join(t.scratch, "run", "serial.log")
     limited = "ulimit -f 8; exec %s | wc -c; exit ${PIPESTATUS[0]}"
     done = t.sh(limited % " ".join(shlex.quote(word) for word in watch + command), expect=3)
