@@ -58,9 +58,7 @@ class Image:
 class Machine(gdbstub.GdbStub):
     """The running machine, stopped. All addresses are virtual unless a name says otherwise."""
 
-    def __init__(self):
-        super().__init__()
-        self.image = Image()
+    image = Image()  # of all machines, since a lab builds one kernel, before it boots any
 
     def number(self, expression, size=8):
         """Returns the unsigned number in memory at a C lvalue, as `kernel_cr3` or `shards[2].cr3`."""
