@@ -61,6 +61,7 @@ void channels_open(uint32_t home) {
 		struct end *end = &ends[e];
 		if (end->home != home) continue;
 		end->state = END_OPEN;
+		if (ABLATE(lost)) ends[e ^ 1].count = 0;
 		cap_give_first(home, CAP_CHANNEL, CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT, e);
 	}
 }
@@ -192,7 +193,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 	for (;;) {
 		if (end->caller && end->caller != current && !ABLATE(claim))
 			return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
-		if (end->count && !(ABLATE(lost) && ends[e ^ 1].state == END_CLOSED)) break;
+		if (end->count) break;
 		if (ends[e ^ 1].state == END_CLOSED || end->state == END_CLOSED)
 			return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 		offer_buffer(buf, max);

@@ -202,7 +202,7 @@ static void kill_children(const struct shard *parent) {
 
 /* EXIT: ends the current shard with a code of its own. */
 void sys_exit(uint64_t code) {
-	current->exited = true;
+	current->exited = code != COCONUT_KILLED || !ABLATE(killed_flag);
 	handle_sys_exit(code);
 }
 

@@ -47,6 +47,10 @@ def test_exit_with_minus_one(t):
     result = t.guest("\n".join(lines), expect=1)
     t.equal(result.endings(), {"a": -1, "b": "killed", "p": 0}, "ends")
     t.equal(re.findall(r"^Shard \d+ \((\w+)\) restarts", result.text, re.M), ["b"], "who is restarted")
+    result = t.guest("\n".join(lines), build=t.variant("ablation-killed_flag", ABLATION="ABLATION_killed_flag"))
+    t.equal(result.endings()["a"], "killed", "the end of `a` in the control, where the code alone says who was killed")
+    t.check(re.search(r"^Shard 0 \(a\) restarts: 3 of 3$", result.text, re.M), "the control: EXIT(-1) costs no life")
+    t.check(result.endings()["p"] != 0, "the control: WAIT tells EXIT(-1) from a kill")
 
 
 def test_many_lives(t):

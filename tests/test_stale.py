@@ -53,6 +53,7 @@ def test_slot(t):
                  first="spawn=yes priority=high")
     play(t, scene)
     control(t, scene, r"coconut_wait\(2\) is 22 .*, expected -4", "serial")
+    control(t, scene, r"coconut_wait\(2\) is 22 .*, expected -4", "wait_held")
 
 
 def test_revoked_caller(t):
