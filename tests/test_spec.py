@@ -171,7 +171,7 @@ CHANGED = [
     ("memory", "page != STACK && !mapped", "page != STACK && page != STACK - 1 && !mapped"),
     ("call", "me->calls &= left", "me->calls = left"),
     ("order", "life->priority < me->priority", "life->priority < me->priority - 1"),
-    ("order", "if (!spec_cap(life->call.cap)) return", "if (0) return"),
+    ("order", "return spec_cap(life->call.cap) ? NULL :", "return true ? NULL :"),
     ("order", "if (spec_waits_for(life->slot) != set)", "if (0)"),
 ]
 

@@ -3,8 +3,9 @@
  *
  * Only a build with `--define SPEC_LOG=CALLS` contains this file, and no other file knows of it: as in
  * scripts/trace/trace.c, the linker leads calls of the functions that are wrapped here, from one file of the
- * supervisor to another, to __wrap_NAME. The run ends when that many calls have begun, or the log is full. The log
- * lies in frames of the supervisor; the test keeps the machine's memory in a file and reads it there.
+ * supervisor to another, to __wrap_NAME. The run ends when that many calls have begun, the log is full, or nothing
+ * happens any more. The log lies in frames of the supervisor; the test keeps the machine's memory in a file and reads
+ * it there.
  *
  * Read next: replay.c.
  */
@@ -12,6 +13,7 @@
 #include "log.h"
 
 #define EVENTS_PER_CALL 12 /* more than there are, on average */
+#define IDLE_TICKS 2000    /* without an event: the search for deadlocks has been there several times */
 #define LOG_PAGES (SPEC_LOG * EVENTS_PER_CALL / LOG_PER_PAGE + 1)
 
 struct log_head spec_log;
@@ -21,7 +23,7 @@ static struct log_page *page; /* the one that is being filled */
 _Static_assert(LOG_SUPERVISOR == CONSOLE_SUPERVISOR, "the supervisor's thread has this number");
 _Static_assert(LOG_PAGE == PAGE_SIZE, "a page of the log is a frame");
 
-/* Ends the run: the log has all that was wanted. */
+/* Ends the run: the log has all that was wanted, or all that will ever be. */
 static void end_run(void) {
 	quiet = false;
 	console_flush_all();
@@ -66,6 +68,7 @@ WRAPPED(sched_wake);
 WRAPPED(sched_wake_all);
 WRAPPED(sched_hand_over);
 WRAPPED(sched_raise);
+WRAPPED(sched_tick);
 WRAPPED(sched_ready);
 WRAPPED(sched_exit);
 WRAPPED(channels_open);
@@ -162,6 +165,16 @@ void __wrap_sched_wake(struct shard *shard, int64_t result) {
 void __wrap_sched_hand_over(struct shard *shard, int64_t result) {
 	RECORD(WAKES, shard->id, (uint64_t)result);
 	__real_sched_hand_over(shard, result);
+}
+
+/* Ends the run where all sleep for good, as they may in a kernel that is not as it should be. */
+void __wrap_sched_tick(void) {
+	static uint64_t seen, ticks;
+
+	ticks = spec_log.written == seen ? ticks + 1 : 0;
+	seen = spec_log.written;
+	if (ticks == IDLE_TICKS && seen) end_run();
+	__real_sched_tick();
 }
 
 /* ---- Channels ---- */

@@ -1,9 +1,10 @@
 /*
  * replay.c: plays the log of a machine on the specification, and tells the first difference as a story.
  *
- * replay MEMORY OFFSET MANIFEST: the machine's memory, where in it `spec_log` lies, and what was booted. Each event
- * of the log is either what the specification expects now, or a difference. The status is 0 when there is none, 1
- * when there is one.
+ * replay MEMORY OFFSET MANIFEST [EVENTS]: the machine's memory, where in it `spec_log` lies, and what was booted; how
+ * many events are played, if not all. Each event of the log is either what the specification expects now, or a
+ * difference, which is told and ends the program: no shorter prefix of the log has one. The status is 0 when there is
+ * none, 1 when there is one.
  *
  * Read next: tests/spec/README.md.
  */
@@ -17,7 +18,7 @@
 #include "tests/spec/spec.h"
 
 #define KEPT 4096       /* events, of which a story */
-#define TOLD 24         /* has the last that concern the shard, */
+#define TOLD 24         /* has the last that concern the shards that it is about, */
 #define LAST 6          /* and the last of all */
 #define WAIT_DMA 3      /* enum wait_kind of kernel.h */
 
@@ -73,9 +74,12 @@ static const char *result_words(int64_t result) {
 	return text[next];
 }
 
-/* True when the shard has done it, or it was done to the shard. How its memory was counted is left out. */
-static bool concerns(const struct log_event *e, unsigned slot) {
-	return (e->who == slot || (e->a == slot && e->kind != LOG_CLOSES)) && e->kind != LOG_FRAME;
+#define BIT(slot) ((slot) < SLOTS ? 1UL << (slot) : 0)
+
+/* The shards that have done it, or to whom it was done. How their memory was counted is left out. */
+static uint64_t concerned(const struct log_event *e) {
+	if (e->kind == LOG_FRAME) return 0;
+	return BIT(e->who) | (e->kind == LOG_CLOSES ? 0 : BIT(e->a));
 }
 
 static void tell(uint64_t number, const struct log_event *e) {
@@ -99,22 +103,37 @@ static void tell(uint64_t number, const struct log_event *e) {
 	printf("\n");
 }
 
-/* Tells what happened, what was expected and what was seen, and ends. */
-static void differ(const char *expected, const char *seen) {
+/* Tells what happened to the shards of this set, what was expected and what was seen, and ends. */
+static void differ_about(uint64_t shards, const char *expected, const char *seen) {
 	uint64_t first = events, oldest = events > KEPT ? events - KEPT : 0;
-	unsigned whose = recent[(events - 1) % KEPT].who;
 
 	printf("DIFFERENCE in event %" PRIu64 ", call %" PRIu64 "; what led to it:\n", events, calls);
 	for (int told = 0; first > oldest && told < TOLD; first--)
-		told += concerns(&recent[(first - 1) % KEPT], whose);
+		told += (concerned(&recent[(first - 1) % KEPT]) & shards) != 0;
 	for (uint64_t i = first; i < events; i++)
-		if (concerns(&recent[i % KEPT], whose) || i + LAST >= events) tell(i + 1, &recent[i % KEPT]);
+		if (concerned(&recent[i % KEPT]) & shards || i + LAST >= events) tell(i + 1, &recent[i % KEPT]);
 	printf("expected: %s\nseen: %s\n", expected, seen);
 	exit(1);
 }
 
+/* Likewise, about the shards that the last event concerns. */
+static void differ(const char *expected, const char *seen) {
+	const struct log_event *last = &recent[(events - 1) % KEPT];
+
+	differ_about(BIT(last->who) | concerned(last), expected, seen);
+}
+
 static void rule(const char *broken) {
 	if (broken) differ("that the rules are kept", broken);
+}
+
+/* Likewise, about one shard. */
+static void rule_about(unsigned slot, const char *broken) {
+	char text[128];
+
+	if (!broken) return;
+	snprintf(text, sizeof(text), "%s: %s", broken, name(slot));
+	differ_about(BIT(slot), "that the rules are kept", text);
 }
 
 static void compare(const char *what, int64_t expected, int64_t seen) {
@@ -283,7 +302,8 @@ static void switches(struct life *me, const struct log_event *e) {
 	if (e->v[0] && e->v[1] != WAIT_DMA) rule(spec_sleeps(me));
 	if (e->a == LOG_SUPERVISOR) return;
 	circle_ends();
-	rule(spec_nobody_oversleeps());
+	for EACH_LIFE (life)
+		rule_about((unsigned)life->slot, spec_oversleeps(life));
 	rule(spec_may_run(e->a));
 	for (int i = 0; !me && i < world.lines; i++)
 		if (spec_may_start(&world.line[i])) differ("that each line that may start has started", "one has not");
@@ -296,7 +316,7 @@ static void play(const struct log_event *e) {
 	int64_t value = (int64_t)e->v[0];
 
 	if (victim != NOBODY && e->kind != LOG_KILLS && e->kind != LOG_RAISES && e->kind != LOG_WAKES) {
-		rule(spec_killed_with(victim, killer_priority));
+		rule_about((unsigned)victim, spec_killed_with(victim, killer_priority));
 		victim = NOBODY;
 	}
 	switch (e->kind) {
@@ -374,10 +394,11 @@ int main(int count, char **words) {
 	struct log_head head;
 	struct log_page page;
 
-	if (count != 4 || !(memory = fopen(words[1], "rb"))) return 2;
+	if (count < 4 || !(memory = fopen(words[1], "rb"))) return 2;
 	set_up(words[3]);
 	read_at(strtoull(words[2], NULL, 0), &head, sizeof(head));
 	if (head.magic != LOG_MAGIC) return 2;
+	if (count == 5 && strtoull(words[4], NULL, 0) < head.written) head.written = strtoull(words[4], NULL, 0);
 	page.next = head.first;
 	while (events < head.written) {
 		const struct log_event *e = &page.event[events % LOG_PER_PAGE];

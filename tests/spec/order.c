@@ -43,14 +43,11 @@ const char *spec_sleeps(struct life *me) {
 
 /* Nobody sleeps whose call could go on. Being woken promises nothing: one may be woken and find that it has to sleep
  * again. One whose capability is gone is woken when its handle becomes free. */
-const char *spec_nobody_oversleeps(void) {
-	for EACH_LIFE (life) {
-		if (life->state != ALIVE || !life->asleep) continue;
-		if (life->killed) return "a shard that was killed sleeps on";
-		if (spec_held(life->call.cap) && spec_look(life) != WAITS) return "a shard sleeps on whose call could go on";
-		if (!spec_cap(life->call.cap)) return "a shard sleeps on whose capability is gone";
-	}
-	return NULL;
+const char *spec_oversleeps(const struct life *life) {
+	if (life->state != ALIVE || !life->asleep) return NULL;
+	if (life->killed) return "a shard that was killed sleeps on";
+	if (spec_held(life->call.cap) && spec_look(life) != WAITS) return "a shard sleeps on whose call could go on";
+	return spec_cap(life->call.cap) ? NULL : "a shard sleeps on whose capability is gone";
 }
 
 /* After a KILL by a killer of that priority, nobody of the victim's family who is on the way out is less urgent. */

@@ -162,7 +162,7 @@ RULES_OF(munmap);
 const char *spec_may_run(int slot);
 const char *spec_may_return(const struct life *me);
 const char *spec_sleeps(struct life *me);
-const char *spec_nobody_oversleeps(void);
+const char *spec_oversleeps(const struct life *life);
 const char *spec_killed_with(int victim, int killer_priority);
 uint64_t spec_waits_for(int slot);
 const char *spec_deadlock(uint64_t set);
