@@ -1,6 +1,7 @@
 /*
- * dice: makes calls at random, until it dies. args: a seed; that of a busy one begins with B, that of one that waits
- * with W. tests/test_spec.py compares what the calls come to with the specification; nothing is checked here.
+ * dice: makes calls at random, until it dies. args: a seed, whose first letter says what else it does: B is busy, W
+ * waits, L leads scenes that take several, O obeys mostly, H half of the time, D dies soon; a spawned one has a number.
+ * tests/test_spec.py compares what the calls come to with the specification; nothing is checked here.
  *
  * Whoever starts it again, or from another place, gets other calls: the results and the clock are mixed into the
  * numbers.
@@ -17,6 +18,10 @@
 #define LARGE ((uint8_t *)COCONUT_LARGE_BASE)
 #define MESSAGE COCONUT_MESSAGE_MAX
 #define OWN 4 /* handles of the manifest's, about */
+#define ALL_RIGHTS (CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT)
+
+/* What a message of two bytes asks of whoever takes it; the second is a handle of theirs. */
+enum order { ORDER_KILL = 'K', ORDER_WAIT = 'W', ORDER_SERVE = 'S', ORDER_ASK = 'A', ORDER_RETURN = 'R' };
 
 struct player {
 	uint64_t random;
@@ -92,6 +97,136 @@ static uint64_t some_rights(struct player *me) { return dice(me, 8) ? dice(me, 2
 
 /* What it can give up: one that has arrived, and seldom its own: little would be left. */
 static uint64_t spendable(struct player *me) { return filled(me, dice(me, 64) ? OWN : 0); }
+
+/* ---- Orders ---- */
+
+/* Does what the message that was taken through handle `h` asks for. */
+static void obey(struct player *me, uint64_t h) {
+	uint8_t what = me->own[0], which = me->own[1];
+	uint64_t turns = 1 + dice(me, 6);
+	int64_t result = 0;
+
+	switch (what) {
+	case ORDER_KILL: coconut_kill(which); break;
+	case ORDER_WAIT: coconut_wait(which); break;
+	case ORDER_RETURN: coconut_cap_grant(which, h, ALL_RIGHTS); break;
+	case ORDER_SERVE:
+		coconut_mmap((uint64_t)HEAP, 1); /* where the kernel lets others run when it looks the page up */
+		while (turns-- && result >= 0 && coconut_channel_recv(which, dice(me, 2) ? me->own : HEAP, MESSAGE) > 0)
+			result = coconut_channel_send(which, dice(me, 2) ? me->own : HEAP, 1);
+		break;
+	case ORDER_ASK:
+		while (turns-- && result >= 0)
+			result = coconut_channel_call(h, me->own, 1, me->own, MESSAGE);
+	}
+}
+
+/* Takes a message, and does what it asks for. */
+static int64_t take(struct player *me, uint64_t h) {
+	int64_t result = coconut_channel_recv(h, me->own, MESSAGE);
+
+	if (result == 2) obey(me, h);
+	return result;
+}
+
+/* Asks whoever takes the message at the other side to do something with a handle of theirs. */
+static int64_t order(struct player *me, uint64_t h, enum order what, int64_t which) {
+	if (which < 0) return which;
+	me->own[0] = (uint8_t)what;
+	me->own[1] = (uint8_t)which;
+	return coconut_channel_send(h, me->own, 2);
+}
+
+static void yields(struct player *me, uint64_t most) {
+	for (uint64_t turns = dice(me, most); turns; turns--)
+		coconut_yield();
+}
+
+/* ---- Scenes of a leader: its handle 0 leads to somebody more urgent, 1 and 2 to equals; all of them obey ---- */
+
+enum { URGENT, FIRST, SECOND };
+
+/* Starts one that dies soon. Returns its handle. */
+static int64_t start_mortal(struct player *me) {
+	return coconut_spawn(SELF, sizeof(SELF) - 1, dice(me, 2) ? "D1" : "D2", 2);
+}
+
+/* Has somebody KILL a child that is dying, or has just died or not yet begun. */
+static int64_t mourn(struct player *me) {
+	int64_t child = start_mortal(me);
+
+	if (child < 0) return child;
+	int64_t there = coconut_cap_grant((uint64_t)child, URGENT, CAP_RIGHT_KILL);
+	yields(me, 12);
+	order(me, URGENT, ORDER_KILL, there);
+	return dice(me, 2) ? coconut_wait((uint64_t)child) : coconut_cap_revoke((uint64_t)child);
+}
+
+/* Has others WAIT for a child, and then starts and lends another one, in the same slot and with the same handles. */
+static int64_t vigil(struct player *me) {
+	int64_t child = 0;
+
+	for (uint64_t turns = 1 + dice(me, 3); turns && child >= 0; turns--) {
+		child = start_mortal(me);
+		if (child < 0) break;
+		for (uint64_t to = FIRST; to <= SECOND; to++)
+			order(me, to, ORDER_WAIT, coconut_cap_grant((uint64_t)child, to, CAP_RIGHT_WAIT));
+		yields(me, 6);
+		if (dice(me, 2)) coconut_kill((uint64_t)child);
+		if (dice(me, 2) && coconut_wait((uint64_t)child) != -COCONUT_E_BADHANDLE) continue;
+		yields(me, 6);
+		coconut_cap_revoke((uint64_t)child);
+	}
+	return child;
+}
+
+/* A handle that can be revoked without the loss of its own handle for the same end: what was granted from it and came
+ * back. When there is none it asks for one. */
+static int64_t returned(struct player *me, uint64_t own) {
+	int64_t what = coconut_cap_inspect(own);
+
+	for (uint64_t h = OWN; what > 0 && h < 2 * OWN; h++)
+		if (coconut_cap_inspect(h) == what) return (int64_t)h;
+	order(me, FIRST, ORDER_RETURN, coconut_cap_grant(own, FIRST, ALL_RIGHTS));
+	return -1;
+}
+
+/* Lends one an end at which it serves another one, and takes the end back in the middle of that. */
+static int64_t lease(struct player *me) {
+	int64_t lent = returned(me, SECOND);
+
+	if (lent < 0) {
+		coconut_yield();
+		return 0;
+	}
+	order(me, FIRST, ORDER_SERVE, coconut_cap_grant((uint64_t)lent, FIRST, ALL_RIGHTS));
+	for (uint64_t turns = 1 + dice(me, 3); turns; turns--) /* the newest are taken first */
+		coconut_cap_grant((uint64_t)lent, 1 + dice(me, 2), ALL_RIGHTS);
+	order(me, SECOND, ORDER_ASK, 0);
+	yields(me, 8);
+	return coconut_cap_revoke((uint64_t)lent);
+}
+
+/* Takes answers into a buffer, and unmaps it while the one who answers waits for more. */
+static int64_t pull_away(struct player *me) {
+	coconut_mmap((uint64_t)HEAP, 1);
+	order(me, FIRST, ORDER_SERVE, 0);
+	for (uint64_t turns = 1 + dice(me, 3); turns; turns--)
+		CALL(SYS_CHANNEL_CALL, FIRST, me->own, 8, HEAP, MESSAGE);
+	coconut_munmap((uint64_t)HEAP, 1);
+	return CALL(SYS_CHANNEL_CALL, FIRST, me->own, 8, HEAP, MESSAGE);
+}
+
+static int64_t lead(struct player *me) {
+	switch (dice(me, 5)) {
+	case 0: return mourn(me);
+	case 1: return vigil(me);
+	case 2: return pull_away(me);
+	default: return lease(me);
+	}
+}
+
+/* ---- What one does alone ---- */
 
 static int64_t start(struct player *me) {
 	char args[24];
@@ -182,14 +317,21 @@ static int64_t unmap(struct player *me) {
 /* A shard of the manifest dies by a fault, after which it starts again; a spawned one, whose seed is a number, by
  * EXIT, too. */
 static void die(struct player *me) {
-	if (*me->seed > '9' || dice(me, 2)) __asm__ volatile("ud2");
-	coconut_exit(any(me));
+	if ((*me->seed > '9' && *me->seed != 'D') || dice(me, 2)) __asm__ volatile("ud2");
+	coconut_exit(dice(me, 2) ? COCONUT_KILLED : any(me));
 }
 
 /* A busy shard seldom waits for messages, but sends many, so that not all wait for each other all the time. */
 static bool busy(struct player *me) { return *me->seed == 'B' && dice(me, 32); }
 
+/* One that obeys takes messages by its first handle, which leads to who gives orders. */
+static bool obeys(struct player *me) {
+	return (*me->seed == 'O' && dice(me, 8)) || (*me->seed == 'H' && dice(me, 2));
+}
+
 static int64_t roll(struct player *me) {
+	if (obeys(me)) return note(me, 0, take(me, 0));
+	if (*me->seed == 'L' && dice(me, 4)) return lead(me);
 	uint64_t h = handle(me), number = dice(me, 68);
 
 	if (((number >= 13 && number < 30) || number >= 64) && busy(me)) number = dice(me, 64);
@@ -203,7 +345,8 @@ static int64_t roll(struct player *me) {
 	}
 	switch (number) {
 	case 0 ... 12: return note(me, h, CALL(SYS_CHANNEL_SEND, h, buffer(me, me->own), length(me)));
-	case 13 ... 17: return note(me, h, CALL(SYS_CHANNEL_RECV, h, buffer(me, me->own), room(me)));
+	case 13 ... 15: return note(me, h, CALL(SYS_CHANNEL_RECV, h, buffer(me, me->own), room(me)));
+	case 16 ... 17: return note(me, h, take(me, h));
 	case 18 ... 26:
 		return note(me, h, CALL(SYS_CHANNEL_CALL, h, buffer(me, me->own), length(me), buffer(me, me->own), room(me)));
 	case 27 ... 29:
@@ -249,6 +392,10 @@ int main(const char *args) {
 	me->random ^= (uint64_t)coconut_time() << 1;
 	for (uint64_t h = OWN; h < COCONUT_CAP_SLOTS; h++)
 		me->empty[h] = true;
+	if (*me->seed == 'D') {
+		yields(me, 4);
+		die(me);
+	}
 	if (dice(me, 4)) coconut_mmap((uint64_t)HEAP, 1);
 	for (int refused = 0; refused < PATIENCE && dice(me, LIFE);) {
 		me->own[dice(me, MESSAGE)]++;
