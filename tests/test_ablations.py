@@ -313,7 +313,7 @@ def test_rows(t):
     """Each row of docs/security.md names the protections that can be left out, or says in a word why there are none;
     each one that is left out here stands in a row."""
     with open(os.path.join(harness.ROOT, "docs", "security.md"), encoding="utf-8") as page:
-        text = page.read().split("\n## What neither")[0]
+        text = page.read().split("\n## Two judges")[0]
     cells = dict(re.findall(r"^\| ([A-H]\d+) \| .* \| *(.*?) *\|$", text, re.M))
     t.equal(set(cells), set(attacks.ROWS), "the rows of docs/security.md")
     names = {row: re.findall(r"`(\w+)`", cell) for row, cell in cells.items()}

@@ -5,13 +5,14 @@ other people. So the unchanged tests of other files run on both, and all that th
 compared: vector, address, likely cause, exit code. Where the two differ DIFFERENCES says so, and docs/security.md
 explains why.
 
-Read next: tests/bochs.py, tests/second/machine.py, docs/security.md ("What neither emulator can show").
+Read next: tests/bochs.py, tests/second/machine.py, docs/security.md ("A second processor").
 """
 
 import collections
 import re
 
 import bochs
+import figures
 import harness
 import test_ablations as ablations
 import test_attacks as attacks
@@ -371,3 +372,4 @@ def test_complete(t):
     names = {name for function in tests for name in getattr(function, "rows", [])}
     wanted = list(attacks.ROWS) + list(ablations.ABLATIONS)
     t.equal([name for name in wanted if "second." + name not in names], [], "rows and ablations that are missing")
+    figures.hold(t, {"second.list": len(attacks.ROWS), "second.rows": len(set(attacks.ROWS) - set(ELSEWHERE))})

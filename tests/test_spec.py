@@ -11,10 +11,11 @@ import os
 import pathlib
 import re
 
+import figures
 import harness
 import test_image
 
-SEEDS, CALLS = range(1, 11), 100000  # of --full: in each of the kernels below
+SEEDS, CALLS = range(1, 1 + 10), 100000  # of --full: in each of the kernels below
 SHORT = {"product": 60000, "preempt": 20000, "slow_path": 20000}  # calls in the ordinary run, with one seed
 KERNELS = {"product": {}, "preempt": {"PROVOKE": "PROVOKE_preempt"}, "slow_path": {"ABLATION": "ABLATION_ipc_fast"}}
 TRIED = "GRANT REVOKE RESTRICT INSPECT SEND RECV CALL PLEDGE MMAP MUNMAP SPAWN WAIT KILL YIELD".split()
@@ -135,10 +136,18 @@ def test_slow_path(t):
 test_product.heavy = True
 
 
+def test_table(t):
+    """tests/spec/README.md names each kernel that the replay must notice."""
+    with open(os.path.join(t.root, "tests", "spec", "README.md"), encoding="utf-8") as page:
+        rows = re.findall(r"^\| (`.*`) \| ", page.read().split("## What it finds")[1], re.M)
+    t.equal({name for row in rows for name in re.findall(r"`(\w+)`", row)}, set(WITHOUT), "kernels of the table")
+
+
 def test_size(t):
     """The specification is small."""
     lines = sum(test_image.code_lines(os.path.join(t.root, path)) for path in SPEC + ["tests/spec/spec.h"])
     t.check(lines < LINES, "%d lines, fewer than %d wanted" % (lines, LINES))
+    figures.hold(t, {"spec.kernels": len(WITHOUT), "spec.rules": len(CHANGED), "spec.seen": len(SEEN_IN_LOGS)})
     t.note("%d lines" % lines)
 
 
@@ -147,8 +156,7 @@ def test_size(t):
 FEW = 20000  # calls of such a kernel, with each of SEEDS until one differs: most do in the first thousand
 HANGS = 100  # seconds: some are never through with them; what they have done until then is in the log
 
-# The protection: whether it takes a kernel that lets others run wherever it may. tests/spec/README.md says what the
-# first of them are.
+# The protection: whether it takes a kernel that lets others run wherever it may.
 WITHOUT = {"serial": False, "circle": False, "call_over": False, "raise": True, "kill_first": False,
            "killed_flag": False, "lost": False, "wait_held": False,
            "fast_held": True, "recheck": True, "forget": False, "quota": False, "pledge": False, "grant": False,
