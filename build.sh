@@ -312,8 +312,8 @@ compile_loader() {
 	done
 }
 
-# link_loader: makes efi_loader.so (with DWARF, for gdb) and from it the PE file that the firmware starts, if its home is
-# the folder in which we work.
+# link_loader: makes efi_loader.so (with DWARF, for gdb) and from it the PE file that the firmware starts, if its home
+# is the folder in which we work.
 link_loader() {
 	[[ $loader_home == "$out_dir" ]] || return 0
 	local so=$out_dir/efi_loader.so efi=$out_dir/efi_loader.efi

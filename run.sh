@@ -273,11 +273,6 @@ stage_additions() {
 	done
 }
 
-# has_own_ramdisk: true when options ask for another ramdisk than the build's.
-has_own_ramdisk() {
-	[[ $manifest ]] || ((${#shard_dirs[@]} || ${#added[@]} || ${#model_options[@]} || ${#replaced_files[@]}))
-}
-
 # make_run_ramdisk IMAGE: makes the ramdisk of this run.
 make_run_ramdisk() {
 	local stage=$run_dir/stage manifest_options=() said
@@ -301,11 +296,13 @@ first_line() {
 
 # make_boot_volume: fills the run's folder from the build, which no other build may change meanwhile.
 make_boot_volume() {
-	local stage=stage/etc/coconut.conf
-	! has_own_ramdisk || stage=stage
+	local stage=stage/etc/coconut.conf # of the build's ramdisk, unless options ask for another one
+	if [[ $manifest ]] || ((${#shard_dirs[@]} || ${#added[@]} || ${#model_options[@]} || ${#replaced_files[@]})); then
+		stage=stage
+	fi
 	flock -s "$build_dir/.lock" cp -r "$build_dir/esp" "$build_dir/$stage" "$build_dir/supervisor.elf" \
 		"$run_dir" 2> >(first_line)
-	if has_own_ramdisk; then
+	if [[ $stage == stage ]]; then
 		make_run_ramdisk "$run_dir/esp/ramdisk.img"
 		rm -r "$run_dir/stage"
 	else
