@@ -10,7 +10,7 @@
  *
  * The contracts of the functions that others call stand in acpi.h; here stands above each what makes it right.
  *
- * Read next: pci.h, the other source of facts; devices.c:acpi_init for the order in which the tables are mapped.
+ * Read next: pci.h, the other source of facts. devices.c:acpi_init has the order in which the tables are mapped.
  */
 #include "acpi.h"
 

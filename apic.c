@@ -8,7 +8,7 @@
  *
  * Invariant: a vector belongs to one handler for ever; handlers run with interrupts off and must not wait.
  *
- * Read next: timer.c. SDM Vol. 3A, "Advanced Programmable Interrupt Controller (APIC)", has the sections named here.
+ * Read next: sched.c. SDM Vol. 3A, "Advanced Programmable Interrupt Controller (APIC)", has the sections named here.
  */
 #include "kernel.h"
 #include "pci.h"

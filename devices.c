@@ -7,7 +7,7 @@
  * Invariant: what stands here is complete after devices_init and never changes: nothing is plugged in while the kernel
  * runs.
  *
- * Read next: acpi.h and pci.h, the parsers; then iommu.c, which watches what was found.
+ * Read next: iommu.c, which watches what was found.
  */
 #include "acpi.h"
 #include "kernel.h"

@@ -12,8 +12,8 @@
  * domain's place in the fault record. What is in the buffer goes to the target of the piece that it
  * came from, or nowhere. Shards never see an engine's registers.
  *
- * Read next: lib.c, which is the rest. docs/specs/edu.txt in the sources of QEMU 7.2 (edu.rst in newer ones) describes
- * the device.
+ * Read next: gpu.c, whose memory is copied. docs/specs/edu.txt in the sources of QEMU 7.2 (edu.rst in newer ones)
+ * describes the device.
  */
 #include "kernel.h"
 #include "pci.h"

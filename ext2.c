@@ -15,7 +15,7 @@
  * The numbers below are offsets and values of "The Second Extended File System: Internal Layout" (D. Poirier), under
  * the names they have there. All fields are little endian and may lie at any address, so they are read by bytes.
  *
- * Read next: manifest.h.
+ * Read next: fs.c.
  */
 #include "ext2.h"
 

@@ -5,7 +5,7 @@
  * A fault of the kernel, or whatever it cannot go on with, ends the run with a backtrace with names, a fault with the
  * registers and, where an address is to blame, its page walk; the exit status says that it was a panic.
  *
- * Read next: apic.c. SDM Vol. 3A 6.15 describes the exceptions.
+ * Read next: profile.c. SDM Vol. 3A 6.15 describes the exceptions.
  */
 #include "kernel.h"
 

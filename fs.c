@@ -8,7 +8,7 @@
  * Invariant: frames of the ramdisk are mapped read-only and marked as borrowed, so that unmapping them never
  * frees them.
  *
- * Read next: ext2.h, ext2.c.
+ * Read next: manifest.h.
  */
 #include "kernel.h"
 

@@ -5,7 +5,7 @@
  * passes. Double fault, NMI, machine check and debug run on stacks of their own (IST), since they can strike
  * while rsp is not to be trusted.
  *
- * Read next: fault.c. SDM Vol. 3A chapters 3, 6 and 8.
+ * Read next: apic.c. SDM Vol. 3A chapters 3, 6 and 8.
  */
 #include "kernel.h"
 

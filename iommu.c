@@ -14,7 +14,7 @@
  * Sections are those of the VT-d specification, revision 3.1, whose short names of registers and fields stand beside
  * ours in the comments.
  *
- * Read next: gpu.c, whose memory is copied, and edu.c, a device that uses a domain.
+ * Read next: edu.c, a device that uses a domain.
  */
 #include "acpi.h"
 #include "kernel.h"

@@ -1,9 +1,13 @@
 /*
  * kernel.h: the index of the supervisor.
  *
- * Constants and structures first, then the functions that one file offers to the others, grouped under the file that
- * defines it; those of boot.asm stand with the file that they work for, those of the parsers in headers of their own.
- * The groups stand in reading order: read the files from top to bottom, boot.asm first.
+ * Constants and structures first, then the functions and variables that one file offers to the others, grouped under
+ * the file that defines them; those of boot.asm stand with the file that they work for, those of the parsers in headers
+ * of their own.
+ *
+ * The ladder: the groups stand in one order, and boot.asm is below them all. A file calls functions and uses variables
+ * of files before it only. So read the files from top to bottom: whoever has read down to a line knows what it calls.
+ * Up lead the doors below; the test ladder.arrows looks for other ways in the objects, and lists those that are left.
  *
  * Invariants of the whole kernel:
  *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point(),
@@ -15,7 +19,7 @@
  *   - A function that returns an error does so as a negative COCONUT_E_ number; where it returns something else, its
  *     contract says what. It has then changed nothing, unless it says so.
  *
- * Read next: main.c.
+ * Read next: lib.c.
  */
 #ifndef KERNEL_H
 #define KERNEL_H
@@ -76,7 +80,7 @@
 /* Physical memory as the kernel sees it, once paging_init (or the trampoline, for the first GiB) has run. */
 static inline void *phys_to_virt(uint64_t phys) { return (void *)(phys + HHDM_BASE); }
 
-/* ---- Structures ------------------------------------------------------------------------------------- */
+/* ---- Structures ----------------------------------------------------------------------------------- */
 
 /* The slots of kernel stacks: one for each shard, then those of the interrupts that need a stack they can trust
  * (the numbers are indices of the interrupt stack table), then the supervisor's own. */
@@ -220,23 +224,42 @@ struct shard {
 	struct open_file files[COCONUT_FILES];
 };
 
-/* ---- main.c ----------------------------------------------------------------------------------------- */
+/* ---- The doors ----------------------------------------------------------------------------------------
+ *
+ * boot.asm is entered from outside, by the loader, the processor and ring 3, and goes on in C:
+ *
+ *   supervisor_main      the trampoline has done its work
+ *   interrupt_dispatch   an exception or an interrupt has come
+ *   syscall_dispatch     a shard calls
+ *   syscall_bad_return   a shard has called from where `sysret` cannot return to
+ *   shard_begin          a new shard is about to run its first instruction
+ *
+ * It knows its way by what C keeps for it:
+ *
+ *   current, current_stack_top, tss   whose kernel stack is in use, and where the processor and a call find it
+ *   kernel_since                      when the kernel began to work for the current shard
+ *   cpu_has_smap, cpu_has_ibpb        which instructions this processor has
+ */
 
-/* The words of that name stand on the command line: print every step; print nothing but panics and the profile. */
-extern bool verbose, quiet;
-extern struct manifest manifest; /* what was asked for: read only, once it is loaded */
+/* ---- lib.c: what the compiler and the parsers expect of a C library ------------------------------- */
 
-void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
-uint32_t manifest_waits_for(uint32_t id);
-bool manifest_reap(void);
-void supervisor_finish(void) __attribute__((noreturn));
-void debug_exit(uint32_t code) __attribute__((noreturn));
+void *memset(void *to, int byte, size_t len);
+void *memcpy(void *to, const void *from, size_t len);
+int memcmp(const void *a, const void *b, size_t len);
+size_t strlen(const char *s);
 
-/* ---- pvh.c: the firmware-less entry ------------------------------------------------------------------ */
+/* Returns the smaller of two numbers: what is left of a piece, mostly. */
+static inline uint64_t min(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-const struct bootinfo *pvh_bootinfo(const void *start);
+/* Copies like memcpy, where the call would cost more than the copying. */
+static inline void copy(void *to, const void *from, uint64_t len) {
+	uint64_t words = len / 8, rest = len % 8;
 
-/* ---- serial.c: COM1 and formatted printing ----------------------------------------------------------- */
+	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+	if (rest) __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(rest) : : "memory");
+}
+
+/* ---- serial.c: COM1 and formatted printing -------------------------------------------------------- */
 
 #define SERIAL_FIFO 16 /* bytes that the UART takes in one go (PC16550D data sheet, 8.0) */
 
@@ -246,7 +269,7 @@ void serial_write(const char *text, size_t len);
 void serial_drain(void);
 size_t format(char *out, size_t size, const char *template, va_list args);
 
-/* ---- console.c: whose line it is --------------------------------------------------------------------- */
+/* ---- console.c: whose line it is ------------------------------------------------------------------ */
 
 #define CONSOLE_SUPERVISOR MAX_SHARDS /* the supervisor's writer number; a shard's is its slot */
 
@@ -259,12 +282,12 @@ void console_poll(void);
 void console_flush_all(void);
 void console_panic(void);
 
-/* ---- cpu.c: control registers and features ----------------------------------------------------------- */
+/* ---- cpu.c: control registers and features -------------------------------------------------------- */
 
 void cpu_init(void);
 void cpu_report(void);
 
-/* ---- mm.c: physical frames --------------------------------------------------------------------------- */
+/* ---- mm.c: physical frames ------------------------------------------------------------------------ */
 
 void mm_init(const struct bootinfo *info);
 LEAN int frame_alloc(struct shard *owner, uint64_t *phys);
@@ -273,7 +296,7 @@ LEAN void frame_free(struct shard *owner, uint64_t phys);
 void frame_free_clean(struct shard *owner, uint64_t phys);
 LEAN uint64_t mm_free_frames(void);
 
-/* ---- paging.c: page tables --------------------------------------------------------------------------- */
+/* ---- paging.c: page tables ------------------------------------------------------------------------ */
 
 extern uint64_t kernel_cr3;
 
@@ -292,19 +315,13 @@ void space_destroy(struct shard *shard);
 uint64_t space_lookup(struct shard *shard, uint64_t address);
 LEAN uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages);
 
-/* ---- idt.c: GDT, TSS, IDT, and what arrives through them --------------------------------------------- */
+/* ---- idt.c: GDT, TSS, IDT, and what arrives through them ------------------------------------------ */
 
 void idt_init(void);
 void interrupt_dispatch(struct trap_frame *frame);
 void shard_start(void);
 
-/* ---- fault.c: a fault or a panic in words ------------------------------------------------------------ */
-
-void fault_kill(struct trap_frame *frame) __attribute__((noreturn));
-void fault_panic(struct trap_frame *frame) __attribute__((noreturn));
-void panic(const char *template, ...) __attribute__((noreturn, format(printf, 1, 2)));
-
-/* ---- apic.c, timer.c: interrupts and time ------------------------------------------------------------ */
+/* ---- apic.c: the local APIC ----------------------------------------------------------------------- */
 
 void apic_init(void);
 uint8_t apic_id(void);
@@ -315,36 +332,8 @@ void apic_timer_start(uint32_t count);
 uint32_t apic_timer_now(void);
 struct pci_device;
 int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument);
-void timer_init(void);
-bool timer_use_acpi(uint16_t port, bool wide);
-void timer_interrupt(void);
-uint64_t timer_ms(void);
 
-/* ---- syscall.c: the door between the rings ----------------------------------------------------------- */
-
-extern const uint64_t calls_all;
-
-void syscall_init(void);
-LEAN int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
-void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noreturn));
-LEAN int64_t refuse(int error, int argument, uint64_t value, const char *reason);
-/* True when [address, address + len) lies in the half of the address space that belongs to shards. */
-static inline bool user_range(uint64_t address, uint64_t len) {
-	return address < USER_LIMIT && len <= USER_LIMIT - address;
-}
-
-/* True when the range lies in the one page that is known to be good. */
-static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
-	return len <= PAGE_SIZE && address - page <= PAGE_SIZE - len;
-}
-
-int64_t user_path(uint64_t path, uint64_t len, char *copy);
-bool user_readable(uint64_t address, uint64_t len);
-LEAN bool user_writable(uint64_t address, uint64_t len);
-void copy_from_user(void *to, uint64_t from, uint64_t len);
-LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
-
-/* ---- sched.c: who runs ------------------------------------------------------------------------------- */
+/* ---- sched.c: who runs ---------------------------------------------------------------------------- */
 
 extern struct shard *current, supervisor_thread; /* the shard whose kernel stack is in use, or &supervisor_thread */
 extern bool need_resched; /* the current shard has something to attend to: others may come first, or it was killed */
@@ -387,7 +376,20 @@ static inline void leave_call(struct shard *next) {
 
 void run_on_stack(uint64_t top, void (*function)(uint64_t), uint64_t argument) __attribute__((noreturn));
 
-/* ---- profile.c: what ran, how much of it, and how it ended ------------------------------------------- */
+/* ---- timer.c: the tick and the time --------------------------------------------------------------- */
+
+void timer_init(void);
+bool timer_use_acpi(uint16_t port, bool wide);
+void timer_interrupt(void);
+uint64_t timer_ms(void);
+
+/* ---- fault.c: a fault or a panic in words --------------------------------------------------------- */
+
+void fault_kill(struct trap_frame *frame) __attribute__((noreturn));
+void fault_panic(struct trap_frame *frame) __attribute__((noreturn));
+void panic(const char *template, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+/* ---- profile.c: what ran, how much of it, and how it ended ---------------------------------------- */
 
 struct profile *profile_row(uint32_t id, const char *name);
 struct profile *profile_row_for_program(const char *path);
@@ -395,29 +397,24 @@ void profile_add(const struct shard *shard);
 void profile_print(void);
 bool profile_print_ends(void);
 
-/* ---- shard.c: the life of a shard -------------------------------------------------------------------- */
+/* ---- ext2.c: reading an ext2 image: see ext2.h ---------------------------------------------------- */
 
-extern struct shard shards[MAX_SHARDS];
+/* ---- fs.c: files ---------------------------------------------------------------------------------- */
 
-int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
-	struct profile *profile, struct shard *parent);
-void sys_exit(uint64_t code) __attribute__((noreturn));
-void handle_sys_exit(uint64_t code) __attribute__((noreturn));
-void shard_begin(void);
-void shard_kill(struct shard *shard, uint8_t priority);
-int64_t shard_free(struct shard *shard);
-LEAN int64_t sys_mmap(uint64_t address, uint64_t pages);
-int64_t sys_munmap(uint64_t address, uint64_t pages);
+void fs_init(const struct bootinfo *info);
+int fs_find(const char *path, size_t len, struct ext2_file *file);
+const char *fs_reason(int error);
+int64_t fs_load(const struct ext2_file *file, uint64_t offset, void *to, size_t len);
+void files_close_all(struct shard *shard);
+int64_t sys_fs_open(uint64_t path, uint64_t len);
+LEAN int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
+int64_t sys_fs_stat(uint64_t fd);
+int64_t sys_fs_close(uint64_t fd);
+int64_t sys_fs_map(uint64_t fd, uint64_t address);
 
-/* ---- spawn.c: shards that start shards --------------------------------------------------------------- */
+/* ---- manifest.c: parsing the boot manifest: see manifest.h ---------------------------------------- */
 
-void spawn_cap_gone(uint32_t id, uint32_t index);
-bool spawn_reap(void);
-int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
-int64_t sys_wait(uint64_t handle);
-int64_t sys_kill(uint64_t handle);
-
-/* ---- cap.c: capabilities ----------------------------------------------------------------------------- */
+/* ---- cap.c: capabilities -------------------------------------------------------------------------- */
 
 extern struct cap_table caps;
 
@@ -439,7 +436,7 @@ int64_t sys_cap_revoke(uint64_t handle);
 int64_t sys_cap_restrict(uint64_t handle, uint64_t rights);
 LEAN int64_t sys_cap_inspect(uint64_t handle);
 
-/* ---- channel.c: messages between shards -------------------------------------------------------------- */
+/* ---- channel.c: messages between shards ----------------------------------------------------------- */
 
 void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);
 void channels_open(uint32_t home);
@@ -453,20 +450,33 @@ int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
 LEAN int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
 
-/* ---- fs.c: files ------------------------------------------------------------------------------------- */
+/* ---- shard.c: the life of a shard ----------------------------------------------------------------- */
 
-void fs_init(const struct bootinfo *info);
-int fs_find(const char *path, size_t len, struct ext2_file *file);
-const char *fs_reason(int error);
-int64_t fs_load(const struct ext2_file *file, uint64_t offset, void *to, size_t len);
-void files_close_all(struct shard *shard);
-int64_t sys_fs_open(uint64_t path, uint64_t len);
-LEAN int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
-int64_t sys_fs_stat(uint64_t fd);
-int64_t sys_fs_close(uint64_t fd);
-int64_t sys_fs_map(uint64_t fd, uint64_t address);
+extern struct shard shards[MAX_SHARDS];
 
-/* ---- devices.c: what the machine has ----------------------------------------------------------------- */
+int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
+	struct profile *profile, struct shard *parent);
+void sys_exit(uint64_t code) __attribute__((noreturn));
+void handle_sys_exit(uint64_t code) __attribute__((noreturn));
+void shard_begin(void);
+void shard_kill(struct shard *shard, uint8_t priority);
+int64_t shard_free(struct shard *shard);
+LEAN int64_t sys_mmap(uint64_t address, uint64_t pages);
+int64_t sys_munmap(uint64_t address, uint64_t pages);
+
+/* ---- spawn.c: shards that start shards ------------------------------------------------------------ */
+
+void spawn_cap_gone(uint32_t id, uint32_t index);
+bool spawn_reap(void);
+int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
+int64_t sys_wait(uint64_t handle);
+int64_t sys_kill(uint64_t handle);
+
+/* ---- acpi.c: reading ACPI tables: see acpi.h ------------------------------------------------------ */
+
+/* ---- pci.c: finding PCI devices: see pci.h -------------------------------------------------------- */
+
+/* ---- devices.c: what the machine has -------------------------------------------------------------- */
 
 void devices_init(const struct bootinfo *info);
 void power_off(void);
@@ -475,7 +485,7 @@ extern const struct pci_access pci_ports;
 const struct pci_device *device_at(uint32_t index);
 const uint8_t *device_dmar(uint32_t *len);
 
-/* ---- iommu.c: what devices can reach ------------------------------------------------------------------ */
+/* ---- iommu.c: what devices can reach -------------------------------------------------------------- */
 
 bool iommu_usable(const uint8_t *dmar, uint32_t len);
 void iommu_init(void);
@@ -488,20 +498,11 @@ bool iommu_faulted(uint32_t domain);
 void iommu_report(void);
 bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data);
 
-/* ---- gpu.c: partitions of the GPU's memory ------------------------------------------------------------ */
+/* ---- edu.c: the DMA engine that copies between partitions ----------------------------------------- */
 
 struct extent {
 	uint64_t start, size; /* bytes of physical memory */
 };
-
-void gpu_init(void);
-int gpu_attach(struct shard *shard, struct gpu_config *config);
-void gpu_allow(uint32_t id);
-void gpu_release(struct shard *shard);
-int64_t sys_gpu_unveil(uint64_t offset, uint64_t size);
-int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
-
-/* ---- edu.c: the DMA engine that copies between partitions --------------------------------------------- */
 
 /* Where an engine's domain maps the pages of a piece: below 256 MiB, which is all that an edu reaches. */
 #define EDU_SOURCE_IOVA 0x10000UL
@@ -516,28 +517,59 @@ void edu_abandon(struct shard *shard);
 void edu_revoke(uint64_t phys, uint64_t size);
 void edu_watch(void);
 
+/* ---- gpu.c: partitions of the GPU's memory -------------------------------------------------------- */
+
+void gpu_init(void);
+int gpu_attach(struct shard *shard, struct gpu_config *config);
+void gpu_allow(uint32_t id);
+void gpu_release(struct shard *shard);
+int64_t sys_gpu_unveil(uint64_t offset, uint64_t size);
+int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
+
+/* ---- syscall.c: the door between the rings -------------------------------------------------------- */
+
+extern const uint64_t calls_all;
+
+void syscall_init(void);
+LEAN int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
+void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noreturn));
+LEAN int64_t refuse(int error, int argument, uint64_t value, const char *reason);
+/* True when [address, address + len) lies in the half of the address space that belongs to shards. */
+static inline bool user_range(uint64_t address, uint64_t len) {
+	return address < USER_LIMIT && len <= USER_LIMIT - address;
+}
+
+/* True when the range lies in the one page that is known to be good. */
+static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
+	return len <= PAGE_SIZE && address - page <= PAGE_SIZE - len;
+}
+
+int64_t user_path(uint64_t path, uint64_t len, char *copy);
+bool user_readable(uint64_t address, uint64_t len);
+LEAN bool user_writable(uint64_t address, uint64_t len);
+void copy_from_user(void *to, uint64_t from, uint64_t len);
+LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
+
+/* ---- pvh.c: the firmware-less entry --------------------------------------------------------------- */
+
+const struct bootinfo *pvh_bootinfo(const void *start);
+
+/* ---- main.c --------------------------------------------------------------------------------------- */
+
+/* The words of that name stand on the command line: print every step; print nothing but panics and the profile. */
+extern bool verbose, quiet;
+extern struct manifest manifest; /* what was asked for: read only, once it is loaded */
+
+void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
+uint32_t manifest_waits_for(uint32_t id);
+bool manifest_reap(void);
+void supervisor_finish(void) __attribute__((noreturn));
+void debug_exit(uint32_t code) __attribute__((noreturn));
+
 /* tests/provoke.c: failing on purpose. Only builds that define PROVOKE have it, so `if (PROVOKE)` guards each call. */
 void provoke(bool early);
 void provoke_in_call(void);
 void provoke_in_copy(struct shard *owner);
-
-/* Returns the smaller of two numbers: what is left of a piece, mostly. */
-static inline uint64_t min(uint64_t a, uint64_t b) { return a < b ? a : b; }
-
-/* Copies like memcpy, where the call would cost more than the copying. */
-static inline void copy(void *to, const void *from, uint64_t len) {
-	uint64_t words = len / 8, rest = len % 8;
-
-	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
-	if (rest) __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(rest) : : "memory");
-}
-
-/* ---- lib.c: what the compiler and the parsers expect of a C library ---------------------------------- */
-
-void *memset(void *to, int byte, size_t len);
-void *memcpy(void *to, const void *from, size_t len);
-int memcmp(const void *a, const void *b, size_t len);
-size_t strlen(const char *s);
 
 /* supervisor.ld: the borders of the image's sections. */
 extern char image_text[], image_rodata[], image_data[], image_end[];

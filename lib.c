@@ -4,7 +4,7 @@
  * Copies use string moves: quadwords first, then the odd bytes. They rely on DF being clear, which every entry
  * into the kernel sees to.
  *
- * Read next: shards/hello-c/main.c.
+ * Read next: serial.c.
  */
 #include "kernel.h"
 

@@ -8,7 +8,7 @@
  * Invariant: where the kernel ends the run it does so by debug_exit, whose code run.sh turns into its exit status; only
  * a processor on which no C can run ends in boot.asm.
  *
- * Read next: pvh.c, serial.c, and on in the order of kernel.h.
+ * Read next: shards/hello-c/main.c.
  */
 #include "kernel.h"
 

@@ -8,7 +8,7 @@
  * Offsets are those of the PCI Local Bus Specification 3.0, chapter 6, and for bridges of the PCI-to-PCI Bridge
  * Architecture Specification 1.2, chapter 3.
  *
- * Read next: iommu.c, for the device that watches the others.
+ * Read next: devices.c.
  */
 #include "pci.h"
 

@@ -4,7 +4,7 @@
  * The logic does not know how configuration space is reached: it is handed a pair of functions, ports 0xCF8 and
  * 0xCFC in the supervisor, an array in the host tests.
  *
- * Read next: pci.c, then iommu.c, which watches the devices, and gpu.c and edu.c, which look for theirs in the result.
+ * Read next: pci.c. iommu.c watches the devices, edu.c and gpu.c look for theirs in the result.
  */
 #ifndef PCI_H
 #define PCI_H

@@ -5,7 +5,7 @@
  * is complete when every slot is free again. Cycles count only the time that calls spent in the kernel, never time
  * blocked.
  *
- * Read next: shard.c. scripts/coconut-prof.py reads what profile_print writes.
+ * Read next: ext2.h. scripts/coconut-prof.py reads what profile_print writes.
  */
 #include "kernel.h"
 

@@ -5,7 +5,7 @@
  * a bootinfo. This file makes the one out of the other. It serves benchmarks and test batteries, for which four
  * seconds of firmware a boot are too many; the UEFI loader stays the product.
  *
- * Read next: serial.c. The structures are Xen's (public/arch-x86/hvm/start_info.h).
+ * Read next: main.c. The structures are Xen's (public/arch-x86/hvm/start_info.h).
  */
 #include "kernel.h"
 

@@ -15,7 +15,7 @@
  * calls sched_wait, sched_yield or preempt_point, the fast path of CALL, an exit, and the return to ring 3, lose the
  * CPU.
  *
- * Read next: profile.c, then shard.c.
+ * Read next: timer.c.
  */
 #include "kernel.h"
 

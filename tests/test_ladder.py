@@ -1,0 +1,196 @@
+"""The ladder: the supervisor's files stand in one order, and each uses files before it only, but for the doors.
+
+Order and doors stand in kernel.h; what a file uses, its object says. What still leads up is listed here, by name: the
+list may only get shorter.
+
+Read next: kernel.h, its head and "The doors".
+"""
+
+import json
+import os
+import re
+import shlex
+
+import test_docs
+
+# What leads up without being a door, as `file: symbols that it uses`.
+KNOWN = """
+console.c: quiet
+cpu.c: panic verbose
+mm.c: panic verbose
+paging.c: current panic preempt_point supervisor_thread verbose
+idt.c: apic_interrupt fault_kill fault_panic sched_preempt timer_interrupt
+apic.c: iommu_route panic pci_msi_enable pci_ports
+sched.c: channel_deadlocks edu_watch handle_sys_exit manifest_reap panic supervisor_finish
+timer.c: panic
+fault.c: debug_exit handle_sys_exit quiet
+fs.c: copy_to_user refuse sys_munmap user_path user_writable verbose
+cap.c: channel_cap_gone channel_other_home edu_cap_gone refuse shards spawn_cap_gone
+channel.c: copy_from_user copy_to_user handle_sys_exit manifest manifest_waits_for
+channel.c: refuse shard_kill shards user_readable user_writable
+shard.c: calls_all gpu_attach gpu_release manifest refuse verbose
+spawn.c: copy_from_user manifest refuse user_path user_readable
+devices.c: edu_init iommu_init iommu_usable verbose
+iommu.c: verbose
+edu.c: verbose
+gpu.c: manifest refuse verbose
+"""
+
+TYPES_WEAK = "wWvV"
+
+
+def order_of_files(index):
+    """Returns the files of the ladder from the bottom up: boot.asm, and those of the groups in kernel.h."""
+    return ["boot.asm"] + re.findall(r"^/\* ---- (\w+\.c)\b", index, re.M)
+
+
+def doors_of(index):
+    """Returns the symbols that kernel.h lists as doors."""
+    text = re.search(r"^/\* ---- The doors -.*?\*/", index, re.M | re.S).group(0)
+    return {name for names in re.findall(r"^ \*   (\w+(?:, \w+)*)   +\w", text, re.M) for name in names.split(", ")}
+
+
+def known_arrows(text):
+    """Returns the list KNOWN as a set of (file, symbol)."""
+    return {(user, symbol) for user, symbols in re.findall(r"^(\S+): (.*)$", text, re.M) for symbol in symbols.split()}
+
+
+class Objects:
+    """What the objects of a build define and use. `instead`: {file: path of another object}."""
+
+    def __init__(self, t, order, instead=None):
+        self.t, self.paths = t, {}
+        self.owner, self.used = {}, {}
+        for file in order:
+            path = (instead or {}).get(file) or "build/%s.o" % file.split(".")[0]
+            self.paths[file] = path
+            self.used[file] = set()
+            for kind, name in re.findall(r"([A-Za-z]) (\S+)$", t.sh(["nm", path], expect=0).stdout, re.M):
+                t.check(kind not in TYPES_WEAK, "%s has the weak symbol %s: it may be missing unnoticed" % (file, name))
+                if kind == "U":
+                    self.used[file].add(name)
+                elif kind.isupper():
+                    t.check(name not in self.owner, "%s is defined twice" % name)
+                    self.owner[name] = file
+
+    def functions_that_use(self, file, symbol):
+        """Returns the functions of a file that use a symbol, as words."""
+        found, function = set(), None
+        listing = self.t.sh(["objdump", "-dr", "--no-show-raw-insn", self.paths[file]], expect=0).stdout
+        for line in listing.split("\n"):
+            head = re.match(r"[0-9a-f]+ <(\w+)[.\w]*>:$", line)
+            function = head.group(1) if head else function
+            if re.search(r"\bR_X86_64_\w+\s+%s(?:[+-]|$)" % re.escape(symbol), line):
+                found.add(function)
+        return ", ".join(sorted(found)) or "a table"
+
+
+def problems(order, doors, known, objects, given):
+    """Returns what is wrong with the ladder, a sentence each. `given`: symbols that no file of it defines."""
+    found = []
+    rank = {file: i for i, file in enumerate(order)}
+    up = set()
+    for user in order:
+        for symbol in sorted(objects.used[user]):
+            if symbol not in objects.owner:
+                if symbol not in given:
+                    found.append("%s uses %s, which no file of the ladder defines" % (user, symbol))
+            elif rank[objects.owner[symbol]] > rank[user]:
+                up.add((user, symbol))
+    through = {(user, symbol) for user, symbol in up if user == "boot.asm" and symbol in doors}
+    for user, symbol in sorted(up - through - known):
+        found.append("%s: %s uses %s of %s, which stands above it: move one of them, or hand it over at start" %
+                     (user, objects.functions_that_use(user, symbol), symbol, objects.owner[symbol]))
+    for user, symbol in sorted(known - (up - through)):
+        found.append("%s uses %s no longer, or not upwards: take it off the list KNOWN" % (user, symbol))
+    for symbol in sorted(doors - {symbol for _, symbol in through}):
+        found.append("nobody goes through the door %s: take it out of kernel.h" % symbol)
+    return found
+
+
+def given_symbols(t):
+    """Returns the symbols that supervisor.ld and the generated table of names define."""
+    names = t.sh(["nm", "build/symbols/symbols.o"], expect=0).stdout
+    return set(re.findall(r"^\s*(\w+) = ", test_docs.read("supervisor.ld"), re.M)) | \
+        set(re.findall(r" [A-Z] (\S+)$", names, re.M))
+
+
+def test_arrows(t):
+    """No file uses what a file above it defines, but through the doors and where KNOWN says so; KNOWN has no more."""
+    index = test_docs.read("kernel.h")
+    order, doors, known = order_of_files(index), doors_of(index), known_arrows(KNOWN)
+    loader = re.search(r"^loader_sources=\((.*)\)$", test_docs.read("build.sh"), re.M).group(1).split()
+    there = {name for name in os.listdir(t.root) if name.endswith((".c", ".asm"))} - set(loader)
+    t.equal(sorted(order), sorted(there), "the files of the ladder in kernel.h")
+    objects = Objects(t, order)
+    t.check(len(objects.owner) > 150, "only %d symbols were found" % len(objects.owner))
+    found = problems(order, doors, known, objects, given_symbols(t))
+    t.check(not found, "%d problems:\n%s" % (len(found), "\n".join(found)))
+    t.note("%d files, %d doors, %d arrows left" % (len(order), len(doors), len(known)))
+
+
+def test_read_next(t):
+    """Each file of the ladder names the next one first under "Read next", or its header, which then names the file."""
+    order = order_of_files(test_docs.read("kernel.h"))[1:]
+    for file, following in zip(["kernel.h"] + order, order):
+        header = following[:-1] + "h"
+        wanted = header if os.path.exists(os.path.join(t.root, header)) and following != "cpu.c" else following
+        for name, goal in ((file, wanted), (wanted, following)):
+            first = re.search(r"^ \* Read next: ([\w.]+\.[ch])\b", test_docs.read(name), re.M)
+            t.check(name == goal or (first and first.group(1) == goal),
+                    "%s leads to %s, not to %s" % (name, first and first.group(1), goal))
+
+
+# ---- The twins: ladders with a fault ----
+
+
+def compiled(t, name, text):
+    """Compiles a changed file of the supervisor as build.sh does. Returns the path of the object."""
+    with open(os.path.join(t.root, "build", "compile_commands.json"), encoding="utf-8") as file:
+        command = next(entry["command"] for entry in json.load(file) if entry["file"] == name)
+    words = shlex.split(command)
+    flags = words[:words.index("-MMD")]  # what follows says where the build puts things
+    out = os.path.join(t.scratch, name + ".o")
+    t.sh(flags + ["-I", t.root, "-c", "-o", out, t.file(name, text)], expect=0)
+    return out
+
+
+def test_twin_call(t):
+    """A call upwards that is added to a copy of a file is found, and named with its function."""
+    index = test_docs.read("kernel.h")
+    order = order_of_files(index)
+    text = test_docs.read("lib.c") + "\nuint64_t stray(void);\nuint64_t stray(void) { return timer_ms(); }\n"
+    objects = Objects(t, order, {"lib.c": compiled(t, "lib.c", text)})
+    found = problems(order, doors_of(index), known_arrows(KNOWN), objects, given_symbols(t))
+    t.equal(len(found), 1, "problems: " + "\n".join(found))
+    t.check(found[0].startswith("lib.c: stray uses timer_ms of timer.c, "), found[0])
+
+
+def test_twin_move(t):
+    """A function that is moved up, away from whoever calls it, is found at each of its callers."""
+    index = test_docs.read("kernel.h")
+    order = order_of_files(index)
+    moved = re.search(r"^uint64_t stack_slot_top\(.*\}\n", test_docs.read("paging.c"), re.M).group(0)
+    instead = {"paging.c": compiled(t, "paging.c", test_docs.read("paging.c").replace(moved, "")),
+               "timer.c": compiled(t, "timer.c", test_docs.read("timer.c") + moved)}
+    found = problems(order, doors_of(index), known_arrows(KNOWN), Objects(t, order, instead), given_symbols(t))
+    named = [re.match(r"(\S+): \w+ uses (\w+) of (\S+),", line) for line in sorted(found)]
+    t.equal([match and match.groups() for match in named],
+            [(user, "stack_slot_top", "timer.c") for user in ("idt.c", "paging.c")], "problems")
+
+
+def test_twin_lists(t):
+    """An arrow that the list has lost is found, so is one that is listed and gone, and a door that nobody uses."""
+    index = test_docs.read("kernel.h")
+    order, doors, known = order_of_files(index), doors_of(index), known_arrows(KNOWN)
+    objects, given = Objects(t, order), given_symbols(t)
+    t.check(doors and {"supervisor_main", "current"} <= doors, "the doors could not be read")
+    for what, changed in (("supervisor_main of main.c, which stands above", (doors - {"supervisor_main"}, known)),
+                          ("nobody goes through the door memset", (doors | {"memset"}, known)),
+                          ("mm.c uses timer_ms no longer", (doors, known | {("mm.c", "timer_ms")}))):
+        found = problems(order, *changed, objects, given)
+        t.check(len(found) == 1 and what in found[0], "instead of %s: %s" % (what, found))
+    for one in sorted(known):
+        found = problems(order, doors, known - {one}, objects, given)
+        t.check(len(found) == 1 and found[0].startswith(one[0]) and " uses %s of " % one[1] in found[0],
+                "without %s in KNOWN: %s" % (one, found))
