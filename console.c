@@ -170,6 +170,8 @@ void console_panic(void) {
 	if (owner != NOBODY) cut_line();
 }
 
+bool verbose, quiet;
+
 /* Prints on the supervisor's behalf, nothing under `quiet`. What is too long is cut visibly, and ends its line. */
 void print(const char *template, ...) {
 	char text[PRINT_MAX];

@@ -273,6 +273,9 @@ size_t format(char *out, size_t size, const char *template, va_list args);
 
 #define CONSOLE_SUPERVISOR MAX_SHARDS /* the supervisor's writer number; a shard's is its slot */
 
+/* The words of that name stand on the command line: print every step; print nothing but panics and the profile. */
+extern bool verbose, quiet;
+
 void console_write(uint32_t writer, const char *text, size_t len);
 void print(const char *template, ...) __attribute__((format(printf, 1, 2)));
 #define print_verbose(...) (verbose ? print(__VA_ARGS__) : (void)0) /* when the user asked for every step */
@@ -335,6 +338,7 @@ int msi_allocate(const struct pci_device *device, void (*handler)(void *), void 
 
 /* ---- sched.c: who runs ---------------------------------------------------------------------------- */
 
+extern struct shard shards[MAX_SHARDS];
 extern struct shard *current, supervisor_thread; /* the shard whose kernel stack is in use, or &supervisor_thread */
 extern bool need_resched; /* the current shard has something to attend to: others may come first, or it was killed */
 /* The low half of the time stamp when the kernel began to work for `current`; who wants to run, the most urgent in the
@@ -452,8 +456,6 @@ LEAN int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint6
 
 /* ---- shard.c: the life of a shard ----------------------------------------------------------------- */
 
-extern struct shard shards[MAX_SHARDS];
-
 int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent);
 void sys_exit(uint64_t code) __attribute__((noreturn));
@@ -555,10 +557,6 @@ LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
 const struct bootinfo *pvh_bootinfo(const void *start);
 
 /* ---- main.c --------------------------------------------------------------------------------------- */
-
-/* The words of that name stand on the command line: print every step; print nothing but panics and the profile. */
-extern bool verbose, quiet;
-extern struct manifest manifest; /* what was asked for: read only, once it is loaded */
 
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
 uint32_t manifest_waits_for(uint32_t id);

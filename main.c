@@ -15,9 +15,6 @@
 #define MANIFEST_PATH "/etc/coconut.conf"
 #define MANIFEST_MAX 32768 /* bytes */
 
-bool verbose, quiet;
-
-struct manifest manifest;
 static char manifest_text[MANIFEST_MAX + 1];
 
 /* Where each line of the manifest stands. Its slot does not say: a free one may not have begun yet, or be over. */

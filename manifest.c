@@ -17,6 +17,8 @@
 int memcmp(const void *a, const void *b, size_t len); /* the supervisor's own; libc's in the host tests */
 size_t strlen(const char *s);
 
+struct manifest manifest;
+
 #define MAX_WORDS 16 /* of a line; no correct one has more than 9 */
 
 /* What the functions share. It lives on the stack of manifest_parse, so there is no state from one call to the next. */

@@ -70,6 +70,8 @@ struct manifest_error {
 	const char *word;   /* the offending word, inside the text, without control bytes but tabs; NULL when there is none */
 };
 
+extern struct manifest manifest; /* what the ramdisk asks for: read only, once main.c has loaded it */
+
 /* Parses `len` bytes at `text`, a buffer with room for one byte more, and fills in `m`. The text is cut up in place
  * and the strings of `m` and `error` point into it, so it has to live as long as they do. Returns 0, or
  * -COCONUT_E_INVAL with `error` filled in at the first line that is wrong; `m` is then of no use. */

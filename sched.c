@@ -32,6 +32,7 @@ _Static_assert(offsetof(struct shard, fpu) == SHARD_FPU, "boot.asm saves the FPU
 #define READY_SUPERVISOR 1u
 #define READY_QUEUE(priority) (2u << (priority))
 
+struct shard shards[MAX_SHARDS];
 struct shard supervisor_thread = {.id = CONSOLE_SUPERVISOR};
 struct shard *current = &supervisor_thread;
 uint64_t current_stack_top; /* boot.asm: where syscall_entry finds the kernel stack */

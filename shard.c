@@ -23,8 +23,6 @@
 
 #define REFUSALS_SHOWN 3                  /* lines a shard may cause; `verbose` shows all */
 
-struct shard shards[MAX_SHARDS];
-
 /* Notes why the shard that is being built cannot be: `reason`, or, if that is NULL, that it got no frame. Returns the
  * error. */
 static int fail(struct shard *shard, int error, const char *reason) {

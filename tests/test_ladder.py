@@ -15,25 +15,22 @@ import test_docs
 
 # What leads up without being a door, as `file: symbols that it uses`.
 KNOWN = """
-console.c: quiet
-cpu.c: panic verbose
-mm.c: panic verbose
-paging.c: current panic preempt_point supervisor_thread verbose
+cpu.c: panic
+mm.c: panic
+paging.c: current panic preempt_point supervisor_thread
 idt.c: apic_interrupt fault_kill fault_panic sched_preempt timer_interrupt
 apic.c: iommu_route panic pci_msi_enable pci_ports
 sched.c: channel_deadlocks edu_watch handle_sys_exit manifest_reap panic supervisor_finish
 timer.c: panic
-fault.c: debug_exit handle_sys_exit quiet
-fs.c: copy_to_user refuse sys_munmap user_path user_writable verbose
-cap.c: channel_cap_gone channel_other_home edu_cap_gone refuse shards spawn_cap_gone
-channel.c: copy_from_user copy_to_user handle_sys_exit manifest manifest_waits_for
-channel.c: refuse shard_kill shards user_readable user_writable
-shard.c: calls_all gpu_attach gpu_release manifest refuse verbose
-spawn.c: copy_from_user manifest refuse user_path user_readable
-devices.c: edu_init iommu_init iommu_usable verbose
-iommu.c: verbose
-edu.c: verbose
-gpu.c: manifest refuse verbose
+fault.c: debug_exit handle_sys_exit
+fs.c: copy_to_user refuse sys_munmap user_path user_writable
+cap.c: channel_cap_gone channel_other_home edu_cap_gone refuse spawn_cap_gone
+channel.c: copy_from_user copy_to_user handle_sys_exit manifest_waits_for refuse shard_kill user_readable
+channel.c: user_writable
+shard.c: calls_all gpu_attach gpu_release refuse
+spawn.c: copy_from_user refuse user_path user_readable
+devices.c: edu_init iommu_init iommu_usable
+gpu.c: refuse
 """
 
 TYPES_WEAK = "wWvV"

@@ -196,7 +196,7 @@ def name_of(number):
 
 def program_of(number):
     """Returns the path of a shard's program in the ramdisk; of a spawned shard only its last part is known."""
-    manifest = variable("manifest", "main.c")
+    manifest = variable("manifest", "manifest.c")
     if number < int(field(manifest, "shard_count")):
         return text(field(field(manifest, "shard")[number], "path"))
     return name_of(number)

@@ -15,7 +15,6 @@
 #define WRITER 3
 #define LAST_CODE 0x10FFFF
 
-bool quiet;
 static char port[4096];
 static size_t port_len;
 

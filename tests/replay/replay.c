@@ -23,7 +23,6 @@
 #define WAIT_DMA 3      /* enum wait_kind of kernel.h */
 
 static FILE *memory;
-static struct manifest manifest;
 static struct log_event recent[KEPT];
 static uint64_t events, calls, of_kind[LOG_KINDS];
 /* calls that were woken and then lost their capability; whose handle names another */
