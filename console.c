@@ -8,7 +8,7 @@
  *
  * Invariant: a writer's bytes appear in the order in which they were written.
  *
- * Read next: cpu.c.
+ * Read next: panic.c.
  */
 #include "kernel.h"
 

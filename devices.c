@@ -75,7 +75,7 @@ const uint8_t *device_dmar(uint32_t *len) {
 }
 
 /* Switches the machine off. Returns where ACPI names no port for that, or nothing comes of it. */
-void power_off(void) {
+static void acpi_power_off(void) {
 	if (fadt.pm1a_control_port) outw(fadt.pm1a_control_port, PM1_SLEEP_ENABLE);
 }
 
@@ -120,6 +120,7 @@ const struct pci_device *device_at(uint32_t index) { return index < pci_count ? 
  * then the engines, which get theirs back behind it. */
 void devices_init(const struct bootinfo *info) {
 	acpi_init(info->rsdp);
+	power_off = acpi_power_off;
 	if (!timed) print("ACPI: no timer that counts; the time is counted in ticks, some of which get lost\n");
 	uint32_t count = pci_scan(&pci_ports, pci_devices, PCI_DEVICES);
 	print_verbose("PCI: %u functions\n", count);

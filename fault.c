@@ -1,15 +1,13 @@
 /*
- * fault.c: exceptions and panics in words.
+ * fault.c: exceptions in words.
  *
  * A fault of a shard ends that shard and leaves two lines on the console: what happened and the likely cause.
- * A fault of the kernel, or whatever it cannot go on with, ends the run with a backtrace with names, a fault with the
- * registers and, where an address is to blame, its page walk; the exit status says that it was a panic.
+ * A fault of the kernel ends the run as a panic does (panic.c), with the registers and, where an address is to blame,
+ * its page walk.
  *
  * Read next: profile.c. SDM Vol. 3A 6.15 describes the exceptions.
  */
 #include "kernel.h"
-
-#define BACKTRACE_MAX 16
 
 /* Error codes: of a page fault (SDM Vol. 3A 4.7), and of a fault about a selector or a gate (6.13). */
 enum { PF_PRESENT = 0x1, PF_WRITE = 0x2, PF_USER = 0x4, PF_RESERVED = 0x8, PF_FETCH = 0x10, PF_PROTECTION_KEY = 0x20 };
@@ -195,39 +193,6 @@ void fault_kill(struct trap_frame *frame) {
 	run_on_stack(current->stack_top, handle_sys_exit, COCONUT_KILLED);
 }
 
-/* Prints a line of a backtrace: `address`, and as function+offset if it lies in one. */
-static void print_caller(uint64_t address) {
-	uint64_t offset = address - IMAGE_BASE;
-	uint32_t behind = 0; /* the first function that begins behind the address */
-
-	while (behind < kernel_symbol_count && kernel_symbols[behind].offset <= offset)
-		behind++;
-	if (!behind || address < (uint64_t)image_text || address >= (uint64_t)image_rodata)
-		print("  0x%lx\n", address);
-	else
-		print("  0x%lx %s+0x%lx\n", address, kernel_symbol_names + kernel_symbols[behind - 1].name,
-		      offset - kernel_symbols[behind - 1].offset);
-}
-
-/* True when a frame pointer leads to two words that can be read, on the boot stack or a mapped kernel stack. */
-static bool is_stack(uint64_t address) {
-	if (address & 7) return false;
-	if (in_page(HHDM_BASE + PHYS_BOOT_STACK, address, 16)) return true;
-	return kernel_cr3 && address - STACKS_BASE < STACK_SLOTS * (uint64_t)STACK_SLOT_SIZE - 8 &&
-	       paging_entry(kernel_cr3, address, 0) && paging_entry(kernel_cr3, address + 8, 0);
-}
-
-/* Prints who called whom, from the frame pointer up. */
-static void print_backtrace(uint64_t rip, uint64_t rbp) {
-	print("Backtrace:\n");
-	print_caller(rip);
-	for (int i = 0; i < BACKTRACE_MAX && is_stack(rbp); i++) {
-		const uint64_t *frame = (const uint64_t *)rbp;
-		print_caller(frame[1]);
-		rbp = frame[0];
-	}
-}
-
 /* Prints the entries that the processor walks for `address`, with their bits in words. A large page ends the walk:
  * paging_entry names it again for the levels below. */
 static void print_walk(uint64_t address) {
@@ -273,16 +238,6 @@ static const char *kernel_cause(const struct trap_frame *frame, uint64_t address
 	     : "a stray pointer, or a device or a stack that is not mapped";
 }
 
-/* Begins a panic: nothing else may hold the console back. A panic inside a panic gives up at once. */
-static void panic_begin(void) {
-	static bool begun;
-
-	if (begun) debug_exit(DEBUG_EXIT_PANIC);
-	begun = true;
-	quiet = false;
-	console_panic();
-}
-
 /* Ends the run because of an exception in ring 0, or one that is nobody's fault (machine check, double fault). */
 void fault_panic(struct trap_frame *frame) {
 	panic_begin();
@@ -299,16 +254,3 @@ void fault_panic(struct trap_frame *frame) {
 	debug_exit(DEBUG_EXIT_PANIC);
 }
 
-/* Ends the run because the kernel found something that cannot be, or that it cannot do without. */
-void panic(const char *template, ...) {
-	char text[256];
-	va_list args;
-
-	panic_begin();
-	va_start(args, template);
-	format(text, sizeof(text), template, args);
-	va_end(args);
-	print("PANIC: %s\n", text);
-	print_backtrace((uint64_t)__builtin_return_address(0), *(uint64_t *)__builtin_frame_address(0));
-	debug_exit(DEBUG_EXIT_PANIC);
-}

@@ -239,6 +239,10 @@ struct shard {
  *   current, current_stack_top, tss   whose kernel stack is in use, and where the processor and a call find it
  *   kernel_since                      when the kernel began to work for the current shard
  *   cpu_has_smap, cpu_has_ibpb        which instructions this processor has
+ *
+ * The others call what is above them only through a variable of their own, in which it was handed to them at start:
+ *
+ *   power_off            panic.c: how the machine is switched off, which devices.c finds out
  */
 
 /* ---- lib.c: what the compiler and the parsers expect of a C library ------------------------------- */
@@ -284,6 +288,15 @@ void console_end(uint32_t writer);
 void console_poll(void);
 void console_flush_all(void);
 void console_panic(void);
+
+/* ---- panic.c: the end of a run ----------------------------------------------------------------------- */
+
+extern void (*power_off)(void);
+
+void debug_exit(uint32_t code) __attribute__((noreturn));
+void panic_begin(void);
+void print_backtrace(uint64_t rip, uint64_t rbp);
+void panic(const char *template, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* ---- cpu.c: control registers and features -------------------------------------------------------- */
 
@@ -387,11 +400,10 @@ bool timer_use_acpi(uint16_t port, bool wide);
 void timer_interrupt(void);
 uint64_t timer_ms(void);
 
-/* ---- fault.c: a fault or a panic in words --------------------------------------------------------- */
+/* ---- fault.c: a fault in words ------------------------------------------------------------------ */
 
 void fault_kill(struct trap_frame *frame) __attribute__((noreturn));
 void fault_panic(struct trap_frame *frame) __attribute__((noreturn));
-void panic(const char *template, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* ---- profile.c: what ran, how much of it, and how it ended ---------------------------------------- */
 
@@ -481,7 +493,6 @@ int64_t sys_kill(uint64_t handle);
 /* ---- devices.c: what the machine has -------------------------------------------------------------- */
 
 void devices_init(const struct bootinfo *info);
-void power_off(void);
 struct pci_access;
 extern const struct pci_access pci_ports;
 const struct pci_device *device_at(uint32_t index);
@@ -562,7 +573,6 @@ void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((nore
 uint32_t manifest_waits_for(uint32_t id);
 bool manifest_reap(void);
 void supervisor_finish(void) __attribute__((noreturn));
-void debug_exit(uint32_t code) __attribute__((noreturn));
 
 /* tests/provoke.c: failing on purpose. Only builds that define PROVOKE have it, so `if (PROVOKE)` guards each call. */
 void provoke(bool early);

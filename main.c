@@ -5,9 +5,6 @@
  * there on a stack with a guard page, starts what the manifest asks for and becomes the supervisor's own
  * thread (sched_loop). When the last shard has ended, supervisor_finish prints the profile and ends the run.
  *
- * Invariant: where the kernel ends the run it does so by debug_exit, whose code run.sh turns into its exit status; only
- * a processor on which no C can run ends in boot.asm.
- *
  * Read next: shards/hello-c/main.c.
  */
 #include "kernel.h"
@@ -21,14 +18,6 @@ static char manifest_text[MANIFEST_MAX + 1];
 static enum { LIFE_WAITING, LIFE_RUNNING, LIFE_OVER } lives[MAX_SHARDS];
 static uint32_t restarts[MAX_SHARDS];
 static uint64_t free_frames_at_start;
-
-/* Ends the run. On a machine without isa-debug-exit it powers off or, failing that, halts for ever. */
-void debug_exit(uint32_t code) {
-	serial_drain();
-	outl(DEBUG_EXIT_PORT, code);
-	power_off();
-	halt_for_ever();
-}
 
 /* Returns whether the space-separated `line` contains `word`. */
 static bool has_word(const char *line, const char *word) {

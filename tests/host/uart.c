@@ -1,5 +1,5 @@
 /*
- * Tests of serial.c and main.c on a UART that takes its time: what was written has been sent when the machine is off.
+ * Tests of serial.c and panic.c on a UART that takes its time: what was written has been sent when the machine is off.
  *
  * QEMU's UART has sent a byte before anybody can look. This one has a FIFO of 16 bytes and a shift register, as the
  * PC16550D's data sheet says, and sends a byte every so many looks at any port. The machine is off at the first write
@@ -15,7 +15,7 @@ static void fake_out(uint16_t port, uint32_t value);
 #define outb(port, value) fake_out(port, value)
 #define outl(port, value) fake_out(port, value)
 #include "../../serial.c"
-#include "../../main.c"
+#include "../../panic.c"
 #include "check.h"
 
 #include <setjmp.h>
