@@ -370,7 +370,7 @@ void sched_wake_all(struct shard **list, int64_t result);
 void sched_supervise(void);
 void sched_raise(struct shard *shard, uint8_t priority);
 void sched_exit(void) __attribute__((noreturn));
-void sched_loop(void) __attribute__((noreturn));
+void sched_loop(void (*reap)(void), bool (*end_deadlocks)(void)) __attribute__((noreturn));
 LEAN void preempt_point(void);
 void context_switch(struct shard *from, struct shard *to);
 void context_switch_fpu(struct shard *from, struct shard *to);
@@ -461,7 +461,7 @@ void channels_close(struct shard *shard);
 void channel_call_over(const struct shard *shard);
 void channel_cap_gone(const struct shard *holder, const struct capability *cap);
 int channel_other_home(uint32_t end);
-bool channel_deadlocks(void);
+int channel_home(uint32_t end);
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
 LEAN int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
@@ -481,7 +481,6 @@ int64_t sys_munmap(uint64_t address, uint64_t pages);
 /* ---- spawn.c: shards that start shards ------------------------------------------------------------ */
 
 void spawn_cap_gone(uint32_t id, uint32_t index);
-bool spawn_reap(void);
 int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
 int64_t sys_wait(uint64_t handle);
 int64_t sys_kill(uint64_t handle);
@@ -563,6 +562,10 @@ LEAN bool user_writable(uint64_t address, uint64_t len);
 void copy_from_user(void *to, uint64_t from, uint64_t len);
 LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
 
+/* ---- supervisor.c: the thread that looks after the shards ------------------------------------------- */
+
+void supervisor_work(void) __attribute__((noreturn));
+
 /* ---- pvh.c: the firmware-less entry --------------------------------------------------------------- */
 
 const struct bootinfo *pvh_bootinfo(const void *start);
@@ -570,9 +573,6 @@ const struct bootinfo *pvh_bootinfo(const void *start);
 /* ---- main.c --------------------------------------------------------------------------------------- */
 
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
-uint32_t manifest_waits_for(uint32_t id);
-bool manifest_reap(void);
-void supervisor_finish(void) __attribute__((noreturn));
 
 /* tests/provoke.c: failing on purpose. Only builds that define PROVOKE have it, so `if (PROVOKE)` guards each call. */
 void provoke(bool early);

@@ -2,8 +2,7 @@
  * main.c: the order of things.
  *
  * supervisor_main runs once, on the boot stack, until the final page tables exist; supervisor_run goes on from
- * there on a stack with a guard page, starts what the manifest asks for and becomes the supervisor's own
- * thread (sched_loop). When the last shard has ended, supervisor_finish prints the profile and ends the run.
+ * there on a stack with a guard page, reads the manifest and becomes the supervisor's own thread (supervisor_work).
  *
  * Read next: shards/hello-c/main.c.
  */
@@ -13,11 +12,6 @@
 #define MANIFEST_MAX 32768 /* bytes */
 
 static char manifest_text[MANIFEST_MAX + 1];
-
-/* Where each line of the manifest stands. Its slot does not say: a free one may not have begun yet, or be over. */
-static enum { LIFE_WAITING, LIFE_RUNNING, LIFE_OVER } lives[MAX_SHARDS];
-static uint32_t restarts[MAX_SHARDS];
-static uint64_t free_frames_at_start;
 
 /* Returns whether the space-separated `line` contains `word`. */
 static bool has_word(const char *line, const char *word) {
@@ -62,76 +56,7 @@ static bool manifest_load(void) {
 	return true;
 }
 
-/* Follows the chain of `after`s from shard `id` to the first shard that has started, or has nothing to wait for, and
- * returns it: its end lets the next one of the chain start. */
-uint32_t manifest_waits_for(uint32_t id) {
-	while (lives[id] == LIFE_WAITING && manifest.shard[id].after >= 0)
-		id = (uint32_t)manifest.shard[id].after;
-	return id;
-}
-
-/* Starts a shard of the manifest. The life of one that cannot start is over, and its peers find its ends closed. */
-static void start_shard(uint32_t id) {
-	const struct manifest_shard *spec = &manifest.shard[id];
-	struct profile *profile = profile_row(id, spec->name);
-	struct ext2_file program;
-	int missing = fs_find(spec->path, strlen(spec->path), &program);
-	int error = shard_create(id, spec, missing ? NULL : &program, profile, NULL);
-
-	lives[id] = error ? LIFE_OVER : LIFE_RUNNING;
-	if (error) {
-		profile->ending = ENDED_NOT_STARTED;
-		print("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path,
-		      missing ? fs_reason(missing) : shards[id].refusal.reason);
-		channels_close(&shards[id]);
-		return;
-	}
-	channels_open(id);
-	if (spec->gpu) gpu_allow(id);
-	if (spec->spawn) cap_give_first(id, CAP_SHARD, CAP_RIGHT_CREATE | CAP_RIGHT_GRANT, id); /* it may SPAWN */
-}
-
-/* Frees the slots of shards that have ended, brings back those that are to be restarted, starts those that
- * waited for them. Returns true when all is over. Called by the supervisor's thread. */
-bool manifest_reap(void) {
-	bool all_over = true;
-
-	while (spawn_reap())
-		preempt_point();
-	for (uint32_t id = 0; id < manifest.shard_count; id++) {
-		struct shard *shard = &shards[id];
-		if (shard->state != SHARD_ENDED || shard->children) continue;
-		if (shard_free(shard) == -1 && restarts[id] < manifest.shard[id].restart) {
-			print("Shard %u (%s) restarts: %u of %u\n", id, manifest.shard[id].name, ++restarts[id],
-			      manifest.shard[id].restart);
-			start_shard(id);
-		} else {
-			lives[id] = LIFE_OVER;
-		}
-	}
-	/* A shard waits for an earlier one, so one that cannot start lets those behind it start in the same pass. */
-	for (uint32_t id = 0; id < manifest.shard_count; id++) {
-		int16_t after = manifest.shard[id].after;
-		if (lives[id] == LIFE_WAITING && (after < 0 || lives[after] == LIFE_OVER)) start_shard(id);
-		all_over &= lives[id] == LIFE_OVER;
-	}
-	return all_over;
-}
-
 /* ---- Start and end ---- */
-
-/* Prints the profile and ends the run with the status that the shards have earned. */
-void supervisor_finish(void) {
-	quiet = false;
-	console_flush_all();
-	if (mm_free_frames() != free_frames_at_start)
-		panic("%ld frames were lost over the run", (int64_t)(free_frames_at_start - mm_free_frames()));
-	iommu_report();
-	if (manifest.shard_count) profile_print();
-	bool good = profile_print_ends();
-	print("Halting.\n");
-	debug_exit(good ? DEBUG_EXIT_OK : DEBUG_EXIT_FAILED);
-}
 
 /* Continues supervisor_main on the supervisor's own stack. */
 static void supervisor_run(uint64_t argument) {
@@ -150,10 +75,7 @@ static void supervisor_run(uint64_t argument) {
 	for (uint32_t i = 0; i < manifest.channel_count; i++)
 		channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
 	gpu_init();
-	free_frames_at_start = mm_free_frames();
-	print_verbose("Manifest: %u shards, %u channels; %lu frames free\n", manifest.shard_count,
-		      manifest.channel_count, free_frames_at_start);
-	sched_loop();
+	supervisor_work();
 }
 
 /* The first C function of the kernel. boot.asm calls it in the higher half, on the boot stack, with interrupts

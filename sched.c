@@ -337,16 +337,16 @@ static void run_a_shard(void) {
 	context_switch(&supervisor_thread, next);
 }
 
-/* The supervisor's own thread. */
-void sched_loop(void) {
+/* The supervisor's own thread. It calls `reap` when a shard has ended, and `end_deadlocks` when nobody can run, and now
+ * and then otherwise; that one says whether it has found any. */
+void sched_loop(void (*reap)(void), bool (*end_deadlocks)(void)) {
 	for (;;) {
 		preempt_point(); /* between the end of one shard and what comes up for the next */
 		ready_mask &= ~READY_SUPERVISOR;
-		if (manifest_reap()) supervisor_finish();
+		reap();
 		if (!ready_mask || search_due) {
 			search_due = false;
-			edu_watch();
-			if (channel_deadlocks()) continue;
+			if (end_deadlocks()) continue;
 		}
 		if (ready_mask)
 			run_a_shard();

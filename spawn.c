@@ -20,18 +20,6 @@ void spawn_cap_gone(uint32_t id, uint32_t index) {
 	sched_supervise();
 }
 
-/* Frees one slot of a spawned shard that has ended and that nobody can wait for. Returns whether there was one. */
-bool spawn_reap(void) {
-	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
-		struct shard *shard = &shards[id];
-		if (shard->state == SHARD_ENDED && shard->parent && shard->parent_cap == CAP_NONE && !shard->children) {
-			shard_free(shard);
-			return true;
-		}
-	}
-	return false;
-}
-
 /* Returns 0 when the current shard holds the right to start others, its own or a granted one, or refuses. */
 static int64_t check_create(void) {
 	for (uint64_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++) {

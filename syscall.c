@@ -9,7 +9,7 @@
  * shard itself can change its mappings, so what was checked stays true until the shard unmaps something, which
  * makes it forget.
  *
- * Read next: pvh.c. SDM Vol. 3A 5.8.8 describes SYSCALL and SYSRET.
+ * Read next: supervisor.c. SDM Vol. 3A 5.8.8 describes SYSCALL and SYSRET.
  */
 #include "kernel.h"
 

@@ -13,7 +13,7 @@ with status 1.
 A shard can print a whole line of any content. So what is said of lifecycles is unverified, and a log that ends with a
 summary may be that of a run which hung afterwards: only the exit status of run.sh can be forged by nobody.
 
-Read next: profile.c (profile_print writes what is read here), main.c (supervisor_finish), docs/debugging.md.
+Read next: profile.c (profile_print writes what is read here), supervisor.c (finish), docs/debugging.md.
 """
 
 import argparse

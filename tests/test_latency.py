@@ -22,7 +22,7 @@ PER_FRAME = 700
 FIXED = 12000   # and so many beside, for a shard that holds little else
 
 CAUSE = re.compile(r"(handle_)?sys_|"
-                   r"(timer_interrupt|apic_interrupt|fault_kill|channel_deadlocks|manifest_reap|shard_create)$")
+                   r"(timer_interrupt|apic_interrupt|fault_kill|end_deadlocks|reap|shard_create)$")
 PROGRAM = "/t/latency"
 
 # Which calls each scene must have seen: all that there are, somewhere.
@@ -192,7 +192,7 @@ def test_ring(t):
     lines += [shard("r%d" % (SHARDS - 1), "ringlast=300")]
     lines += ["channel r%d r%d" % (i, (i + 1) % SHARDS) for i in range(SHARDS)]
     trace = measure(t, lines, status=1)
-    t.check("channel_deadlocks" in trace.longest, "no search was seen")
+    t.check("end_deadlocks" in trace.longest, "no search was seen")
     note(t, trace)
 
 
