@@ -206,7 +206,7 @@ struct shard {
 	uint32_t refusals_left;                /* to be printed */
 	struct refusal refusal;                /* the last one */
 
-	/* paging.c */
+	/* space.c */
 	uint64_t walk_region; /* the 2 MiB of the last walk, */
 	uint64_t *walk_entry; /* where they stand in the page directory, */
 	uint64_t *walk_table; /* and the table that it leads to */
@@ -323,13 +323,15 @@ void *paging_map_device(uint64_t phys, uint64_t size);
 const void *paging_map_table(uint64_t phys, uint64_t size);
 uint64_t paging_entry(uint64_t cr3, uint64_t address, int level);
 uint64_t stack_slot_top(uint32_t slot);
-int space_create(struct shard *shard);
-LEAN int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
-LEAN void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error);
-LEAN void space_unmap(struct shard *shard, uint64_t address);
-void space_destroy(struct shard *shard);
-uint64_t space_lookup(struct shard *shard, uint64_t address);
-LEAN uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages);
+
+/* The walk: a table of each level has 512 entries, and 9 bits of the address choose one (SDM Vol. 3A 4.5.4). */
+enum { LEVEL_PT, LEVEL_PD, LEVEL_PDPT, LEVEL_PML4, ENTRIES = 512, PML4_HHDM = 256, PML4_IMAGE = 511 };
+
+/* Returns which entry of the table of the given level `address` goes through. */
+static inline uint32_t entry_index(uint64_t address, int level) { return address >> (12 + 9 * level) & (ENTRIES - 1); }
+
+/* Returns the table that an entry points to. A value of cr3 serves as an entry too: its address is in the same bits. */
+static inline uint64_t *table_of(uint64_t entry) { return phys_to_virt(entry & PTE_ADDRESS); }
 
 /* ---- idt.c: GDT, TSS, IDT, and what arrives through them ------------------------------------------ */
 
@@ -399,6 +401,16 @@ void timer_init(void);
 bool timer_use_acpi(uint16_t port, bool wide);
 void timer_interrupt(void);
 uint64_t timer_ms(void);
+
+/* ---- space.c: address spaces of shards --------------------------------------------------------------- */
+
+int space_create(struct shard *shard);
+LEAN int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
+LEAN void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error);
+void space_destroy(struct shard *shard);
+uint64_t space_lookup(struct shard *shard, uint64_t address);
+LEAN int64_t sys_mmap(uint64_t address, uint64_t pages);
+int64_t sys_munmap(uint64_t address, uint64_t pages);
 
 /* ---- fault.c: a fault in words ------------------------------------------------------------------ */
 
@@ -475,8 +487,6 @@ void handle_sys_exit(uint64_t code) __attribute__((noreturn));
 void shard_begin(void);
 void shard_kill(struct shard *shard, uint8_t priority);
 int64_t shard_free(struct shard *shard);
-LEAN int64_t sys_mmap(uint64_t address, uint64_t pages);
-int64_t sys_munmap(uint64_t address, uint64_t pages);
 
 /* ---- spawn.c: shards that start shards ------------------------------------------------------------ */
 

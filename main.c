@@ -94,5 +94,6 @@ void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	cpu_report();
 	mm_init(info);
 	paging_init(info);
+	supervisor_thread.cr3 = kernel_cr3;
 	run_on_stack(stack_slot_top(STACK_SUPERVISOR), supervisor_run, (uint64_t)info);
 }

@@ -2,24 +2,14 @@
  * paging.c: page tables.
  *
  * Owns the kernel's half of the address space, which all page tables share by sharing entries 256 and 511 of
- * the PML4, and the walk that maps and unmaps the pages of shards in the lower half.
+ * the PML4. The lower half is the shards': space.c.
  *
  * Invariants: no leaf is writable and executable; no leaf of the upper half has U; the lower half of the
- * supervisor's own tables is empty (all this from paging_init on). An entry that points to a table of a shard counts
- * the used entries of that table in its bits 61..52, which the hardware ignores there: an empty table is found without
- * a search.
+ * supervisor's own tables is empty (all this from paging_init on).
  *
  * Read next: idt.c. MEMORY_MAP.md shows the result; SDM Vol. 3A 4.5 describes the format.
  */
 #include "kernel.h"
-
-/* The walk: a table of each level has 512 entries, and 9 bits of the address choose one (SDM Vol. 3A 4.5.4). */
-enum { LEVEL_PT, LEVEL_PD, LEVEL_PDPT, LEVEL_PML4, ENTRIES = 512, PML4_HHDM = 256, PML4_IMAGE = 511 };
-
-#define COUNT_SHIFT 52 /* the count of used entries, in an entry that points to a table */
-#define COUNT_ONE (1UL << COUNT_SHIFT)
-
-#define LOOK_STEP 0x10000 /* bytes whose pages are looked up between two looks at the interrupts */
 
 uint64_t kernel_cr3; /* physical address of the supervisor's own PML4 */
 
@@ -29,23 +19,12 @@ uint64_t kernel_cr3; /* physical address of the supervisor's own PML4 */
 
 static uint64_t mmio_next = MMIO_BASE; /* where the next device will be mapped */
 
-/* Returns which entry of the table of the given level `address` goes through. */
-static inline uint32_t index_of(uint64_t address, int level) { return address >> (12 + 9 * level) & (ENTRIES - 1); }
-
-/* Returns the table that an entry points to. A value of cr3 serves as an entry too: its address is in the same bits. */
-static inline uint64_t *table_of(uint64_t entry) { return phys_to_virt(entry & PTE_ADDRESS); }
-
-/* Returns how many entries of the table that an entry points to are used. */
-static inline uint64_t count_of(uint64_t entry) { return entry >> COUNT_SHIFT & 0x3FF; }
-
 /* Builds a leaf entry. Returns 0, which no caller accepts, for a page that would be writable and executable. */
 uint64_t pte_make(uint64_t phys, uint64_t rights) {
 	if (ABLATE(nx)) return phys | (rights & ~PTE_NX) | PTE_PRESENT;
 	if (rights & PTE_WRITE && !(rights & PTE_NX)) return 0;
 	return phys | rights | PTE_PRESENT | (ABLATE(upper) ? PTE_USER : 0);
 }
-
-/* ---- The supervisor's half ---- */
 
 /* Returns the table below `*entry`, made when there is none. Boot only: running out of memory is fatal. */
 static uint64_t *kernel_table(uint64_t *entry) {
@@ -66,10 +45,10 @@ static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t 
 		uint64_t step = large ? LARGE_PAGE_SIZE : PAGE_SIZE, leaf = pte_make(phys, large ? rights | PTE_LARGE : rights);
 		ASSERT(leaf);
 		uint64_t run = min(size & -step, step * ENTRIES - (address & (step * ENTRIES - 1)));
-		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[index_of(address, LEVEL_PML4)]);
-		uint64_t *entry = &kernel_table(&pdpt[index_of(address, LEVEL_PDPT)])[index_of(address, LEVEL_PD)];
+		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[entry_index(address, LEVEL_PML4)]);
+		uint64_t *entry = &kernel_table(&pdpt[entry_index(address, LEVEL_PDPT)])[entry_index(address, LEVEL_PD)];
 
-		if (!large) entry = &kernel_table(entry)[index_of(address, LEVEL_PT)];
+		if (!large) entry = &kernel_table(entry)[entry_index(address, LEVEL_PT)];
 		for (uint64_t done = 0; done < run; done += step)
 			*entry++ = leaf + done;
 		address += run;
@@ -138,7 +117,6 @@ void paging_init(const struct bootinfo *info) {
 	map_image(image_rodata, image_data, PTE_NX);
 	map_image(image_data, image_end, PTE_WRITE | PTE_NX);
 	map_stacks();
-	supervisor_thread.cr3 = kernel_cr3;
 	write_cr3(kernel_cr3);
 	print_verbose("Paging: HHDM at 0x%lx, image at 0x%lx, %u kernel stacks with guard pages\n", HHDM_BASE,
 		      (uint64_t)image_text, STACK_SLOTS);
@@ -195,171 +173,6 @@ uint64_t paging_entry(uint64_t cr3, uint64_t address, int level) {
 	uint64_t entry = cr3 | PTE_PRESENT;
 
 	for (int at = LEVEL_PML4; at >= level && (entry & (PTE_PRESENT | PTE_LARGE)) == PTE_PRESENT; at--)
-		entry = table_of(entry)[index_of(address, at)];
+		entry = table_of(entry)[entry_index(address, at)];
 	return entry & PTE_PRESENT ? entry : 0;
-}
-
-/* ---- The shards' half ---- */
-
-/* Gives a shard an address space: an empty lower half, the supervisor's upper half. Returns 0 or an error. */
-int space_create(struct shard *shard) {
-	int error = frame_alloc(shard, &shard->cr3);
-
-	if (error) return error;
-	table_of(shard->cr3)[PML4_HHDM] = table_of(kernel_cr3)[PML4_HHDM];
-	table_of(shard->cr3)[PML4_IMAGE] = table_of(kernel_cr3)[PML4_IMAGE];
-	return 0;
-}
-
-/* Returns where the leaf of `address` stands; NULL when there is no table for it. The shard remembers the last table.
- * Entry 0 is the only one of the PML4 that a shard uses: `address` is below USER_LIMIT. */
-static inline uint64_t *leaf_of(struct shard *shard, uint64_t address) {
-	if (shard->walk_region != address / LARGE_PAGE_SIZE) {
-		uint64_t pdpt = table_of(shard->cr3)[0];
-		uint64_t pd = pdpt ? table_of(pdpt)[index_of(address, LEVEL_PDPT)] : 0;
-		uint64_t *entry = pd ? &table_of(pd)[index_of(address, LEVEL_PD)] : NULL;
-		if (!entry || !*entry) return NULL;
-		shard->walk_region = address / LARGE_PAGE_SIZE;
-		shard->walk_entry = entry;
-		shard->walk_table = table_of(*entry);
-	}
-	return &shard->walk_table[index_of(address, LEVEL_PT)];
-}
-
-/* Frees those of the tables on the way to `address` that are empty: goes down as far as there are entries, and up again
- * as long as the entry above says that nothing is left below it. What the processor remembers of the page and of all
- * tables is forgotten behind the last change, not before: it may look at tables, and remember them, at any time (SDM
- * Vol. 3A 4.10.4). */
-static void prune(struct shard *shard, uint64_t address) {
-	uint64_t *path[LEVEL_PML4 + 1], *table = table_of(shard->cr3);
-	int level = LEVEL_PML4;
-
-	shard->walk_region = NO_REGION;
-	for (; level > LEVEL_PT; level--) {
-		path[level] = &table[index_of(address, level)];
-		if (!*path[level]) break;
-		table = table_of(*path[level]);
-	}
-	for (level++; level <= LEVEL_PML4 && !count_of(*path[level]); level++) {
-		frame_free_clean(shard, *path[level] & PTE_ADDRESS);
-		*path[level] = 0;
-		if (level < LEVEL_PML4) *path[level + 1] -= COUNT_ONE;
-	}
-	if (!ABLATE(invlpg)) invlpg(address);
-}
-
-/* Makes the tables on the way to `address` that are missing. Returns 0 or an error, and has then made none. It is kept
- * out of space_map, which seldom needs it and maps every page. */
-__attribute__((noinline))
-static int walk_create(struct shard *shard, uint64_t address) {
-	uint64_t *table = table_of(shard->cr3), *above = NULL;
-
-	for (int level = LEVEL_PML4; level > LEVEL_PT; level--) {
-		uint64_t *entry = &table[index_of(address, level)];
-		if (!*entry) {
-			uint64_t phys;
-			int error = frame_alloc(shard, &phys);
-			if (error) {
-				if (!ABLATE(walk)) prune(shard, address);
-				return error;
-			}
-			*entry = phys | PTE_PRESENT | PTE_WRITE | PTE_USER;
-			if (above) *above += COUNT_ONE;
-		}
-		above = entry;
-		table = table_of(*entry);
-	}
-	return 0;
-}
-
-/* Maps one page of a shard; `rights` are PTE bits beside P and U. Returns 0, -COCONUT_E_EXISTS when something is
- * mapped there, or what frame_alloc says when a table is needed. */
-int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights) {
-	uint64_t leaf = pte_make(phys, rights | PTE_USER), *place = leaf_of(shard, address);
-
-	ASSERT(leaf && address < USER_LIMIT && !(address & PAGE_MASK));
-	if (!place) {
-		int error = walk_create(shard, address);
-		if (error) return error;
-		place = leaf_of(shard, address);
-	}
-	if (*place) return -COCONUT_E_EXISTS;
-	*place = leaf | (ABLATE(code) ? PTE_WRITE : 0);
-	*shard->walk_entry += COUNT_ONE;
-	return 0;
-}
-
-/* Maps one fresh page of zeros and returns the kernel's view of it, or NULL with the error in `*error`. */
-void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error) {
-	uint64_t phys;
-
-	if ((*error = frame_alloc(shard, &phys))) return NULL;
-	if (!(*error = space_map(shard, address, phys, rights))) return phys_to_virt(phys);
-	frame_free_clean(shard, phys);
-	return NULL;
-}
-
-/* Unmaps one page that is mapped, and frees its frame unless it is borrowed (a file's, a BAR's). Whatever the shard
- * remembers of a buffer may have been this page: the checks start anew, from the stack page, which is always mapped. */
-void space_unmap(struct shard *shard, uint64_t address) {
-	uint64_t *place = leaf_of(shard, address), leaf = *place;
-
-	ASSERT(leaf & PTE_PRESENT);
-	*place = 0;
-	*shard->walk_entry -= COUNT_ONE;
-	shard->readable_page = shard->writable_page = STACK_PAGE;
-	shard->writable_view = shard->stack_view;
-	if (!ABLATE(forget)) shard->receive_max = 0;
-	if (!count_of(*shard->walk_entry))
-		prune(shard, address);
-	else if (!ABLATE(invlpg))
-		invlpg(address);
-	if (!(leaf & PTE_BORROWED)) frame_free(shard, leaf & PTE_ADDRESS);
-}
-
-/* Returns the leaf entry of a page of the shard, 0 when nothing is mapped there. `address` < USER_LIMIT. */
-uint64_t space_lookup(struct shard *shard, uint64_t address) {
-	const uint64_t *place = leaf_of(shard, address);
-
-	return place ? *place : 0;
-}
-
-/* Returns how many of `pages` pages from `address` on are mapped without a hole. */
-uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
-	uint64_t done = 0, *place;
-
-	for (; done < pages && (place = leaf_of(shard, address)) && *place; done++, address += PAGE_SIZE)
-		if (address % LOOK_STEP == 0) preempt_point();
-	return done;
-}
-
-/* Empties the table that `entry` points to, of the given level, with all that is below it, and frees it. Stops as soon
- * as the entry's count says that nothing is left. Recursion is as deep as there are levels: three calls. */
-static void free_table(struct shard *shard, uint64_t entry, int level) {
-	uint64_t *table = table_of(entry), left = count_of(entry);
-
-	for (; left; left--) {
-		while (!*table)
-			table++;
-		uint64_t child = *table;
-		*table = 0;
-		if (level > LEVEL_PT)
-			free_table(shard, child, level - 1);
-		else if (!(child & PTE_BORROWED))
-			frame_free(shard, child & PTE_ADDRESS);
-		preempt_point();
-	}
-	if (!ABLATE(leak)) frame_free_clean(shard, entry & PTE_ADDRESS);
-}
-
-/* Frees a shard's address space and every frame it owned, in pieces: interrupts are let in after each frame.
- * The shard may be the current one; it goes on in the supervisor's address space. */
-void space_destroy(struct shard *shard) {
-	uint64_t *pml4 = table_of(shard->cr3), lower = pml4[0], phys = shard->cr3;
-
-	shard->cr3 = kernel_cr3;
-	if (shard == current) write_cr3(kernel_cr3);
-	if (lower) free_table(shard, lower, LEVEL_PML4 - 1);
-	pml4[0] = pml4[PML4_HHDM] = pml4[PML4_IMAGE] = 0;
-	frame_free_clean(shard, phys);
 }

@@ -1,5 +1,5 @@
 /*
- * shard.c: the life of a shard: create, map memory, exit.
+ * shard.c: the life of a shard: create, exit.
  *
  * A shard is built from its line of the manifest, or from what SPAWN was told: an address space, its code from the
  * ramdisk, one page of stack with the args string on top, a configuration page if it is a pipeline stage or has a
@@ -16,7 +16,6 @@
  */
 #include "kernel.h"
 
-#define HEAP_END (STACK_PAGE - PAGE_SIZE) /* the page below the stack stays unmapped */
 #define FPU_CONTROL_DEFAULT 0x37F         /* FCW: all exceptions masked, 64-bit precision (SDM Vol. 1 8.1.5) */
 #define MXCSR_DEFAULT 0x1F80              /* all exceptions masked, round to nearest (SDM Vol. 1 10.2.3) */
 #define FXSAVE_MXCSR 24                   /* offset in the FXSAVE image (SDM Vol. 1 table 10-2) */
@@ -279,57 +278,4 @@ int64_t shard_free(struct shard *shard) {
 	shard->state = SHARD_FREE;
 	if (shard->parent_cap != CAP_NONE) cap_revoke_index(shard->parent_cap);
 	return end;
-}
-
-/* ---- MMAP and MUNMAP ---- */
-
-/* Checks that all pages lie in the small or in the large heap. Returns 0 or the refusal. */
-static inline int64_t check_heap(uint64_t address, uint64_t pages) {
-	uint64_t end = address >= COCONUT_LARGE_BASE ? USER_LIMIT : HEAP_END;
-
-	if (address & PAGE_MASK) return refuse(COCONUT_E_INVAL, 1, address, "the address is not page aligned");
-	if (pages == 0) return refuse(COCONUT_E_INVAL, 2, pages, "there is nothing to do for no pages");
-	if ((address < COCONUT_HEAP_BASE || address >= end || pages > (end - address) / PAGE_SIZE) && !ABLATE(heap))
-		return refuse(COCONUT_E_INVAL, 1, address, "the range is not wholly inside a heap");
-	return 0;
-}
-
-/* Unmaps `pages` pages of the current shard that are mapped, letting interrupts in after each. */
-LEAN static __attribute__((noinline)) void unmap_pages(uint64_t address, uint64_t pages) {
-	for (; pages; pages--, address += PAGE_SIZE) {
-		space_unmap(current, address);
-		preempt_point();
-	}
-}
-
-/* MMAP: maps `pages` pages of zeros at `address`. Either all of them or none. */
-int64_t sys_mmap(uint64_t address, uint64_t pages) {
-	int64_t bad = check_heap(address, pages);
-
-	if (bad) return bad;
-	if (pages > current->payer->frame_quota - current->payer->family_frames && !ABLATE(quota))
-		return refuse(COCONUT_E_QUOTA, 2, pages, "the shard's quota of frames does not allow it");
-	if (pages > mm_free_frames())
-		return refuse(COCONUT_E_NOMEM, 2, pages, "the machine has not so many free frames");
-	for (uint64_t done = 0;;) {
-		int error;
-		if (!map_page(current, address + done * PAGE_SIZE, PTE_WRITE | PTE_NX, &error)) {
-			unmap_pages(address, done);
-			return refuse(-error, 1, address + done * PAGE_SIZE, error == -COCONUT_E_EXISTS ?
-				      "that page is mapped already" : "no frame is left for that page");
-		}
-		if (++done == pages) return 0;
-		preempt_point();
-	}
-}
-
-/* MUNMAP: unmaps `pages` pages of the heap or of a file mapping, all of which must be mapped. */
-int64_t sys_munmap(uint64_t address, uint64_t pages) {
-	int64_t bad = check_heap(address, pages);
-
-	if (bad) return bad;
-	uint64_t mapped = space_mapped(current, address, pages);
-	if (mapped < pages) return refuse(COCONUT_E_INVAL, 1, address + mapped * PAGE_SIZE, "that page is not mapped");
-	unmap_pages(address, pages);
-	return 0;
 }

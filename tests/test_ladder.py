@@ -15,15 +15,15 @@ import test_docs
 
 # What leads up without being a door, as `file: symbols that it uses`.
 KNOWN = """
-paging.c: current preempt_point supervisor_thread
 idt.c: apic_interrupt fault_kill fault_panic sched_preempt timer_interrupt
 apic.c: iommu_route pci_msi_enable pci_ports
 sched.c: handle_sys_exit
+space.c: refuse
 fault.c: handle_sys_exit
-fs.c: copy_to_user refuse sys_munmap user_path user_writable
+fs.c: copy_to_user refuse user_path user_writable
 cap.c: channel_cap_gone channel_other_home edu_cap_gone refuse spawn_cap_gone
 channel.c: copy_from_user copy_to_user handle_sys_exit refuse user_readable user_writable
-shard.c: calls_all gpu_attach gpu_release refuse
+shard.c: calls_all gpu_attach gpu_release
 spawn.c: copy_from_user refuse user_path user_readable
 devices.c: edu_init iommu_init iommu_usable
 gpu.c: refuse

@@ -1,7 +1,7 @@
 """pages.py: page tables: the walk of one address, and all regions of an address space. Pure: no gdb.
 
 `read(phys)` is given by the caller and returns the 512 entries of the table at a physical address. The levels are
-numbered as in paging.c: 3 the PML4, 0 the page table. SDM Vol. 3A 4.5 describes the format. Read next: kernel.py.
+numbered as in kernel.h: 3 the PML4, 0 the page table. SDM Vol. 3A 4.5 describes the format. Read next: kernel.py.
 """
 
 import layout
@@ -12,7 +12,7 @@ ADDRESS = 0x000FFFFFFFFFF000  # bits 51..12
 PRESENT, WRITE, USER, WRITE_THROUGH, UNCACHED, ACCESSED, DIRTY, LARGE, NX = 1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80, 1 << 63
 BORROWED = layout.number("PTE_BORROWED")  # a bit that the processor leaves to the kernel
 STACK_SLOT = layout.number("STACK_SLOT_SIZE")  # the stacks are what is worth folding
-COUNT_SHIFT, COUNT_MASK = 52, 0x3FF  # paging.c counts the used entries of a shard's tables here
+COUNT_SHIFT, COUNT_MASK = 52, 0x3FF  # space.c counts the used entries of a shard's tables here
 
 
 def index_of(address, level):

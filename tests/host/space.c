@@ -1,8 +1,8 @@
 /*
- * Tests of the shards' half of paging.c: what the processor is told to forget, and when.
+ * Tests of space.c: what the processor is told to forget, and when.
  *
  * A processor keeps entries of tables in caches of its own, and may look at any table that it can reach at any time
- * (SDM Vol. 3A 4.10.3). QEMU has no such caches, so the order is looked at here: paging.c runs on tables in memory of
+ * (SDM Vol. 3A 4.10.3). QEMU has no such caches, so the order is looked at here: space.c runs on tables in memory of
  * this program, with `invlpg` replaced by a function that takes a picture of all tables. What is still changed
  * afterwards could be remembered as it was before.
  */
@@ -16,6 +16,7 @@
 static void forget(void);
 #define invlpg(address) forget()
 #include "../../paging.c"
+#include "../../space.c"
 #include "check.h"
 
 enum { FRAMES = 64 };
@@ -30,15 +31,22 @@ static void forget(void) {
 	pictures++;
 }
 
-/* ---- What paging.c calls ---- */
+/* ---- What they call ---- */
 
-struct shard supervisor_thread, *current;
+struct shard *current;
 char image_text[1], image_rodata[1], image_data[1], image_end[1];
 bool verbose;
 
 void panic(const char *template, ...) { printf("  panic: %s\n", template), abort(); }
 void print(const char *template, ...) { (void)template; }
 void preempt_point(void) {}
+uint64_t mm_free_frames(void) { return (uint64_t)frames_left; }
+
+int64_t refuse(int error, int argument, uint64_t value, const char *reason) {
+	(void)argument, (void)value, (void)reason;
+	return -error;
+}
+
 int frame_alloc_raw(uint64_t *phys) { return frame_alloc(NULL, phys); }
 void frame_free_clean(struct shard *owner, uint64_t phys) { (void)owner, used[phys / PAGE_SIZE] = false; }
 
