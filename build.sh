@@ -170,14 +170,14 @@ compile_kernel() {
 	done
 }
 
-# link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c or log.c has the calls of the
-# functions that are wrapped there led to the wrappers.
+# link_kernel OUT OBJECT...: links the objects as supervisor.ld says. A build with trace.c, log.c or provoke.c has the
+# calls of the functions that are wrapped there led to the wrappers.
 link_kernel() {
-	local out=$1 wraps='' recorder
+	local out=$1 wraps='' source
 	shift
-	for recorder in scripts/trace/trace.c tests/replay/log.c; do
-		[[ " $* " != *"/$(basename "$recorder" .c).o "* ]] ||
-			wraps=$(grep -o '__wrap_[a-z_]*(' "$recorder" | sort -u | sed 's/^__wrap_\(.*\)($/--wrap=\1/')
+	for source in scripts/trace/trace.c tests/replay/log.c tests/provoke.c; do
+		[[ " $* " != *"/$(basename "$source" .c).o "* ]] ||
+			wraps+=" $(grep -o '__wrap_[a-z_]*(' "$source" | sort -u | sed 's/^__wrap_\(.*\)($/--wrap=\1/')"
 	done
 	# shellcheck disable=SC2086 # several options
 	ld -nostdlib -z max-page-size=4096 -T supervisor.ld $wraps -o "$out" "$@"

@@ -114,8 +114,6 @@ static void engine_interrupt(void *argument) {
 /* Has the current shard's engine move bytes from one device address to another, of which one is its buffer, and waits
  * for the end. Returns 0, -COCONUT_E_IO, or -COCONUT_E_CLOSED when the copy has been ended. */
 static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target, uint64_t len) {
-	bool silent = PROVOKE == PROVOKE_dma_silence && engine == engines;
-
 	ASSERT(len > 0 && len <= PIECE_MAX && engine->owner == current && !engine->running);
 	iommu_faulted(engine->domain); /* forgets what was before */
 	engine->running = true;
@@ -123,8 +121,7 @@ static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target,
 	REG64(engine, EDU_SOURCE) = source;
 	REG64(engine, EDU_TARGET) = target;
 	REG64(engine, EDU_COUNT) = len;
-	REG64(engine, EDU_COMMAND) = COMMAND_INTERRUPT | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0) |
-				     (silent ? 0 : COMMAND_START);
+	REG64(engine, EDU_COMMAND) = COMMAND_INTERRUPT | COMMAND_START | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0);
 	sched_wait(&engine->waiter, WAIT_DMA, 0, COCONUT_CAP_SLOTS);
 	if (!copies[current->id].len) return -COCONUT_E_CLOSED;
 	return engine->failed ? -COCONUT_E_IO : 0;
@@ -158,7 +155,6 @@ static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) 
 	struct engine *engine = &engines[number];
 	int64_t error = map_piece(engine, EDU_SOURCE_IOVA, source, len, copy->readable, false);
 	if (!error) error = map_piece(engine, EDU_TARGET_IOVA, target, len, copy->writable, true);
-	if (!error && PROVOKE == PROVOKE_dma_source) error = transfer(engine, EDU_BUFFER, from, len);
 	if (!error) error = transfer(engine, from, EDU_BUFFER, len);
 	if (!error) error = transfer(engine, EDU_BUFFER, to, len);
 	if (error == -COCONUT_E_CLOSED) return error; /* whoever ended the copy has taken the engine and unmapped all */
@@ -243,8 +239,6 @@ void edu_watch(void) {
 	for (struct engine *engine = engines; engine < engines + engine_count; engine++) {
 		if (engine->running && timer_ms() - engine->started_ms > ANSWER_MS) retire(engine);
 		any |= !engine->broken;
-		if (PROVOKE && engine->running && engine->owner && REG64(engine, EDU_COMMAND) & COMMAND_TO_MEMORY)
-			provoke_in_copy(engine->owner);
 	}
 	if (!any) sched_wake_all(&queue, -COCONUT_E_NODEV);
 }

@@ -53,16 +53,13 @@
 #define MAX_CHANNELS MANIFEST_CHANNELS
 #define PRIORITIES 4
 
-/* What a test build leaves out, and what it makes fail: see layout.h. ABLATE is true when the named protection is
+/* What a test build leaves out: see layout.h. ABLATE is true when the named protection is
  * out. */
 #ifndef ABLATION
 #define ABLATION ABLATION_none
 #endif
 #ifndef ABLATION_ALSO
 #define ABLATION_ALSO ABLATION_none
-#endif
-#ifndef PROVOKE
-#define PROVOKE PROVOKE_none
 #endif
 #define ABLATE(name) (ABLATION == ABLATION_##name || ABLATION_ALSO == ABLATION_##name)
 
@@ -583,11 +580,6 @@ const struct bootinfo *pvh_bootinfo(const void *start);
 /* ---- main.c --------------------------------------------------------------------------------------- */
 
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
-
-/* tests/provoke.c: failing on purpose. Only builds that define PROVOKE have it, so `if (PROVOKE)` guards each call. */
-void provoke(bool early);
-void provoke_in_call(void);
-void provoke_in_copy(struct shard *owner);
 
 /* supervisor.ld: the borders of the image's sections. */
 extern char image_text[], image_rodata[], image_data[], image_end[];

@@ -81,7 +81,7 @@ enum {
 	PROVOKE_stack, PROVOKE_text_write, PROVOKE_alias_write, PROVOKE_data_execute, PROVOKE_smap, PROVOKE_smep,
 	PROVOKE_bad_return, /* a return address that sysret cannot take */
 	/* A DMA engine writes to the source of its copy; goes where nobody has let it; two go astray at once; the first one
-	 * never begins, and so never answers; one raises the interrupt of another one. */
+	 * has its interrupt lost, and so never answers; one raises the interrupt of another one. */
 	PROVOKE_dma_source, PROVOKE_dma_stray, PROVOKE_dma_overflow, PROVOKE_dma_silence, PROVOKE_interrupt_forged,
 	/* The first shard that copies by DMA is killed meanwhile; so is the shard behind it in the manifest. */
 	PROVOKE_dma_kill, PROVOKE_dma_kill_target,

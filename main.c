@@ -67,7 +67,6 @@ static void supervisor_run(uint64_t argument) {
 	devices_init(info);
 	syscall_init();
 	fs_init(info);
-	if (PROVOKE) provoke(false);
 	if (!manifest_load()) {
 		print("Nothing can be started.\n");
 		debug_exit(DEBUG_EXIT_FAILED);
@@ -82,7 +81,6 @@ static void supervisor_run(uint64_t argument) {
  * off, the physical address of what the loader passed on, and the time stamp of its own first instruction. */
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	serial_init();
-	if (PROVOKE) provoke(true);
 	const struct bootinfo *info = take_bootinfo(phys_to_virt(bootinfo_phys));
 	const char *command_line = info->command_line ? phys_to_virt(info->command_line) : "";
 	verbose = has_word(command_line, "verbose");

@@ -280,10 +280,7 @@ void preempt_point(void) {
 
 	interrupt_window();
 	if (current == &supervisor_thread) return;
-	if (PROVOKE == PROVOKE_preempt || PROVOKE == PROVOKE_kill)
-		sched_yield();
-	else if (need_resched && (next = relieve()))
-		leave_call(next);
+	if (need_resched && (next = relieve())) leave_call(next);
 }
 
 /* Called when the APIC's timer has counted down. */

@@ -71,7 +71,6 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 
 /* TIME: returns milliseconds since boot. */
 static int64_t sys_time(void) {
-	if (PROVOKE) provoke_in_call();
 	return (int64_t)timer_ms();
 }
 

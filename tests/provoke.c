@@ -1,6 +1,10 @@
 /*
  * provoke.c: failing on purpose. A part of the supervisor in builds that define PROVOKE, and in no other.
  *
+ * No other file knows of it: the linker leads calls of the functions that are wrapped here, from one file of the
+ * supervisor to another, to __wrap_NAME, as it does for scripts/trace/trace.c. Some are wrapped in recorders too, which
+ * then have them: such a build makes the mistakes that need no shard only.
+ *
  * A build made with `--define PROVOKE=PROVOKE_name` commits one mistake of the kernel's own, so that tests see
  * what becomes of it: a decoded panic and the right exit status, or, when the protection against it is left out
  * as well (ABLATION), the damage.
@@ -9,6 +13,18 @@
  */
 #include "../kernel.h"
 #include "../pci.h"
+
+/* What the linker calls a function and its wrapper. */
+#define WRAPPED(name) __typeof__(name) __real_##name, __wrap_##name
+
+WRAPPED(serial_init);
+WRAPPED(fs_init);
+WRAPPED(preempt_point);
+WRAPPED(syscall_dispatch);
+WRAPPED(msi_allocate);
+WRAPPED(iommu_map);
+WRAPPED(iommu_set_owner);
+WRAPPED(edu_watch);
 
 static const uint64_t sealed = 1; /* lies in rodata */
 static uint8_t return_instruction[] = {0xC3};
@@ -35,6 +51,7 @@ static __attribute__((noinline)) uint64_t overflow_stack(uint64_t depth) {
 static struct {
 	const struct pci_device *device;
 	volatile uint8_t *registers;
+	int owner; /* slot of the shard that it works for, -1: none */
 } engines[2];
 
 /* Finds the two engines. Called before anybody counts frames: mapping their registers may take some. */
@@ -53,15 +70,17 @@ static volatile uint64_t *engine_register(uint32_t engine, uint32_t offset) {
 	return (volatile uint64_t *)(engines[engine].registers + offset);
 }
 
-/* Has an engine begin to move 64 bytes between its buffer and a device address. */
-static void begin(uint32_t engine, uint64_t source, uint64_t target) {
+/* Has an engine begin to move bytes between its buffer and a device address. */
+static void begin_long(uint32_t engine, uint64_t source, uint64_t target, uint64_t bytes) {
 	iommu_faulted(engine); /* forgets what was before */
 	iommu_set_owner(engine, current->id);
 	*engine_register(engine, EDU_SOURCE) = source;
 	*engine_register(engine, EDU_TARGET) = target;
-	*engine_register(engine, EDU_COUNT) = 64;
+	*engine_register(engine, EDU_COUNT) = bytes;
 	*engine_register(engine, EDU_COMMAND) = COMMAND_START | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0);
 }
+
+static void begin(uint32_t engine, uint64_t source, uint64_t target) { begin_long(engine, source, target, 64); }
 
 /* Waits until an engine has ended, with interrupts off. */
 static void await_end(uint32_t engine) {
@@ -138,25 +157,59 @@ static void forge_interrupt(void) {
 	print("Provoked: an interrupt of the second engine, raised by the first: %u, by itself: %u\n", seen[0], seen[1]);
 }
 
-/* Kills a shard while an engine writes for `owner`: that one, or the one behind it. Once. */
-void provoke_in_copy(struct shard *owner) {
+void __wrap_iommu_set_owner(uint32_t domain, int shard_id) {
+	if (domain < ARRAY_LENGTH(engines)) engines[domain].owner = shard_id;
+	__real_iommu_set_owner(domain, shard_id);
+}
+
+/* Kills a shard while an engine writes for it, or the one behind it. Once. */
+void __wrap_edu_watch(void) {
 	static bool done;
 
-	if (!done && (PROVOKE == PROVOKE_dma_kill || PROVOKE == PROVOKE_dma_kill_target)) {
+	__real_edu_watch();
+	if (PROVOKE != PROVOKE_dma_kill && PROVOKE != PROVOKE_dma_kill_target) return;
+	for (uint32_t i = 0; i < ARRAY_LENGTH(engines) && !done; i++) {
+		uint64_t writes = COMMAND_START | COMMAND_TO_MEMORY;
+		if (engines[i].owner < 0 || (*engine_register(i, EDU_COMMAND) & writes) != writes) continue;
 		done = true;
-		shard_kill(PROVOKE == PROVOKE_dma_kill ? owner : owner + 1, PRIORITY_CRITICAL);
+		shard_kill(&shards[engines[i].owner + (PROVOKE == PROVOKE_dma_kill_target)], PRIORITY_CRITICAL);
 	}
 }
 
+static void ignore_interrupt(void *engine) { (void)engine; }
+
+/* Has the interrupts of the first engine do nothing. */
+int __wrap_msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument) {
+	static bool done;
+	bool first = PROVOKE == PROVOKE_dma_silence && !done;
+
+	done = true;
+	return __real_msi_allocate(device, first ? ignore_interrupt : handler, argument);
+}
+
+#ifndef TRACE
+/* When a piece has been mapped, its target last, sends the engine to write to the source. */
+int __wrap_iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write) {
+	int error = __real_iommu_map(domain, iova, phys, pages, read, write);
+
+	if (PROVOKE != PROVOKE_dma_source || error || !write || iova != EDU_TARGET_IOVA) return error;
+	begin_long(domain, EDU_BUFFER, EDU_SOURCE_IOVA, PAGE_SIZE - 1);
+	await_end(domain);
+	return (int)result(domain);
+}
+#endif
+
 /* ---- The hooks ---- */
 
-/* Commits the mistakes that need no shard. Called twice: at the very start of the kernel and when everything is
- * initialised; `early` tells which. */
-void provoke(bool early) {
-	if (early != (PROVOKE == PROVOKE_early_panic)) return;
+/* At the very start of the kernel. */
+void __wrap_serial_init(void) {
+	__real_serial_init();
+	if (PROVOKE == PROVOKE_early_panic) panic("provoked before memory and traps were set up");
+}
+
+/* Commits the mistakes that need no shard. */
+static __attribute__((noinline)) void provoke(void) {
 	switch (PROVOKE) {
-	case PROVOKE_early_panic:
-		panic("provoked before memory and traps were set up");
 	case PROVOKE_panic:
 		*(volatile uint64_t *)(HHDM_BASE + (1UL << 46)) = 0; /* far beyond all RAM */
 		break;
@@ -183,6 +236,9 @@ void provoke(bool early) {
 		break;
 	case PROVOKE_dma_stray:
 	case PROVOKE_dma_overflow:
+	case PROVOKE_dma_source:
+	case PROVOKE_dma_kill:
+	case PROVOKE_dma_kill_target:
 		find_engines();
 		break;
 	case PROVOKE_interrupt_forged:
@@ -192,6 +248,12 @@ void provoke(bool early) {
 	default: /* the other mistakes are committed elsewhere */
 		break;
 	}
+}
+
+/* When everything is initialised. */
+void __wrap_fs_init(const struct bootinfo *info) {
+	__real_fs_init(info);
+	provoke();
 }
 
 /* Turns over those bits in the entry of the current shard's first file mapping that are set in the first word of its
@@ -205,8 +267,18 @@ static void damage_entry(void) {
 	__asm__ volatile("invlpg (%0)" : : "r"(COCONUT_LARGE_BASE) : "memory");
 }
 
-/* Commits the mistakes that need a shard. Called inside TIME. */
-void provoke_in_call(void) {
+/* Lets others run at every point where it could, whether their time has come or not. */
+void __wrap_preempt_point(void) {
+	if ((PROVOKE != PROVOKE_preempt && PROVOKE != PROVOKE_kill) || current == &supervisor_thread) {
+		__real_preempt_point();
+		return;
+	}
+	interrupt_window();
+	sched_yield();
+}
+
+/* Commits the mistakes that need a shard. Unused beside a recorder. */
+static __attribute__((unused)) void provoke_in_call(void) {
 	switch (PROVOKE) {
 	case PROVOKE_smap:
 		(void)*(volatile uint8_t *)COCONUT_CODE_BASE;
@@ -233,3 +305,11 @@ void provoke_in_call(void) {
 		break;
 	}
 }
+
+#if !defined(SPEC_LOG) && !defined(TRACE)
+/* A shard asks for such a mistake by TIME. */
+int64_t __wrap_syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number) {
+	if (number == SYS_TIME) provoke_in_call();
+	return __real_syscall_dispatch(a0, a1, a2, a3, a4, number);
+}
+#endif
