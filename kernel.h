@@ -198,8 +198,12 @@ struct shard {
 	/* syscall.c */
 	uint64_t call; /* number of the call in progress */
 	uint64_t allowed; /* a bit for each call that exists and that it has not pledged away */
+
+	/* user.c */
 	uint64_t readable_page, writable_page; /* where the last check of a buffer said yes; at first the stack page */
 	uint8_t *writable_view, *stack_view;   /* the writable page and the stack page as the kernel sees them */
+
+	/* refuse.c */
 	uint32_t refusals_left;                /* to be printed */
 	struct refusal refusal;                /* the last one */
 
@@ -237,9 +241,12 @@ struct shard {
  *   kernel_since                      when the kernel began to work for the current shard
  *   cpu_has_smap, cpu_has_ibpb        which instructions this processor has
  *
- * The others call what is above them only through a variable of their own, in which it was handed to them at start:
+ * The others call what is above them, or look at it, only through a variable of their own, in which it was handed down
+ * at start:
  *
  *   power_off            panic.c: how the machine is switched off, which devices.c finds out
+ *   call_names           refuse.c: what the calls are called, in the table of syscall.c
+ *   calls_all            shard.c: a bit for each of these calls
  */
 
 /* ---- lib.c: what the compiler and the parsers expect of a C library ------------------------------- */
@@ -258,6 +265,11 @@ static inline void copy(void *to, const void *from, uint64_t len) {
 
 	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
 	if (rest) __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(rest) : : "memory");
+}
+
+/* True when the range lies in the page at `page`. */
+static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
+	return len <= PAGE_SIZE && address - page <= PAGE_SIZE - len;
 }
 
 /* ---- serial.c: COM1 and formatted printing -------------------------------------------------------- */
@@ -286,7 +298,7 @@ void console_poll(void);
 void console_flush_all(void);
 void console_panic(void);
 
-/* ---- panic.c: the end of a run ----------------------------------------------------------------------- */
+/* ---- panic.c: the end of a run -------------------------------------------------------------------- */
 
 extern void (*power_off)(void);
 
@@ -399,7 +411,13 @@ bool timer_use_acpi(uint16_t port, bool wide);
 void timer_interrupt(void);
 uint64_t timer_ms(void);
 
-/* ---- space.c: address spaces of shards --------------------------------------------------------------- */
+/* ---- refuse.c: a call that is refused says why ---------------------------------------------------- */
+
+extern const char *const *call_names;
+
+LEAN int64_t refuse(int error, int argument, uint64_t value, const char *reason);
+
+/* ---- space.c: address spaces of shards ------------------------------------------------------------ */
 
 int space_create(struct shard *shard);
 LEAN int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
@@ -409,7 +427,20 @@ uint64_t space_lookup(struct shard *shard, uint64_t address);
 LEAN int64_t sys_mmap(uint64_t address, uint64_t pages);
 int64_t sys_munmap(uint64_t address, uint64_t pages);
 
-/* ---- fault.c: a fault in words ------------------------------------------------------------------ */
+/* ---- user.c: the memory of shards ----------------------------------------------------------------- */
+
+/* True when [address, address + len) lies in the half of the address space that belongs to shards. */
+static inline bool user_range(uint64_t address, uint64_t len) {
+	return address < USER_LIMIT && len <= USER_LIMIT - address;
+}
+
+int64_t user_path(uint64_t path, uint64_t len, char *copy);
+bool user_readable(uint64_t address, uint64_t len);
+LEAN bool user_writable(uint64_t address, uint64_t len);
+void copy_from_user(void *to, uint64_t from, uint64_t len);
+LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
+
+/* ---- fault.c: a fault in words -------------------------------------------------------------------- */
 
 void fault_kill(struct trap_frame *frame) __attribute__((noreturn));
 void fault_panic(struct trap_frame *frame) __attribute__((noreturn));
@@ -476,6 +507,8 @@ int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
 LEAN int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
 
 /* ---- shard.c: the life of a shard ----------------------------------------------------------------- */
+
+extern uint64_t calls_all;
 
 int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent);
@@ -547,29 +580,11 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 
 /* ---- syscall.c: the door between the rings -------------------------------------------------------- */
 
-extern const uint64_t calls_all;
-
 void syscall_init(void);
 LEAN int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
 void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noreturn));
-LEAN int64_t refuse(int error, int argument, uint64_t value, const char *reason);
-/* True when [address, address + len) lies in the half of the address space that belongs to shards. */
-static inline bool user_range(uint64_t address, uint64_t len) {
-	return address < USER_LIMIT && len <= USER_LIMIT - address;
-}
 
-/* True when the range lies in the one page that is known to be good. */
-static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
-	return len <= PAGE_SIZE && address - page <= PAGE_SIZE - len;
-}
-
-int64_t user_path(uint64_t path, uint64_t len, char *copy);
-bool user_readable(uint64_t address, uint64_t len);
-LEAN bool user_writable(uint64_t address, uint64_t len);
-void copy_from_user(void *to, uint64_t from, uint64_t len);
-LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
-
-/* ---- supervisor.c: the thread that looks after the shards ------------------------------------------- */
+/* ---- supervisor.c: the thread that looks after the shards ----------------------------------------- */
 
 void supervisor_work(void) __attribute__((noreturn));
 

@@ -22,6 +22,8 @@
 
 #define REFUSALS_SHOWN 3                  /* lines a shard may cause; `verbose` shows all */
 
+uint64_t calls_all;
+
 /* Notes why the shard that is being built cannot be: `reason`, or, if that is NULL, that it got no frame. Returns the
  * error. */
 static int fail(struct shard *shard, int error, const char *reason) {

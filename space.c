@@ -7,7 +7,7 @@
  * Invariants: no leaf is writable and executable. An entry that points to a table counts the used entries of that table
  * in its bits 61..52, which the hardware ignores there: an empty table is found without a search.
  *
- * Read next: fault.c.
+ * Read next: user.c.
  */
 #include "kernel.h"
 

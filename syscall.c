@@ -1,13 +1,11 @@
 /*
- * syscall.c: the door between the rings: MSRs, dispatch, pledges, refusals, and the checks of user buffers.
+ * syscall.c: the door between the rings: MSRs, dispatch, pledges, and the shortest calls.
  *
  * A call arrives from syscall_entry in boot.asm on the shard's own kernel stack, is looked up in the table
  * below and charged to the shard's profile. Handlers are named sys_... and live in the file that owns what
  * they change; each returns 0 or more, or passes its refusal through refuse(); WAIT alone has a -1 that is no refusal.
  *
- * Invariant: no handler touches user memory before user_readable or user_writable has said yes. Only the
- * shard itself can change its mappings, so what was checked stays true until the shard unmaps something, which
- * makes it forget.
+ * Invariant: a handler runs only if its call exists and its shard has not pledged it away.
  *
  * Read next: supervisor.c. SDM Vol. 3A 5.8.8 describes SYSCALL and SYSRET.
  */
@@ -20,8 +18,6 @@ enum { STAR_KERNEL_SHIFT = 32, STAR_USER_SHIFT = 48 };
 /* Flags that must not survive into the kernel: single steps, interrupts, backward strings, I/O privilege,
  * nested tasks, and AC, which would open user memory under SMAP. */
 #define ENTRY_FLAGS_CLEARED (RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC)
-
-#define CHECK_STEP 0x10000 /* bytes of a buffer that are checked between two looks at the interrupts */
 
 #define TURNS_TO_END_LINE 8 /* before a full buffer cuts another shard's line */
 
@@ -99,42 +95,17 @@ typedef void (*any_handler)(void); /* which C lets one cast from and to without 
 #define NAME_OF(name, handler) [SYS_##name] = #name,
 #define OR_BIT_OF(name, handler) | BIT(name)
 static const call_handler handlers[SYS_LIMIT] = {CALLS(HANDLER_OF)};
-static const char *const call_names[SYS_LIMIT] = {CALLS(NAME_OF)};
-const uint64_t calls_all = 0 CALLS(OR_BIT_OF);
+static const char *const names[SYS_LIMIT] = {CALLS(NAME_OF)};
 
-/* Programs the MSRs of SYSCALL and SYSRET. */
+/* Programs the MSRs of SYSCALL and SYSRET, and tells the files below which calls there are. */
 void syscall_init(void) {
 	uint64_t user_base = SEL_USER_DATA - 8;
 
+	call_names = names;
+	calls_all = 0 CALLS(OR_BIT_OF);
 	wrmsr(MSR_STAR, user_base << STAR_USER_SHIFT | (uint64_t)SEL_KERNEL_CODE << STAR_KERNEL_SHIFT);
 	wrmsr(MSR_LSTAR, (uint64_t)syscall_entry);
 	wrmsr(MSR_SFMASK, ABLATE(sfmask) ? RFLAGS_IF : ENTRY_FLAGS_CLEARED);
-}
-
-/* Prints the refusal that the current shard has just met. Returns -error. */
-static __attribute__((noinline)) int64_t print_refusal(int error) {
-	static const char *const error_names[] = {
-		"", "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE", "E_RIGHTS", "E_CLOSED", "E_BUSY", "E_TOOSMALL",
-		"E_NOMEM", "E_QUOTA", "E_FULL", "E_EXISTS", "E_NOENT", "E_NOTFILE", "E_IO", "E_NOMAP", "E_NODEV", "E_PLEDGE",
-		"E_VEILED", "E_NOEXEC"};
-	struct shard *self = current;
-	const struct refusal *refusal = &self->refusal;
-	const char *name = refusal->call < SYS_LIMIT ? call_names[refusal->call] : NULL;
-
-	print("Shard %u (%s): %s refused: ", self->id, self->profile->name, name ? name : "unknown call");
-	if (refusal->argument) print("argument %d = 0x%lx, ", refusal->argument, refusal->value);
-	print("%s (%s)\n", refusal->reason, error_names[error]);
-	self->refusals_left--;
-	return -error;
-}
-
-/* Remembers and, for the first few of a shard, prints why a call of the current shard is refused. `argument`
- * counts from 1; 0 when no single argument is to blame. Returns -error. */
-int64_t refuse(int error, int argument, uint64_t value, const char *reason) {
-	struct shard *self = current;
-
-	self->refusal = (struct refusal){self->call, argument, value, reason};
-	return self->refusals_left ? print_refusal(error) : -error;
 }
 
 /* Refuses a call that does not exist or that the shard has pledged not to make. */
@@ -173,70 +144,4 @@ void syscall_bad_return(const struct syscall_frame *frame) {
 	print("Shard %u (%s) killed: system call from a non-canonical address, return to 0x%lx refused\n", current->id,
 	      current->profile->name, frame->rip);
 	handle_sys_exit(COCONUT_KILLED);
-}
-
-/* ---- User memory ---- */
-
-/* Returns the entry of the last page of the range when every page of it is mapped with all the given bits, else 0. */
-static __attribute__((noinline)) uint64_t user_mapped(uint64_t address, uint64_t len, uint64_t bits) {
-	uint64_t entry = 0;
-
-	if (!user_range(address, len)) return 0;
-	for (uint64_t page = address & ~PAGE_MASK; page < address + len; page += PAGE_SIZE) {
-		entry = space_lookup(current, page);
-		if ((entry & bits) != bits) return 0;
-		if (page % CHECK_STEP == 0) preempt_point();
-	}
-	return entry;
-}
-
-/* The rest of user_readable and of user_writable: looks the pages up, and remembers the last one. */
-static __attribute__((noinline)) bool look_up_readable(uint64_t address, uint64_t len) {
-	if (!user_mapped(address, len, PTE_PRESENT | PTE_USER)) return false;
-	current->readable_page = (address + len - 1) & ~PAGE_MASK;
-	return true;
-}
-
-static __attribute__((noinline)) bool look_up_writable(uint64_t address, uint64_t len) {
-	uint64_t entry = user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE);
-
-	if (entry && !(entry & PTE_BORROWED)) { /* the kernel may have no view of another page */
-		current->writable_page = (address + len - 1) & ~PAGE_MASK;
-		current->writable_view = phys_to_virt(entry & PTE_ADDRESS);
-	}
-	return entry;
-}
-
-/* True when the current shard may read all `len` bytes at `address`, at least one. */
-bool user_readable(uint64_t address, uint64_t len) {
-	return ABLATE(user_check) || in_page(current->readable_page, address, len) || look_up_readable(address, len);
-}
-
-/* True when the current shard may write all `len` bytes at `address`, at least one. */
-bool user_writable(uint64_t address, uint64_t len) {
-	return ABLATE(user_check) || in_page(current->writable_page, address, len) || look_up_writable(address, len);
-}
-
-/* Copies the path of a call, its first two arguments, with a NUL behind it. Returns 0 or the refusal. */
-int64_t user_path(uint64_t path, uint64_t len, char *copy) {
-	if (len == 0 || len > COCONUT_PATH_MAX)
-		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 255 bytes");
-	if (!user_readable(path, len)) return refuse(COCONUT_E_FAULT, 1, path, "the path is not wholly mapped");
-	copy_from_user(copy, path, len);
-	copy[len] = 0;
-	return 0;
-}
-
-/* Copies from the current shard; user_readable has said yes. */
-void copy_from_user(void *to, uint64_t from, uint64_t len) {
-	user_access_begin();
-	copy(to, (const void *)from, len);
-	user_access_end();
-}
-
-/* Copies to the current shard; user_writable has said yes. */
-void copy_to_user(uint64_t to, const void *from, uint64_t len) {
-	user_access_begin();
-	copy((void *)to, from, len);
-	user_access_end();
 }

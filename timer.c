@@ -6,7 +6,7 @@
  * whatever happens; one of 24 bits wraps after 4.7 s, so every tick folds it into a 64-bit sum. Without ACPI the ticks
  * have to do. Without a tick there is no run: a shard that makes no call would keep the CPU for ever.
  *
- * Read next: space.c.
+ * Read next: refuse.c.
  */
 #include "kernel.h"
 
