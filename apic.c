@@ -3,15 +3,13 @@
  *
  * The timer's interrupt comes from the 8259 through the APIC's LINT0 pin ("virtual wire"), and the firmware may have
  * left the APIC's own timer running: both are set here rather than assumed. That timer interrupts once, when the
- * scheduler asks for it, between two ticks. A device with MSI raises its interrupt by writing a message, which carries
- * a vector, or with interrupt remapping the number of an entry that does.
+ * scheduler asks for it, between two ticks. Devices raise theirs by messages, which carry a vector: iommu.c.
  *
  * Invariant: a vector belongs to one handler for ever; handlers run with interrupts off and must not wait.
  *
  * Read next: sched.c. SDM Vol. 3A, "Advanced Programmable Interrupt Controller (APIC)", has the sections named here.
  */
 #include "kernel.h"
-#include "pci.h"
 
 /* Where the registers are, and in which mode ("Local APIC Status and Location"). */
 #define MSR_APIC_BASE 0x1B
@@ -27,11 +25,6 @@ enum { APIC_LVT_TIMER = 0x320, APIC_LVT_LINT0 = 0x350, APIC_LVT_LINT1 = 0x360 };
 /* The APIC's own timer ("APIC Timer"): it counts down from what is written, interrupts at 0 and stops; 0 stops it at
  * once. */
 enum { APIC_TIMER_START = 0x380, APIC_TIMER_NOW = 0x390, APIC_TIMER_DIVIDE = 0x3E0, TIMER_DIVIDE_BY_1 = 0xB };
-
-/* Where a message is written, and where in that address the number of the processor that is meant begins ("Message
- * Address Register Format"). */
-#define MESSAGE_ADDRESS 0xFEE00000
-#define MESSAGE_ID_SHIFT 12
 
 static volatile uint8_t *registers;
 
@@ -90,19 +83,3 @@ void apic_timer_start(uint32_t count) { apic_write(APIC_TIMER_START, count); }
 
 /* Returns where the timer is on its way to 0. */
 uint32_t apic_timer_now(void) { return *(volatile uint32_t *)(registers + APIC_TIMER_NOW); }
-
-/* Has the device's MSI call `handler` with `argument`, through interrupt remapping where it is on. Returns the
- * vector, or -COCONUT_E_NODEV when the device has no MSI, or -COCONUT_E_FULL. */
-int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument) {
-	uint32_t address, data;
-
-	if (!device->msi) return -COCONUT_E_NODEV;
-	int vector = apic_handle(handler, argument);
-	if (vector < 0) return vector;
-	if (!iommu_route(device, (uint8_t)vector, &address, &data)) {
-		address = MESSAGE_ADDRESS | (uint32_t)apic_id() << MESSAGE_ID_SHIFT;
-		data = (uint32_t)vector;
-	}
-	pci_msi_enable(&pci_ports, device, address, (uint16_t)data);
-	return vector;
-}

@@ -48,10 +48,19 @@ static void use_fadt(const uint8_t *table, uint32_t len) {
 	if (timed || !fadt.pm1a_control_port) fadt = found;
 }
 
+/* Returns whether a DMAR table is whole, and its first unit where one can be: in a page, VT-d 8.3. */
+bool dmar_unit(const uint8_t *table, uint32_t len, struct acpi_drhd *unit) {
+	bool remaps;
+
+	return acpi_dmar(table, len, &remaps) && acpi_drhd(table, len, 0, unit) && !(unit->base & PAGE_MASK) &&
+	       paging_device_fits(unit->base, PAGE_SIZE);
+}
+
 /* Takes the two tables that the kernel uses from those that the root table names: of several the first that is
  * usable. */
 static void acpi_init(uint64_t rsdp_phys) {
 	const uint8_t *bytes = rsdp_phys ? paging_map_table(rsdp_phys, ACPI_RSDP_SIZE) : NULL, *root;
+	struct acpi_drhd unit;
 	struct acpi_rsdp rsdp;
 	uint32_t root_len, len;
 
@@ -63,7 +72,7 @@ static void acpi_init(uint64_t rsdp_phys) {
 		print_verbose(" %c%c%c%c", table[0], table[1], table[2], table[3]);
 		if (!memcmp(table, "FACP", 4)) use_fadt(table, len);
 		if (memcmp(table, "DMAR", 4)) continue;
-		if (!dmar || !iommu_usable(dmar, acpi_table_length(dmar, ACPI_HEADER_SIZE))) dmar = table;
+		if (!dmar || !dmar_unit(dmar, acpi_table_length(dmar, ACPI_HEADER_SIZE), &unit)) dmar = table;
 	}
 	print_verbose("\n");
 }
@@ -116,8 +125,7 @@ static void print_device(const struct pci_device *d) {
 /* Returns PCI function number `index` in the order in which they were found, NULL behind the last. */
 const struct pci_device *device_at(uint32_t index) { return index < pci_count ? &pci_devices[index] : NULL; }
 
-/* Finds out what there is, which takes all devices their DMA, and sets up those that the kernel uses: the IOMMU first,
- * then the engines, which get theirs back behind it. */
+/* Finds out what there is, which takes all devices their DMA. */
 void devices_init(const struct bootinfo *info) {
 	acpi_init(info->rsdp);
 	power_off = acpi_power_off;
@@ -129,6 +137,4 @@ void devices_init(const struct bootinfo *info) {
 	pci_count = count < PCI_DEVICES ? count : PCI_DEVICES;
 	for (uint32_t i = 0; verbose && i < pci_count; i++)
 		print_device(&pci_devices[i]);
-	iommu_init();
-	edu_init();
 }

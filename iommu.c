@@ -69,8 +69,11 @@ enum { FAULT_OVERFLOW = 1, FAULT_PENDING = 2 };
  * interrupts from this one on (appendix A). */
 enum { RECORD_VALID = 1UL << 63, RECORD_READ = 1UL << 62, RECORD_CLEAR = 1UL << 31, FAULT_INTERRUPT = 0x20 };
 
-/* Writes to these addresses are interrupts (3.14), here with the number of an interrupt entry (5.1.5.2). */
-enum { MESSAGE_ADDRESS = 0xFEE00000, MESSAGE_END = 0xFEF00000, MESSAGE_REMAPPABLE = 1 << 4, MESSAGE_INDEX_SHIFT = 5 };
+/* Writes to these addresses are interrupts (3.14). Bits of such an address: where the number of the processor that is
+ * meant begins (SDM Vol. 3A, "Message Address Register Format"); or that it has the number of an interrupt entry, and
+ * where (5.1.5.2). */
+enum { MESSAGE_ADDRESS = 0xFEE00000, MESSAGE_END = 0xFEF00000, MESSAGE_ID_SHIFT = 12 };
+enum { MESSAGE_REMAPPABLE = 1 << 4, MESSAGE_INDEX_SHIFT = 5 };
 
 /* How many domains there can be; how often the unit is looked at before it counts as broken; how many faults of each
  * shard, and of nobody, are put on the console, where not all of them were asked for. */
@@ -337,7 +340,7 @@ void iommu_report(void) {
 		print_verbose("IOMMU: %u DMA faults recorded, records lost %u times\n", fault_count, overflow_count);
 }
 
-/* ---- Interrupt remapping ---- */
+/* ---- Interrupts ---- */
 
 /* Lets `device`, and no other, raise `vector`. Returns false where interrupts are not remapped; otherwise `*address`
  * and `*data` are the message that the device is to send. The vector is also the number of the table's entry. */
@@ -352,15 +355,23 @@ bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *addr
 	return true;
 }
 
-/* ---- Set-up ---- */
+/* Has the device's MSI call `handler` with `argument`, through interrupt remapping where it is on. Returns the
+ * vector, or -COCONUT_E_NODEV when the device has no MSI, or -COCONUT_E_FULL. */
+int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument) {
+	uint32_t address, data;
 
-/* Returns whether a DMAR table is whole, and its first unit, which is noted, where one can be: in a page, 8.3. */
-bool iommu_usable(const uint8_t *table, uint32_t len) {
-	bool remaps;
-
-	return acpi_dmar(table, len, &remaps) && acpi_drhd(table, len, 0, &unit) && !(unit.base & PAGE_MASK) &&
-	       paging_device_fits(unit.base, PAGE_SIZE);
+	if (!device->msi) return -COCONUT_E_NODEV;
+	int vector = apic_handle(handler, argument);
+	if (vector < 0) return vector;
+	if (!iommu_route(device, (uint8_t)vector, &address, &data)) {
+		address = MESSAGE_ADDRESS | (uint32_t)apic_id() << MESSAGE_ID_SHIFT;
+		data = (uint32_t)vector;
+	}
+	pci_msi_enable(&pci_ports, device, address, (uint16_t)data);
+	return vector;
 }
+
+/* ---- Set-up ---- */
 
 /* Finds the machine's unit and maps its registers. Returns NULL, or in words why it cannot be used. */
 static const char *find_unit(void) {
@@ -370,7 +381,7 @@ static const char *find_unit(void) {
 	const uint8_t *table = device_dmar(&len);
 
 	if (!table) return "there is no DMAR table";
-	if (!iommu_usable(table, len)) return "the DMAR table is damaged";
+	if (!dmar_unit(table, len, &unit)) return "the DMAR table is damaged";
 	acpi_dmar(table, len, &remaps);
 	if (acpi_drhd(table, len, 1, &second)) return "there are several units, and this kernel drives one";
 	registers = paging_map_device(unit.base, PAGE_SIZE);
@@ -406,7 +417,7 @@ static bool turn_on(void) {
 	if (!root_table || !context_table || !queue || !interrupt_table) return false;
 	set_entry(root_table, contexts | ENTRY_PRESENT);
 	REG32(REG_FAULT_DATA) = (uint32_t)apic_handle(collect_faults, NULL);
-	REG64(REG_FAULT_ADDRESS) = MESSAGE_ADDRESS | (uint64_t)apic_id() << 12;
+	REG64(REG_FAULT_ADDRESS) = MESSAGE_ADDRESS | (uint64_t)apic_id() << MESSAGE_ID_SHIFT;
 	REG32(REG_FAULT_CONTROL) = 0;
 	REG64(REG_QUEUE_TAIL) = 0;
 	REG64(REG_QUEUE) = queue_phys;

@@ -357,8 +357,6 @@ void apic_interrupt(uint64_t vector);
 void apic_timer_init(void (*handler)(void *));
 void apic_timer_start(uint32_t count);
 uint32_t apic_timer_now(void);
-struct pci_device;
-int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument);
 
 /* ---- sched.c: who runs ---------------------------------------------------------------------------- */
 
@@ -532,14 +530,16 @@ int64_t sys_kill(uint64_t handle);
 /* ---- devices.c: what the machine has -------------------------------------------------------------- */
 
 void devices_init(const struct bootinfo *info);
+struct acpi_drhd;
 struct pci_access;
+struct pci_device;
 extern const struct pci_access pci_ports;
 const struct pci_device *device_at(uint32_t index);
 const uint8_t *device_dmar(uint32_t *len);
+bool dmar_unit(const uint8_t *table, uint32_t len, struct acpi_drhd *unit);
 
 /* ---- iommu.c: what devices can reach -------------------------------------------------------------- */
 
-bool iommu_usable(const uint8_t *dmar, uint32_t len);
 void iommu_init(void);
 int iommu_attach(const struct pci_device *device, uint32_t *domain);
 int iommu_map(uint32_t domain, uint64_t iova, uint64_t phys, uint64_t pages, bool read, bool write);
@@ -548,6 +548,7 @@ void iommu_report_faults(uint32_t domain, bool wanted);
 void iommu_set_owner(uint32_t domain, int shard_id);
 bool iommu_faulted(uint32_t domain);
 void iommu_report(void);
+int msi_allocate(const struct pci_device *device, void (*handler)(void *), void *argument);
 bool iommu_route(const struct pci_device *device, uint8_t vector, uint32_t *address, uint32_t *data);
 
 /* ---- edu.c: the DMA engine that copies between partitions ----------------------------------------- */

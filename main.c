@@ -65,6 +65,8 @@ static void supervisor_run(uint64_t argument) {
 	apic_init();
 	timer_init();
 	devices_init(info);
+	iommu_init();
+	edu_init(); /* the engines get their DMA back, behind the IOMMU */
 	syscall_init();
 	fs_init(info);
 	if (!manifest_load()) {
