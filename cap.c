@@ -181,24 +181,6 @@ bool cap_held(uint64_t handle) {
 	return cap && (cap->serial == current->held_serial || ABLATE(serial));
 }
 
-/* CAP_GRANT: gives the shard at the other end of `channel` a copy of `handle` with a subset of its rights.
- * Returns the handle that the copy has there. */
-int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights) {
-	int64_t error;
-	const struct capability *cap = cap_use(1, handle, 0, ABLATE(grant) ? 0 : CAP_RIGHT_GRANT, &error);
-	const struct capability *way = cap ? cap_use(2, channel, CAP_CHANNEL, CAP_RIGHT_SEND, &error) : NULL;
-
-	if (!way) return error;
-	if (rights == 0) return refuse(COCONUT_E_INVAL, 3, rights, "there are no rights to grant");
-	if (rights & ~(uint64_t)cap->rights)
-		return refuse(COCONUT_E_RIGHTS, 3, rights, "the capability has not all of these rights");
-	int receiver = channel_other_home(way->resource);
-	if (receiver < 0) return refuse(-receiver, 2, channel, "nobody is at the other end");
-	if (receiver == current->id) return refuse(COCONUT_E_INVAL, 2, channel, "the other end is the shard's own");
-	int granted = cap_copy(&caps, index_of(cap), (uint32_t)receiver, (uint8_t)rights);
-	return granted < 0 ? refuse(-granted, 2, channel, "the other shard has no slot left for grants") : granted;
-}
-
 /* CAP_REVOKE: gives up the capability and takes back every copy that was granted from it. */
 int64_t sys_cap_revoke(uint64_t handle) {
 	int64_t error = 0;

@@ -5,7 +5,7 @@
  * home (the shard that the manifest put there) and two lists of waiters: shards that wait to receive from the
  * inbox and shards that wait for room in it. A message is copied into the inbox by its sender and out of it by
  * its receiver, each in its own address space; or at once, by the fast path of CALL, through the kernel's view of the
- * page.
+ * page. A capability can be granted to the shard at the other end.
  *
  * Invariants: whoever waits is woken by a message, by room, by the end of the other side, by the loss of the
  * capability it waits through, by a CALL at its end (E_BUSY), or by a KILL. A woken shard looks again: being woken
@@ -114,17 +114,28 @@ void channel_cap_gone(const struct shard *holder, const struct capability *cap) 
 	if (end->caller == holder && holder->held_serial == cap->serial && !ABLATE(call_over)) end->caller = NULL;
 }
 
-/* Returns the slot of the shard at home at the other side of end `e`, or -COCONUT_E_CLOSED. */
-int channel_other_home(uint32_t e) {
-	const struct end *other = &ends[e ^ 1];
-
-	return other->state == END_OPEN ? other->home : -COCONUT_E_CLOSED;
-}
-
 /* Returns the slot of the shard that is at an end, or will be as soon as it has started; -1 when the end is closed. */
 int channel_home(uint32_t e) { return ends[e].state == END_CLOSED ? -1 : ends[e].home; }
 
 /* ---- The calls ---- */
+
+/* CAP_GRANT: gives the shard at the other end of `channel` a copy of `handle` with a subset of its rights.
+ * Returns the handle that the copy has there. */
+int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights) {
+	int64_t error;
+	const struct capability *cap = cap_use(1, handle, 0, ABLATE(grant) ? 0 : CAP_RIGHT_GRANT, &error);
+	const struct capability *way = cap ? cap_use(2, channel, CAP_CHANNEL, CAP_RIGHT_SEND, &error) : NULL;
+
+	if (!way) return error;
+	if (rights == 0) return refuse(COCONUT_E_INVAL, 3, rights, "there are no rights to grant");
+	if (rights & ~(uint64_t)cap->rights)
+		return refuse(COCONUT_E_RIGHTS, 3, rights, "the capability has not all of these rights");
+	const struct end *other = &ends[way->resource ^ 1];
+	if (other->state != END_OPEN) return refuse(COCONUT_E_CLOSED, 2, channel, "nobody is at the other end");
+	if (other->home == current->id) return refuse(COCONUT_E_INVAL, 2, channel, "the other end is the shard's own");
+	int granted = cap_copy(&caps, (uint32_t)(cap - caps.entry), other->home, (uint8_t)rights);
+	return granted < 0 ? refuse(-granted, 2, channel, "the other shard has no slot left for grants") : granted;
+}
 
 /* Returns the channel end that `handle` names with the given rights, or the refusal. */
 static int64_t end_of(uint64_t handle, uint8_t rights) {

@@ -485,7 +485,6 @@ const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, ui
 bool cap_held(uint64_t handle);
 void cap_revoke_index(uint32_t index);
 void caps_drop_all(struct shard *shard);
-int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
 int64_t sys_cap_revoke(uint64_t handle);
 int64_t sys_cap_restrict(uint64_t handle, uint64_t rights);
 LEAN int64_t sys_cap_inspect(uint64_t handle);
@@ -498,8 +497,8 @@ uint32_t channel_handle(uint32_t home, uint32_t channel);
 void channels_close(struct shard *shard);
 void channel_call_over(const struct shard *shard);
 void channel_cap_gone(const struct shard *holder, const struct capability *cap);
-int channel_other_home(uint32_t end);
 int channel_home(uint32_t end);
+int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
 LEAN int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
