@@ -290,7 +290,7 @@ static __attribute__((noinline)) int64_t call_woken(void) {
 	struct end *end = (struct end *)((char *)self->wait_list - offsetof(struct end, receivers));
 	uint32_t e = (uint32_t)(end - ends);
 
-	if (self->killed) handle_sys_exit(COCONUT_KILLED);
+	if (self->killed) end_shard(COCONUT_KILLED);
 	int64_t result = wait_end(self->wait_handle, e);
 	if (result == 0) result = receive(self->wait_handle, e, self->receive_buf, self->receive_max);
 	if (end->caller == self) end->caller = NULL;

@@ -190,7 +190,7 @@ void fault_kill(struct trap_frame *frame) {
 		print("Shard %u (%s) killed: %s, vector %lu, at rip 0x%lx (error 0x%lx)\n", current->id, name,
 		      exception_names[frame->vector], frame->vector, frame->rip, error);
 	print("  Likely cause: %s\n", page_fault ? page_fault_cause(frame, address) : likely_cause(frame));
-	run_on_stack(current->stack_top, handle_sys_exit, COCONUT_KILLED);
+	run_on_stack(current->stack_top, end_shard, COCONUT_KILLED);
 }
 
 /* Prints the entries that the processor walks for `address`, with their bits in words. A large page ends the walk:

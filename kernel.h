@@ -245,6 +245,7 @@ struct shard {
  * at start:
  *
  *   power_off            panic.c: how the machine is switched off, which devices.c finds out
+ *   end_shard            sched.c: how the current shard ends, in shard.c, when it was killed or is at fault
  *   call_names           refuse.c: what the calls are called, in the table of syscall.c
  *   calls_all            shard.c: a bit for each of these calls
  */
@@ -366,6 +367,7 @@ extern bool need_resched; /* the current shard has something to attend to: other
 /* The low half of the time stamp when the kernel began to work for `current`; who wants to run, the most urgent in the
  * lowest bit. */
 extern uint32_t kernel_since, ready_mask;
+extern void (*end_shard)(uint64_t code) __attribute__((noreturn));
 
 void sched_ready(struct shard *shard);
 void sched_tick(void);

@@ -95,5 +95,6 @@ void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	mm_init(info);
 	paging_init(info);
 	supervisor_thread.cr3 = kernel_cr3;
+	end_shard = handle_sys_exit;
 	run_on_stack(stack_slot_top(STACK_SUPERVISOR), supervisor_run, (uint64_t)info);
 }

@@ -38,6 +38,7 @@ struct shard *current = &supervisor_thread;
 uint64_t current_stack_top; /* boot.asm: where syscall_entry finds the kernel stack */
 bool need_resched;
 uint32_t kernel_since, ready_mask;
+void (*end_shard)(uint64_t code) __attribute__((noreturn));
 
 static struct queue { struct shard *head, *tail; } ready[PRIORITIES];
 static int64_t turn_length; /* from one tick to the next, on average, in units of the time stamp */
@@ -179,7 +180,7 @@ void sched_preempt(void) {
 		mark_running(next);
 		context_switch(self, next);
 	}
-	if (self->killed) handle_sys_exit(COCONUT_KILLED);
+	if (self->killed) end_shard(COCONUT_KILLED);
 }
 
 /* Takes the current shard off the CPU, at the tail of a list of waiters, until it is woken. `kind` and `object`
@@ -189,7 +190,7 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, ui
 	struct shard *self = current;
 
 	/* Killed while this call let others run: nobody would wake it a second time. */
-	if (self->killed && !ABLATE(kill_first)) handle_sys_exit(COCONUT_KILLED);
+	if (self->killed && !ABLATE(kill_first)) end_shard(COCONUT_KILLED);
 	self->wait_list = list;
 	while (*list)
 		list = &(*list)->next;
@@ -201,7 +202,7 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, ui
 	charge(rdtsc());
 	leave_call(pick());
 	interrupt_window(); /* all in a long list may have been woken to look again, and run one behind the other */
-	if (self->killed) handle_sys_exit(COCONUT_KILLED);
+	if (self->killed) end_shard(COCONUT_KILLED);
 	return self->wait_result;
 }
 

@@ -16,10 +16,7 @@ import test_docs
 # What leads up without being a door, as `file: symbols that it uses`.
 KNOWN = """
 idt.c: apic_interrupt fault_kill fault_panic sched_preempt timer_interrupt
-sched.c: handle_sys_exit
-fault.c: handle_sys_exit
 cap.c: channel_cap_gone edu_cap_gone spawn_cap_gone
-channel.c: handle_sys_exit
 shard.c: gpu_attach gpu_release
 """
 
