@@ -5,7 +5,7 @@
  * A fault of the kernel ends the run as a panic does (panic.c), with the registers and, where an address is to blame,
  * its page walk.
  *
- * Read next: profile.c. SDM Vol. 3A 6.15 describes the exceptions.
+ * Read next: trap.c. SDM Vol. 3A 6.15 describes the exceptions.
  */
 #include "kernel.h"
 

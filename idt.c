@@ -1,5 +1,5 @@
 /*
- * idt.c: the tables through which the processor finds the kernel (GDT, TSS, IDT), and what arrives there.
+ * idt.c: the tables through which the processor finds the kernel: GDT, TSS, IDT.
  *
  * Invariants: every gate is an interrupt gate with DPL 0, so interrupts stay off and no `int n` of ring 3
  * passes. Double fault, NMI, machine check and debug run on stacks of their own (IST), since they can strike
@@ -35,8 +35,6 @@ struct __attribute__((packed)) table_register {
 	uint64_t base;
 };
 
-_Static_assert(offsetof(struct trap_frame, cs) == TRAP_FRAME_CS, "boot.asm tests cs in the frame");
-_Static_assert(sizeof(struct trap_frame) == TRAP_FRAME_SIZE, "boot.asm builds the frame");
 _Static_assert(offsetof(struct task_state, rsp) == 4, "boot.asm writes rsp0");
 _Static_assert(offsetof(struct syscall_frame, rdx) == SYSCALL_FRAME_RDX, "boot.asm reads rdx in the frame");
 _Static_assert(offsetof(struct syscall_frame, rip) + 4 == SYSCALL_FRAME_RIP_HIGH, "boot.asm compares rip in the frame");
@@ -88,20 +86,4 @@ void idt_init(void) {
 		tss.ist[ist - 1] = stack_slot_top(STACK_IST + ist);
 	tss.io_map = ABLATE(io_map) ? 0 : sizeof(tss);
 	load_tables();
-}
-
-/* Called by isr_common with interrupts off. Returns to resume what was interrupted. */
-void interrupt_dispatch(struct trap_frame *frame) {
-	bool from_shard = frame->cs & 3, kills = from_shard && !ABLATE(fault);
-
-	/* Nothing here raises an NMI; a stray one shall do no harm. */
-	if (frame->vector == VECTOR_NMI && !ABLATE(nmi)) return;
-	if (frame->vector < EXCEPTIONS) {
-		if (kills && frame->vector != VECTOR_DOUBLE_FAULT && frame->vector != VECTOR_MACHINE_CHECK)
-			fault_kill(frame);
-		fault_panic(frame);
-	}
-	if (frame->vector == VECTOR_PIC) timer_interrupt();
-	if (frame->vector >= VECTOR_MSI && frame->vector < VECTOR_STUBS) apic_interrupt(frame->vector);
-	if (from_shard && !ABLATE(preempt)) sched_preempt();
 }

@@ -343,10 +343,9 @@ static inline uint32_t entry_index(uint64_t address, int level) { return address
 /* Returns the table that an entry points to. A value of cr3 serves as an entry too: its address is in the same bits. */
 static inline uint64_t *table_of(uint64_t entry) { return phys_to_virt(entry & PTE_ADDRESS); }
 
-/* ---- idt.c: GDT, TSS, IDT, and what arrives through them ------------------------------------------ */
+/* ---- idt.c: GDT, TSS, IDT ------------------------------------------------------------------------- */
 
 void idt_init(void);
-void interrupt_dispatch(struct trap_frame *frame);
 void shard_start(void);
 
 /* ---- apic.c: the local APIC ----------------------------------------------------------------------- */
@@ -444,6 +443,10 @@ LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
 
 void fault_kill(struct trap_frame *frame) __attribute__((noreturn));
 void fault_panic(struct trap_frame *frame) __attribute__((noreturn));
+
+/* ---- trap.c: what arrives: exceptions and interrupts ---------------------------------------------- */
+
+void interrupt_dispatch(struct trap_frame *frame);
 
 /* ---- profile.c: what ran, how much of it, and how it ended ---------------------------------------- */
 
