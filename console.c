@@ -72,9 +72,9 @@ void console_poll(void) {
 	if (writers_waiting) drain_next((uint32_t)serial_room());
 }
 
-/* Ends the open line: with what its owner has waiting of it, else with a visible mark. */
-static void cut_line(void) {
-	drain(owner, PENDING_MAX);
+/* Ends the open line, if there is one: with what its owner has waiting of it, else with a visible mark. */
+void console_cut(void) {
+	if (owner != NOBODY) drain(owner, PENDING_MAX);
 	if (owner != NOBODY) serial_write(CUT_MARK, sizeof(CUT_MARK) - 1);
 	owner = NOBODY;
 }
@@ -83,7 +83,7 @@ static void cut_line(void) {
 static void put(uint32_t number, char c) {
 	struct writer *writer = &writers[number];
 
-	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) cut_line();
+	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) console_cut();
 	if (owner == NOBODY || owner == number) {
 		if (writers_waiting) drain(number, PENDING_MAX);
 		serial_write(&c, 1);
@@ -131,16 +131,16 @@ static void put_clean(uint32_t number, uint8_t byte) {
 		put(number, byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F) || ABLATE(clean) ? (char)byte : REPLACEMENT);
 }
 
-/* Returns how many bytes of a writer can be sent, or kept while another's line is open, without waiting for the UART.
- * What the writer has waiting goes first: each call sends what the UART takes of it, and returns 0 until all has gone.
- * Returns -1 when more would not be kept, but cut the open line. */
+/* Returns how many bytes of a writer can be sent, or kept while another's line is open, without waiting for the UART; 0
+ * as long as it is busy with what goes first: what the line's owner has waiting, or the writer itself. Each call sends
+ * what it takes of that. Returns -1 when more would not be kept, and the line's owner has nothing to end it with. */
 int console_room(uint32_t number) {
-	const struct writer *writer = &writers[number];
+	uint32_t first = owner == NOBODY ? number : owner;
 
-	if (owner != NOBODY && owner != number) return writer->pending_len + SERIAL_FIFO <= PENDING_MAX ? SERIAL_FIFO : -1;
-	if (ABLATE(uart)) return SERIAL_FIFO;
-	drain(number, (uint32_t)serial_room());
-	return writer->pending_len ? 0 : serial_room();
+	if (first != number ? writers[number].pending_len + SERIAL_FIFO <= PENDING_MAX : ABLATE(uart)) return SERIAL_FIFO;
+	drain(first, (uint32_t)serial_room());
+	if (writers[first].pending_len) return 0;
+	return first == number ? serial_room() : -1;
 }
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */
@@ -163,11 +163,6 @@ void console_flush_all(void) {
 		drain_next(PENDING_MAX);
 		if (owner != NOBODY) put(owner, '\n');
 	}
-}
-
-/* Makes room for the last words of the supervisor: nobody will end the open line any more. */
-void console_panic(void) {
-	if (owner != NOBODY) cut_line();
 }
 
 bool verbose, quiet;

@@ -297,7 +297,7 @@ int console_room(uint32_t writer);
 void console_end(uint32_t writer);
 void console_poll(void);
 void console_flush_all(void);
-void console_panic(void);
+void console_cut(void);
 
 /* ---- panic.c: the end of a run -------------------------------------------------------------------- */
 

@@ -51,13 +51,12 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 	for (uint64_t done = 0, part; done < len; done += part) {
 		int room, turns = 0;
 		/* Others run while the UART is busy, and whoever is in the middle of a line gets a few turns to end it. */
-		while ((room = console_room(current->id)) <= 0 && turns < TURNS_TO_END_LINE) {
+		while ((room = console_room(current->id)) <= 0) {
+			if (room < 0 && serial_room() && turns++ >= TURNS_TO_END_LINE) console_cut();
 			preempt_point();
 			if (room < 0) sched_yield();
-			turns += room < 0 && serial_room();
 		}
-		part = room > 0 ? (uint64_t)room : SERIAL_FIFO;
-		if (part > len - done) part = len - done;
+		part = len - done < (uint64_t)room ? len - done : (uint64_t)room;
 		copy_from_user(piece, buf + done, part);
 		console_write(current->id, piece, part);
 		preempt_point();
