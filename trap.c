@@ -4,8 +4,8 @@
  * isr_common in boot.asm has saved all registers and calls interrupt_dispatch, which calls whose business it is. Before
  * ring 3 goes on, the scheduler is asked whether it may.
  *
- * Invariant: an exception of ring 3 ends its shard, unless it is nobody's fault (machine check, double fault); any other
- * exception ends the run.
+ * Invariant: an exception of ring 3 ends its shard, unless it is nobody's fault (machine check, double fault); any
+ * other exception ends the run.
  *
  * Read next: profile.c.
  */

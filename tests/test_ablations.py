@@ -275,7 +275,8 @@ def test_complete(t):
             t.check(name in test.read(), "no test of the group %s leaves out %s" % (group, name))
 
 
-SHARED = {"ABLATION_wp": "cpu.c", "ABLATION_cld": "boot.asm", "PROVOKE_panic": "main.c"}  # and who looks at it
+# And who looks at it: of a provocation nobody in the kernel knows.
+SHARED = {"ABLATION_wp": "cpu.c", "ABLATION_cld": "boot.asm", "PROVOKE_panic": None}
 
 
 def code_of(t, path, define=()):
@@ -303,7 +304,7 @@ def test_shared_objects(t):
         t.check(len(shared) > 20 and looks not in shared, "%s: the variant shares %s" % (value, shared))
         for source in shared:
             t.check(code_of(t, source, define) == usual[source], "%s changes %s, which is shared" % (value, source))
-        t.check(code_of(t, looks, define) != usual[looks], "the control: %s changes nothing in %s" % (value, looks))
+        t.check(not looks or code_of(t, looks, define) != usual[looks], "the control: %s changes nothing in %s" % (value, looks))
 
 
 WORDS = {"the processor's", "those above", "planted mistakes", "not defended"}  # docs/security.md explains them
