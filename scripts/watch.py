@@ -217,7 +217,7 @@ def nameless_file(folder):
 
 def private_folder():
     """Returns a new folder with a short path: that of a socket has 107 bytes at most."""
-    import tempfile  # pylint: disable=import-outside-toplevel # a tenth of the time that a run without gdb takes to start
+    import tempfile  # not at the top: it is a tenth of the time that a run without gdb takes to start
 
     return tempfile.mkdtemp(prefix="coconut-")
 
