@@ -326,7 +326,7 @@ def main():
     for name in ("ram", "elf", "out"):
         parser.add_argument(name)
     options = parser.parse_args()
-    gc.disable()  # nothing of what is made here goes away before the end, and looking for it takes a quarter of the time
+    gc.disable()  # nothing that is made here goes away before the end; to look for it is a quarter of the time
     try:
         ring = Ring(options.ram, options.elf)
     except struct.error:
