@@ -24,6 +24,7 @@ channel lead follow
 TOKEN = 'shard token /shards/steps args="token model=/checkpoint"\n'
 FIRST = "shard first /shards/first\n"
 CODE = 0x100000 # shards' code lies below, the trampoline's above
+DIGITS = 16  # of an address in QEMU's trace
 
 
 def symbols(path):
@@ -49,36 +50,48 @@ class Counter:
         addresses, names = self.shard if pc < CODE else self.kernel
         return names[bisect.bisect_right(addresses, pc) - 1]
 
+    def by_function(self, counts):
+        """Returns the counts of addresses, which are digits, as counts of functions."""
+        found = collections.Counter()
+        for digits, count in counts.items():
+            found[self.name(int(digits, 16))] += count
+        return found
+
     @staticmethod
     def addresses(trace):
-        """Yields the address of every instruction."""
-        for line in trace:
-            match = re.match(r"Trace \d+: \S+ \[\w+/(\w+)/", line)
-            if match:
-                yield int(match.group(1), 16)
+        """Yields the address of every instruction, as the digits that QEMU writes: they are millions, of some thousand
+        addresses."""
+        for line in trace:  # Trace 0: PLACE [CS-BASE/ADDRESS/FLAGS...
+            if line.startswith(b"Trace"):
+                at = line.index(b"/") + 1
+                yield line[at:at + DIGITS]
 
     def marked(self, trace):
         """Returns a count for each pair of marks."""
-        marks = dict(zip(*reversed(self.shard)))
+        marks = {name: b"%0*x" % (DIGITS, address) for address, name in zip(*self.shard)}
+        begin, end = marks["mark_begin"], marks["mark_end"]
         result, now = [], None
         for pc in self.addresses(trace):
-            if pc == marks["mark_begin"]:
-                now = collections.Counter()
-            elif pc == marks["mark_end"] and now is not None:
-                result.append(now)
+            if pc == begin:
+                now = collections.defaultdict(int)
+            elif pc == end and now is not None:
+                result.append(self.by_function(now))
                 now = None
             elif now is not None:
-                now[self.name(pc)] += 1
+                now[pc] += 1
         return result
 
     def until_ring3(self, trace):
         """Returns a list of one count: from the entry to the first instruction of a shard."""
-        now, done = collections.Counter(), False
-        for pc in self.addresses(trace):
-            done |= pc < CODE
-            if not done:
-                now[self.name(pc)] += 1
-        return [now]
+        now, first = collections.defaultdict(int), b"%0*x" % (DIGITS, CODE)
+        addresses = self.addresses(trace)
+        for pc in addresses:
+            if pc < first:
+                break
+            now[pc] += 1
+        for _ in addresses:  # to the end, so that QEMU can write it
+            pass
+        return [self.by_function(now)]
 
 
 def run(manifest, programs, count, *options):
@@ -90,7 +103,7 @@ def run(manifest, programs, count, *options):
     path.write_text(manifest)
 
     def read():
-        with open(pipe, errors="replace", encoding="utf-8") as trace:
+        with open(pipe, "rb") as trace:
             found.extend(count(trace))
 
     reader = threading.Thread(target=read, daemon=True)  # it waits for ever for a QEMU that was not started

@@ -17,6 +17,7 @@ import figures
 
 LIMIT = 25000   # instructions: no stretch is longer, whatever the arguments and however many shards there are
 SHARDS = 64     # that there can be
+DIGITS = 16     # of an address in QEMU's log
 # a death: at most so many instructions for each frame, to find it, to clear it and to let others in between
 PER_FRAME = 700
 FIXED = 12000   # and so many beside, for a shard that holds little else
@@ -69,14 +70,14 @@ class Trace:
         return found
 
     def read(self):
-        events = self.events()
+        events = {b"%0*x" % (DIGITS, address): event for address, event in self.events().items()}
         running, count, began, died, cause, busy_with = False, 0, 0, 0, "start", "start"
         with open(self.path, "rb") as log:
             for line in log:
                 if not line.startswith(b"Trace"):
                     continue
                 at = line.index(b"/") + 1
-                event = events.get(int(line[at:at + 16], 16))
+                event = events.get(line[at:at + DIGITS])
                 count += 1
                 if not event:
                     continue
