@@ -5,6 +5,7 @@ Boots take the firmware-less entry, which is faster, except where the firmware o
 Read next: run.sh, scripts/watch.py.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -247,7 +248,9 @@ MEMORY = {"64M": 64, "128M": 128, "1G": 1024, "2G": 2048, "3G": 3072, "4G": 4096
 WITH_FIRMWARE = ("64M", "2G", "5G", "12G")
 USED_UP = ("64M", "128M", "1G", "3G")  # sizes of which nearly all is used, all of them with --full: it takes a minute
 OVERHEAD = 20  # MiB that firmware, supervisor, ramdisk and page tables may take
-_memory_lock = threading.Lock()
+SPARE = 1024  # MiB of the host that tests of memory leave
+_memory = threading.Condition()
+_taken = []  # MiB that each such test which runs may use
 
 
 def host_memory():
@@ -256,15 +259,31 @@ def host_memory():
         return int(re.search(r"MemAvailable: +(\d+) kB", file.read()).group(1)) // 1024
 
 
+@contextlib.contextmanager
+def host_memory_of(t, mib):
+    """Holds so much of the host's memory: waits for other tests while there is too little beside theirs, and skips the
+    test where there is too little without them."""
+    with _memory:
+        while host_memory() - sum(_taken) < mib + SPARE and _taken and not harness.stopping():
+            _memory.wait(0.5)
+        if host_memory() < mib + SPARE:
+            t.skip("the host has only %d MiB left" % host_memory())
+        _taken.append(mib)
+    try:
+        yield
+    finally:
+        with _memory:
+            _taken.remove(mib)
+            _memory.notify_all()
+
+
 def memory_test(size):
-    """Returns the test of one memory size. One of them runs at a time, so that what the host has is enough for it."""
+    """Returns the test of one memory size."""
     mib = MEMORY[size]
 
     def test(t):
         used = mib - OVERHEAD if t.full or size in USED_UP else 32
-        with _memory_lock:
-            if host_memory() < used + 1024:
-                t.skip("the host has only %d MiB left" % host_memory())
+        with host_memory_of(t, used):
             run_quota(t, size, used)
 
     test.__doc__ = "%s of memory%s: all of it is known, and a shard gets its quota of it, each page its own." % (

@@ -311,8 +311,7 @@ def test_missing_functions(t):
             t.check(words not in done.stderr, "%s: `%s` is in: %s" % (name, words, done.stderr))
 
 
-test_full_disk.heavy = True
-test_small_files.heavy = True
+test_failed_tools.heavy = test_full_disk.heavy = test_small_files.heavy = True
 
 
 # ---- What git and editors make of the tree ----
@@ -611,7 +610,7 @@ def interrupted(script):
                 t.check(os.path.getsize(os.path.join(tree, "build", name)), "build/%s is empty" % name)
 
     test.__doc__ = "%s ends with all that it has started, whatever signal ends it whenever: SIGKILL, too." % script
-    test.heavy = script != "build.sh"
+    test.heavy = True
     return test
 
 
@@ -643,3 +642,6 @@ def test_leash(t):
         left = marked(mark)
         kill_all(left)
         t.check(len(left) >= 3, "without a leash only these go on: %s" % left)
+
+
+test_leash.heavy = test_warnings.heavy = True
