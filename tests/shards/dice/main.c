@@ -21,13 +21,15 @@
 #define ALL_RIGHTS (CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT)
 
 /* What a message of two bytes asks of whoever takes it; the second is a handle of theirs. */
-enum order { ORDER_KILL = 'K', ORDER_WAIT = 'W', ORDER_SERVE = 'S', ORDER_ASK = 'A', ORDER_RETURN = 'R' };
+enum order { ORDER_KILL = 'K', ORDER_WAIT = 'W', ORDER_SERVE = 'S', ORDER_ASK = 'A', ORDER_FILL = 'F',
+	ORDER_RETURN = 'R', ORDER_DROP = 'D' };
 
 struct player {
 	uint64_t random;
 	const char *seed;
 	bool empty[COCONUT_CAP_SLOTS]; /* handles that have named nothing */
 	uint64_t child;                /* the handle of the one that it has spawned last */
+	int64_t seat;                  /* a leader's: the handle of what it has lent to get it back */
 	uint8_t own[MESSAGE];          /* a buffer on its stack */
 };
 
@@ -110,6 +112,13 @@ static void obey(struct player *me, uint64_t h) {
 	case ORDER_KILL: coconut_kill(which); break;
 	case ORDER_WAIT: coconut_wait(which); break;
 	case ORDER_RETURN: coconut_cap_grant(which, h, ALL_RIGHTS); break;
+	case ORDER_DROP: note(me, which, coconut_cap_revoke(which)); break;
+	case ORDER_FILL:
+		while (turns-- && result >= 0)
+			result = coconut_channel_send(which, me->own, 1);
+		for (turns = 5; turns && result >= 0; turns--)
+			result = coconut_channel_call(which, me->own, 1, me->own, MESSAGE);
+		break;
 	case ORDER_SERVE:
 		coconut_mmap((uint64_t)HEAP, 1); /* where the kernel lets others run when it looks the page up */
 		while (turns-- && result >= 0 && coconut_channel_recv(which, dice(me, 2) ? me->own : HEAP, MESSAGE) > 0)
@@ -187,7 +196,8 @@ static int64_t returned(struct player *me, uint64_t own) {
 
 	for (uint64_t h = OWN; what > 0 && h < 2 * OWN; h++)
 		if (coconut_cap_inspect(h) == what) return (int64_t)h;
-	order(me, FIRST, ORDER_RETURN, coconut_cap_grant(own, FIRST, ALL_RIGHTS));
+	me->seat = coconut_cap_grant(own, FIRST, ALL_RIGHTS);
+	order(me, FIRST, ORDER_RETURN, me->seat);
 	return -1;
 }
 
@@ -204,7 +214,30 @@ static int64_t lease(struct player *me) {
 		coconut_cap_grant((uint64_t)lent, 1 + dice(me, 2), ALL_RIGHTS);
 	order(me, SECOND, ORDER_ASK, 0);
 	yields(me, 8);
-	return coconut_cap_revoke((uint64_t)lent);
+	coconut_cap_revoke((uint64_t)lent);
+	return order(me, FIRST, ORDER_DROP, me->seat);
+}
+
+/* Lends one an end at which it goes to sleep, to receive or to send. Ends its sleep, but takes the end back before it
+ * runs, and puts another one into the same place. */
+static int64_t trade(struct player *me) {
+	int64_t facing = coconut_cap_inspect(SECOND) ^ 1 << 16, lent = -1;
+	bool fills = dice(me, 2);
+
+	for (uint64_t h = OWN; h < 2 * OWN && lent < 0; h++)
+		if (coconut_cap_inspect(h) == facing) lent = (int64_t)h;
+	if (lent < 0) {
+		order(me, SECOND, ORDER_RETURN, 0);
+		coconut_yield();
+		return 0;
+	}
+	order(me, FIRST, fills ? ORDER_FILL : ORDER_SERVE, coconut_cap_grant((uint64_t)lent, FIRST, ALL_RIGHTS));
+	yields(me, 12);
+	int64_t result = fills ? coconut_channel_recv(SECOND, me->own, MESSAGE) : coconut_channel_send(SECOND, me->own, 1);
+	coconut_cap_revoke((uint64_t)lent);
+	int64_t other = coconut_cap_grant(dice(me, 2) ? SECOND : FIRST, FIRST, dice(me, 2) ? ALL_RIGHTS : CAP_RIGHT_SEND);
+	order(me, FIRST, ORDER_DROP, other);
+	return result;
 }
 
 /* Takes answers into a buffer, and unmaps it while the one who answers waits for more. */
@@ -218,10 +251,11 @@ static int64_t pull_away(struct player *me) {
 }
 
 static int64_t lead(struct player *me) {
-	switch (dice(me, 5)) {
+	switch (dice(me, 7)) {
 	case 0: return mourn(me);
 	case 1: return vigil(me);
 	case 2: return pull_away(me);
+	case 3 ... 4: return trade(me);
 	default: return lease(me);
 	}
 }
@@ -385,7 +419,7 @@ static int64_t roll(struct player *me) {
 #define PATIENCE 40 /* of three calls more than two are refused for so long: it has little left to call with */
 
 int main(const char *args) {
-	struct player player = {.random = 88172645463325252, .seed = args ? args : "0"}, *me = &player;
+	struct player player = {.random = 88172645463325252, .seed = args ? args : "0", .seat = -1}, *me = &player;
 
 	for (const char *c = me->seed; *c; c++)
 		me->random = (me->random + (uint64_t)*c) * 0x5851F42D4C957F2D + 1;
