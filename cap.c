@@ -101,6 +101,7 @@ const struct capability *cap_find(const struct cap_table *table, uint32_t shard,
 /* ---- The calls ---- */
 
 struct cap_table caps;
+void (*cap_gone[CAP_GPU_DMA + 1])(struct shard *holder, const struct capability *cap);
 
 static uint32_t index_of(const struct capability *cap) { return (uint32_t)(cap - caps.entry); }
 
@@ -127,11 +128,10 @@ void cap_revoke_index(uint32_t top) {
 	cap_mark(&caps, top);
 	while (caps.entry[top].revoked) {
 		uint32_t leaf = cap_leaf(&caps, top);
+		const struct capability *cap = &caps.entry[leaf];
 		struct shard *holder = &shards[leaf / COCONUT_CAP_SLOTS];
 
-		if (caps.entry[leaf].revoked == CAP_CHANNEL) channel_cap_gone(holder, &caps.entry[leaf]);
-		if (caps.entry[leaf].revoked == CAP_SHARD) spawn_cap_gone(caps.entry[leaf].resource, leaf);
-		if (caps.entry[leaf].revoked == CAP_GPU_DMA) edu_cap_gone(holder, leaf % COCONUT_CAP_SLOTS);
+		if (cap_gone[cap->revoked]) cap_gone[cap->revoked](holder, cap);
 		cap_remove(&caps, leaf);
 		if (holder->state == SHARD_BLOCKED && holder->wait_handle == leaf % COCONUT_CAP_SLOTS)
 			sched_wake(holder, -COCONUT_E_BADHANDLE);

@@ -108,7 +108,7 @@ void channel_call_over(const struct shard *shard) {
 }
 
 /* Likewise for one whose capability is just being revoked, if it is the one that its CALL goes through. */
-void channel_cap_gone(const struct shard *holder, const struct capability *cap) {
+void channel_cap_gone(struct shard *holder, const struct capability *cap) {
 	struct end *end = &ends[cap->resource];
 
 	if (end->caller == holder && holder->held_serial == cap->serial && !ABLATE(call_over)) end->caller = NULL;

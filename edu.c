@@ -204,9 +204,9 @@ static void end_copy(struct shard *shard) {
 	if (shard->state == SHARD_BLOCKED && shard->wait == WAIT_DMA) sched_wake(shard, -COCONUT_E_CLOSED);
 }
 
-/* The capability `handle` of a shard is gone: what it copies by it ends, at whatever piece it is. */
-void edu_cap_gone(struct shard *shard, uint64_t handle) {
-	if (copies[shard->id].len && copies[shard->id].handle == handle && !ABLATE(dma_revoke)) end_copy(shard);
+/* A capability of a shard is gone: what it copies by it ends, at whatever piece it is. */
+void edu_cap_gone(struct shard *holder, const struct capability *cap) {
+	if (copies[holder->id].len && holder->caps + copies[holder->id].handle == cap && !ABLATE(dma_revoke)) end_copy(holder);
 }
 
 /* Ends every copy from or to the given memory, whose owner is dying. Its shards get -COCONUT_E_CLOSED. */

@@ -246,6 +246,7 @@ struct shard {
  *
  *   power_off            panic.c: how the machine is switched off, which devices.c finds out
  *   end_shard            sched.c: how the current shard ends, in shard.c, when it was killed or is at fault
+ *   cap_gone             cap.c: who is told, by type, that a capability goes: channel.c, spawn.c, edu.c
  *   call_names           refuse.c: what the calls are called, in the table of syscall.c
  *   calls_all            shard.c: a bit for each of these calls
  */
@@ -476,6 +477,7 @@ int64_t sys_fs_map(uint64_t fd, uint64_t address);
 /* ---- cap.c: capabilities -------------------------------------------------------------------------- */
 
 extern struct cap_table caps;
+extern void (*cap_gone[])(struct shard *holder, const struct capability *cap);
 
 int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted);
 int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights);
@@ -501,7 +503,7 @@ void channels_open(uint32_t home);
 uint32_t channel_handle(uint32_t home, uint32_t channel);
 void channels_close(struct shard *shard);
 void channel_call_over(const struct shard *shard);
-void channel_cap_gone(const struct shard *holder, const struct capability *cap);
+void channel_cap_gone(struct shard *holder, const struct capability *cap);
 int channel_home(uint32_t end);
 int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
@@ -522,7 +524,7 @@ int64_t shard_free(struct shard *shard);
 
 /* ---- spawn.c: shards that start shards ------------------------------------------------------------ */
 
-void spawn_cap_gone(uint32_t id, uint32_t index);
+void spawn_cap_gone(struct shard *holder, const struct capability *cap);
 int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
 int64_t sys_wait(uint64_t handle);
 int64_t sys_kill(uint64_t handle);
@@ -569,7 +571,7 @@ struct extent {
 void edu_init(void);
 int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable,
 	uint64_t handle);
-void edu_cap_gone(struct shard *shard, uint64_t handle);
+void edu_cap_gone(struct shard *holder, const struct capability *cap);
 void edu_abandon(struct shard *shard);
 void edu_revoke(uint64_t phys, uint64_t size);
 void edu_watch(void);

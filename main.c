@@ -62,6 +62,10 @@ static bool manifest_load(void) {
 static void supervisor_run(uint64_t argument) {
 	const struct bootinfo *info = (const struct bootinfo *)argument;
 
+	end_shard = handle_sys_exit;
+	cap_gone[CAP_CHANNEL] = channel_cap_gone;
+	cap_gone[CAP_SHARD] = spawn_cap_gone;
+	cap_gone[CAP_GPU_DMA] = edu_cap_gone;
 	apic_init();
 	timer_init();
 	devices_init(info);
@@ -95,6 +99,5 @@ void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	mm_init(info);
 	paging_init(info);
 	supervisor_thread.cr3 = kernel_cr3;
-	end_shard = handle_sys_exit;
 	run_on_stack(stack_slot_top(STACK_SUPERVISOR), supervisor_run, (uint64_t)info);
 }

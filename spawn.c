@@ -12,11 +12,13 @@
  */
 #include "kernel.h"
 
-/* The capability `index` for shard `id` is removed: if SPAWN had returned it, nobody will wait for the shard any
- * more. */
-void spawn_cap_gone(uint32_t id, uint32_t index) {
-	if (shards[id].state == SHARD_FREE || shards[id].parent_cap != index) return;
-	shards[id].parent_cap = CAP_NONE;
+/* A capability for a shard is removed: if SPAWN had returned it, nobody will wait for the shard any more. */
+void spawn_cap_gone(struct shard *holder, const struct capability *cap) {
+	struct shard *shard = &shards[cap->resource];
+
+	(void)holder;
+	if (shard->state == SHARD_FREE || shard->parent_cap != cap - caps.entry) return;
+	shard->parent_cap = CAP_NONE;
 	sched_supervise();
 }
 

@@ -15,7 +15,6 @@ import test_docs
 
 # What leads up without being a door, as `file: symbols that it uses`.
 KNOWN = """
-cap.c: channel_cap_gone edu_cap_gone spawn_cap_gone
 shard.c: gpu_attach gpu_release
 """
 

@@ -228,14 +228,14 @@ void __wrap_cap_revoke_index(uint32_t index) {
 	__real_cap_revoke_index(index);
 }
 
-void __wrap_channel_cap_gone(const struct shard *holder, const struct capability *cap) {
+void __wrap_channel_cap_gone(struct shard *holder, const struct capability *cap) {
 	RECORD(RELEASES, holder->id, (uint64_t)(cap - holder->caps));
 	__real_channel_cap_gone(holder, cap);
 }
 
-void __wrap_spawn_cap_gone(uint32_t id, uint32_t index) {
-	RECORD(RELEASES, index / COCONUT_CAP_SLOTS, index % COCONUT_CAP_SLOTS);
-	__real_spawn_cap_gone(id, index);
+void __wrap_spawn_cap_gone(struct shard *holder, const struct capability *cap) {
+	RECORD(RELEASES, holder->id, (uint64_t)(cap - holder->caps));
+	__real_spawn_cap_gone(holder, cap);
 }
 
 /* ---- Lives ---- */
