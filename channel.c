@@ -11,7 +11,7 @@
  * capability it waits through, by a CALL at its end (E_BUSY), or by a KILL. A woken shard looks again: being woken
  * promises nothing. While a CALL waits at an end, nobody else receives there.
  *
- * Read next: shard.c.
+ * Read next: acpi.h.
  */
 #include "kernel.h"
 

@@ -10,7 +10,7 @@
  * Invariants: no two partitions overlap. Video memory is zero whenever its partition gets an owner. A transfer ends
  * before the partition at either end changes hands.
  *
- * Read next: syscall.c; shards/gpu-hal/main.c, a driver that uses its partition.
+ * Read next: shard.c; shards/gpu-hal/main.c, a driver that uses its partition.
  */
 #include "kernel.h"
 #include "pci.h"

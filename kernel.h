@@ -7,7 +7,8 @@
  *
  * The ladder: the groups stand in one order, and boot.asm is below them all. A file calls functions and uses variables
  * of files before it only. So read the files from top to bottom: whoever has read down to a line knows what it calls.
- * Up lead the doors below; the test ladder.arrows looks for other ways in the objects, and lists those that are left.
+ * Up lead the doors below alone: the test ladder.arrows looks for other ways in the objects. The files of devices, from
+ * acpi.c to gpu.c, can be passed by at first: one function of shard.c, map_gpu, and the end of a shard need them.
  *
  * Invariants of the whole kernel:
  *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point(),
@@ -510,25 +511,6 @@ int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
 LEAN int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
 
-/* ---- shard.c: the life of a shard ----------------------------------------------------------------- */
-
-extern uint64_t calls_all;
-
-int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
-	struct profile *profile, struct shard *parent);
-void sys_exit(uint64_t code) __attribute__((noreturn));
-void handle_sys_exit(uint64_t code) __attribute__((noreturn));
-void shard_begin(void);
-void shard_kill(struct shard *shard, uint8_t priority);
-int64_t shard_free(struct shard *shard);
-
-/* ---- spawn.c: shards that start shards ------------------------------------------------------------ */
-
-void spawn_cap_gone(struct shard *holder, const struct capability *cap);
-int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
-int64_t sys_wait(uint64_t handle);
-int64_t sys_kill(uint64_t handle);
-
 /* ---- acpi.c: reading ACPI tables: see acpi.h ------------------------------------------------------ */
 
 /* ---- pci.c: finding PCI devices: see pci.h -------------------------------------------------------- */
@@ -584,6 +566,25 @@ void gpu_allow(uint32_t id);
 void gpu_release(struct shard *shard);
 int64_t sys_gpu_unveil(uint64_t offset, uint64_t size);
 int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
+
+/* ---- shard.c: the life of a shard ----------------------------------------------------------------- */
+
+extern uint64_t calls_all;
+
+int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
+	struct profile *profile, struct shard *parent);
+void sys_exit(uint64_t code) __attribute__((noreturn));
+void handle_sys_exit(uint64_t code) __attribute__((noreturn));
+void shard_begin(void);
+void shard_kill(struct shard *shard, uint8_t priority);
+int64_t shard_free(struct shard *shard);
+
+/* ---- spawn.c: shards that start shards ------------------------------------------------------------ */
+
+void spawn_cap_gone(struct shard *holder, const struct capability *cap);
+int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
+int64_t sys_wait(uint64_t handle);
+int64_t sys_kill(uint64_t handle);
 
 /* ---- syscall.c: the door between the rings -------------------------------------------------------- */
 

@@ -8,7 +8,7 @@
  * Invariants: the capability that SPAWN returned exists as long as the new shard's slot is in use, unless its
  * holder gave it up; nobody can wait any more then, and the slot is freed as soon as the shard ends.
  *
- * Read next: acpi.h.
+ * Read next: syscall.c.
  */
 #include "kernel.h"
 

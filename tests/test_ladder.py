@@ -1,7 +1,6 @@
 """The ladder: the supervisor's files stand in one order, and each uses files before it only, but for the doors.
 
-Order and doors stand in kernel.h; what a file uses, its object says. What still leads up is listed here, by name: the
-list may only get shorter.
+Order and doors stand in kernel.h; what a file uses, its object says.
 
 Read next: kernel.h, its head and "The doors".
 """
@@ -12,11 +11,6 @@ import re
 import shlex
 
 import test_docs
-
-# What leads up without being a door, as `file: symbols that it uses`.
-KNOWN = """
-shard.c: gpu_attach gpu_release
-"""
 
 TYPES_WEAK = "wWvV"
 
@@ -32,11 +26,6 @@ def doors_of(index):
     text = re.search(r"^/\* ---- The doors -.*?\*/", index, re.M | re.S).group(0)
     return tuple({name for names in re.findall(r"^ \*   (\w+(?:, \w+)*)   +\w", part, re.M)
                   for name in names.split(", ")} for part in text.split("through a variable of their own"))
-
-
-def known_arrows(text):
-    """Returns the list KNOWN as a set of (file, symbol)."""
-    return {(user, symbol) for user, symbols in re.findall(r"^(\S+): (.*)$", text, re.M) for symbol in symbols.split()}
 
 
 class Objects:
@@ -70,7 +59,7 @@ class Objects:
         return ", ".join(sorted(found)) or "a table"
 
 
-def problems(order, doors, known, objects, given):
+def problems(order, doors, objects, given):
     """Returns what is wrong with the ladder, a sentence each. `given`: symbols that no file of it defines."""
     found = []
     rank = {file: i for i, file in enumerate(order)}
@@ -84,11 +73,9 @@ def problems(order, doors, known, objects, given):
                 up.add((user, symbol))
     entries, handed = doors
     through = {(user, symbol) for user, symbol in up if user == "boot.asm" and symbol in entries}
-    for user, symbol in sorted(up - through - known):
+    for user, symbol in sorted(up - through):
         found.append("%s: %s uses %s of %s, which stands above it: move one of them, or hand it over at start" %
                      (user, objects.functions_that_use(user, symbol), symbol, objects.owner[symbol]))
-    for user, symbol in sorted(known - (up - through)):
-        found.append("%s uses %s no longer, or not upwards: take it off the list KNOWN" % (user, symbol))
     for symbol in sorted(entries - {symbol for _, symbol in through}):
         found.append("boot.asm does not go through the door %s: take it out of kernel.h" % symbol)
     for symbol in sorted(handed):
@@ -106,17 +93,17 @@ def given_symbols(t):
 
 
 def test_arrows(t):
-    """No file uses what a file above it defines, but through the doors and where KNOWN says so; KNOWN has no more."""
+    """No file uses what a file above it defines, but through the doors."""
     index = test_docs.read("kernel.h")
-    order, doors, known = order_of_files(index), doors_of(index), known_arrows(KNOWN)
+    order, doors = order_of_files(index), doors_of(index)
     loader = re.search(r"^loader_sources=\((.*)\)$", test_docs.read("build.sh"), re.M).group(1).split()
     there = {name for name in os.listdir(t.root) if name.endswith((".c", ".asm"))} - set(loader)
     t.equal(sorted(order), sorted(there), "the files of the ladder in kernel.h")
     objects = Objects(t, order)
     t.check(len(objects.owner) > 150, "only %d symbols were found" % len(objects.owner))
-    found = problems(order, doors, known, objects, given_symbols(t))
+    found = problems(order, doors, objects, given_symbols(t))
     t.check(not found, "%d problems:\n%s" % (len(found), "\n".join(found)))
-    t.note("%d files, %d doors, %d arrows left" % (len(order), sum(map(len, doors)), len(known)))
+    t.note("%d files, %d symbols, %d doors" % (len(order), len(objects.owner), sum(map(len, doors))))
 
 
 def test_read_next(t):
@@ -151,7 +138,7 @@ def test_twin_call(t):
     order = order_of_files(index)
     text = test_docs.read("lib.c") + "\nuint64_t stray(void);\nuint64_t stray(void) { return timer_ms(); }\n"
     objects = Objects(t, order, {"lib.c": compiled(t, "lib.c", text)})
-    found = problems(order, doors_of(index), known_arrows(KNOWN), objects, given_symbols(t))
+    found = problems(order, doors_of(index), objects, given_symbols(t))
     t.equal(len(found), 1, "problems: " + "\n".join(found))
     t.check(found[0].startswith("lib.c: stray uses timer_ms of timer.c, "), found[0])
 
@@ -163,27 +150,22 @@ def test_twin_move(t):
     moved = re.search(r"^uint64_t stack_slot_top\(.*\}\n", test_docs.read("paging.c"), re.M).group(0)
     instead = {"paging.c": compiled(t, "paging.c", test_docs.read("paging.c").replace(moved, "")),
                "timer.c": compiled(t, "timer.c", test_docs.read("timer.c") + moved)}
-    found = problems(order, doors_of(index), known_arrows(KNOWN), Objects(t, order, instead), given_symbols(t))
+    found = problems(order, doors_of(index), Objects(t, order, instead), given_symbols(t))
     named = [re.match(r"(\S+): \w+ uses (\w+) of (\S+),", line) for line in sorted(found)]
     t.equal([match and match.groups() for match in named],
             [(user, "stack_slot_top", "timer.c") for user in ("idt.c", "paging.c")], "problems")
 
 
-def test_twin_lists(t):
-    """An arrow that the list has lost is found, so is one that is listed and gone, and a door that nobody uses."""
+def test_twin_doors(t):
+    """A door that is taken off the list is found, so is one that nobody uses, and one that is no variable."""
     index = test_docs.read("kernel.h")
-    order, doors, known = order_of_files(index), doors_of(index), known_arrows(KNOWN)
+    order, doors = order_of_files(index), doors_of(index)
     objects, given = Objects(t, order), given_symbols(t)
     entries, handed = doors
-    t.check({"supervisor_main", "current"} <= entries and {"power_off"} <= handed, "the doors could not be read")
-    for what, changed in (("supervisor_main of main.c, which stands above",
-                           ((entries - {"supervisor_main"}, handed), known)),
-                          ("not go through the door memset", ((entries | {"memset"}, handed), known)),
-                          ("hands down the door memset", ((entries, handed | {"memset"}), known)),
-                          ("mm.c uses timer_ms no longer", (doors, known | {("mm.c", "timer_ms")}))):
-        found = problems(order, *changed, objects, given)
+    t.check({"supervisor_main", "current"} <= entries and {"power_off", "end_shard"} <= handed,
+            "the doors could not be read")
+    for what, changed in [("does not go through the door memset", (entries | {"memset"}, handed)),
+                          ("hands down the door memset", (entries, handed | {"memset"}))] + \
+                         [("boot.asm: ", (entries - {one}, handed)) for one in entries]:
+        found = problems(order, changed, objects, given)
         t.check(len(found) == 1 and what in found[0], "instead of %s: %s" % (what, found))
-    for one in sorted(known):
-        found = problems(order, doors, known - {one}, objects, given)
-        t.check(len(found) == 1 and found[0].startswith(one[0]) and " uses %s of " % one[1] in found[0],
-                "without %s in KNOWN: %s" % (one, found))
