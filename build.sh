@@ -116,7 +116,7 @@ find_lookers() {
 			looks=${define#*=ABLATION_}
 			looks="ABLATE\($looks\)|PROTECT $looks,"
 			;;
-		-DPROVOKE=PROVOKE_*) looks="\bPROVOKE( [^=]|[^_ ])|\b${define#*=}\b" ;; # is it this one? is it any?
+		-DPROVOKE=PROVOKE_*) looks="\bPROVOKE( [^=P]|[^_ ])|\b${define#*=}\b" ;; # is it this one? is it any?
 		-DTRACE=*) looks='\bTRACE\b' ;;
 		-DSPEC_LOG=*) looks='\bSPEC_LOG\b' ;;
 		*) looks='' ;; # which every line has
