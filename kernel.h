@@ -251,8 +251,8 @@ struct shard {
  *   call_names           refuse.c: what the calls are called, in the table of syscall.c
  *   calls_all            shard.c: a bit for each of these calls
  *
- * So do a handler of an interrupt, which apic_handle is told, and what the supervisor's thread does, which sched_loop is
- * told: whoever tells them stands above, and names the function.
+ * So do a handler of an interrupt, which apic_handle is told, and what the supervisor's thread does, which sched_loop
+ * is told: whoever tells them stands above, and names the function.
  */
 
 /* ---- lib.c: what the compiler and the parsers expect of a C library ------------------------------- */
