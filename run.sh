@@ -91,7 +91,7 @@ host_output() {
 # add_file FILE:/PATH: takes the value of --add.
 add_file() {
 	local host guest
-	[[ $1 == *:/* ]] || die "--add $1: write it as FILE:/PATH."
+	[[ $1 == ?*:/* ]] || die "--add $1: write it as FILE:/PATH."
 	host=$(host_file --add "${1%:/*}")
 	[[ ${1##*:/} && /${1##*:/}/ != */../* ]] || die "--add $1: /${1##*:/} is no path of a file."
 	guest=$(realpath -ms "/${1##*:/}")

@@ -85,6 +85,7 @@ LINES = [
      "--prompt has no effect with --manifest; write it into the args..."),
     ("./run.sh --add run.sh", 4, "--add run.sh: write it as FILE:/PATH."),
     ("./run.sh --add run.sh:x", 4, "--add run.sh:x: write it as FILE:/PATH."),
+    ("./run.sh --add :/x", 4, "--add :/x: write it as FILE:/PATH."),
     ("./run.sh --add none:/x", 4, "--add: there is no readable file none."),
     ("./run.sh --add run.sh:/../x", 4, "--add run.sh:/../x: /../x is no path of a file."),
     ("./run.sh --add run.sh:/", 4, "--add run.sh:/: / is no path of a file."),
