@@ -222,6 +222,7 @@ declare -A names=()
 unique_name() {
 	local base number=2
 	base=$(basename -- "$1" | LC_ALL=C tr -c 'A-Za-z0-9_.\n-' '-' | cut -c 1-20)
+	[[ $base == *[!-]* ]] || base=shard # of a name in another script; and -- is no value of an option
 	name=$base
 	while [[ ${names[$name]:-} ]]; do
 		name=$base-$((number++))
@@ -340,7 +341,7 @@ make_run_folder
 [[ ! $tour ]] || prepare_tour
 make_boot_volume
 check_debugger
-watch_options=(--run "$run_dir" --build "$build_dir")
+watch_options=(--run "$run_dir" --build "$build_dir" "--folder=$caller_dir")
 [[ ! $console ]] || watch_options+=(--console "$console")
 [[ ! $manifest || $tour ]] || watch_options+=(--manifest "$manifest")
 choose_machine

@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2154 # who sources this file sets the variables
 # qemu.sh: the machine that a run gets: our choices first, then the user's options, which win.
 #
-# Needs common.sh, tools.sh (firmware paths) and the variables of run.sh. Read next: scripts/watch.py.
+# Needs common.sh, tools.sh (firmware paths) and run.sh. QEMU runs in the folder of whoever called run.sh, so that paths
+# in the user's options are what they say. Read next: scripts/watch.py.
 
 # The MiB that fit into the FAT volume that QEMU makes of a folder.
 boot_volume_max=500
@@ -55,7 +56,7 @@ check_qemu_options() {
 		exec qemu-system-x86_64 "${qemu_options[@]}"
 	fi
 	! option_given -daemonize || die "-daemonize: QEMU would outlive run.sh, which says how the run ended."
-	if [[ $stray && ! -e $stray ]]; then
+	if [[ $stray && ! -e $(host_path "$stray") ]]; then
 		[[ $debugger != main ]] || die "$stray is not an option of run.sh: did you mean --gdb=$stray?"
 		die "$stray is not an option of run.sh, and no file that QEMU could take as a disk$(hint "$stray")"
 	fi
@@ -152,7 +153,7 @@ choose_memory() {
 	size=$(last_value -m $((256 + ($(stat -c %s "$ramdisk" 2>/dev/null || echo 0) >> 20)))M)
 	size=${size#size=}
 	[[ ! $size =~ ^[0-9]+$ ]] || size+=M
-	[[ $filter ]] || check_kernel_memory "$size" "$(last_value -initrd "$ramdisk")"
+	[[ $filter ]] || check_kernel_memory "$size" "$(host_path "$(last_value -initrd "$PWD/$ramdisk")")"
 	qemu_command+=(-m "$size")
 	[[ ! $trace ]] || watch_options+=(--trace "$trace" --memory "$size")
 }
@@ -185,7 +186,7 @@ choose_machine() {
 		watch_options+=("$filter")
 		choose_firmware
 	else
-		qemu_command+=(-kernel "$run_dir/supervisor.elf" -initrd "$ramdisk" -append "$words")
+		qemu_command+=(-kernel "$PWD/$run_dir/supervisor.elf" -initrd "$PWD/$ramdisk" -append "$words")
 	fi
 	qemu_command+=(${qemu_options[@]+"${qemu_options[@]}"})
 	[[ ! $debugger ]] || watch_options+=(--gdb "$debugger")

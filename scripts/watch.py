@@ -222,9 +222,10 @@ def private_folder():
     return tempfile.mkdtemp(prefix="coconut-")
 
 
-def start_qemu(command, socket, copy, inherited):
-    """Starts QEMU with a pipe as its first serial port, and one as its stderr. Returns the process and the pipes'
-    reading ends. `copy` may name a file to which QEMU writes what the guest says; `inherited`: files that it gets.
+def start_qemu(command, folder, socket, copy, inherited):
+    """Starts QEMU in a folder, with a pipe as its first serial port, and one as its stderr. Returns the process and the
+    pipes' reading ends. `copy` may name a file to which QEMU writes what the guest says; `inherited`: files that it
+    gets.
 
     Under gdb it gets a session of its own, so that Ctrl-C reaches gdb only."""
     parent = os.getpid()
@@ -238,7 +239,8 @@ def start_qemu(command, socket, copy, inherited):
     if socket:
         command += ["-S", "-gdb", f"unix:{socket},server=on,wait=off"]
     qemu = subprocess.Popen(command, pass_fds=[writer] + inherited, preexec_fn=lambda: die_with(parent), stderr=stderr,
-                            start_new_session=bool(socket), stdin=subprocess.DEVNULL if socket else None)
+                            cwd=folder if os.path.isdir(folder) else None, start_new_session=bool(socket),
+                            stdin=subprocess.DEVNULL if socket else None)
     os.close(writer)
     os.close(stderr)
     return qemu, reader, Remarks(remarks)
@@ -336,7 +338,8 @@ def run(options, command):
         command = command[:1] + memory_options(options.memory, ram.fileno()) + command[1:]
     qemu = gdb = remarks = None
     try:
-        qemu, pipe, remarks = start_qemu(command, socket, options.console, [ram.fileno()] if ram else [])
+        qemu, pipe, remarks = start_qemu(command, options.folder, socket, options.console,
+                                         [ram.fileno()] if ram else [])
         if options.gdb:
             gdb = start_gdb(options.run, options.build, options.gdb, socket, qemu)
         follow(console, pipe, remarks, options.timeout and time.monotonic() + options.timeout, gdb)
@@ -382,6 +385,7 @@ def main():
     parser = argparse.ArgumentParser(allow_abbrev=False, description="Runs QEMU for run.sh.")
     parser.add_argument("--run", required=True, help="the folder of this run")
     parser.add_argument("--build", required=True, help="the folder of the build, for symbols")
+    parser.add_argument("--folder", default=".", help="where QEMU looks for files that its options name")
     parser.add_argument("--firmware", action="store_true", help="drop what comes before the loader's first line")
     parser.add_argument("--timeout", type=int, help="seconds until the run is given up")
     parser.add_argument("--gdb", metavar="WHERE", help="start gdb, attached, and run to WHERE: main, boot, or a shard")
