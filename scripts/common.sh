@@ -15,6 +15,8 @@
 # that the paths of the tree are relative and free of spaces whatever the path to the tree looks like.
 # Read next: build.sh.
 shopt -s inherit_errexit # set -e holds in $(...) as well
+# Tools say the same in everybody's language; and each bash would complain of a locale that is not installed.
+export LC_ALL=C.UTF-8
 trap 'exit 129' HUP # without a trap, bash forgets a signal that its child survived
 trap 'exit 130' INT
 trap 'exit 143' TERM

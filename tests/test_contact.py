@@ -490,6 +490,14 @@ def test_names(t):
     t.boot(shards=["shards/llama-inference", "shards/hello-c"], options=["--prompt=Once", "--steps=4"], expect=0)
 
 
+def test_locale(t):
+    """A locale that is not installed, as ssh may bring one along, costs the one line of the first bash, and not one of
+    each bash that builds something."""
+    done = t.sh(["./run.sh", "--build", "build", "--kernel", "--shard", "tests/shards/ok"], env={**os.environ,
+                "LC_ALL": "xx_YY"}, expect=0)
+    t.check(done.stderr.count("\n") <= 1, "%d lines: %s" % (done.stderr.count("\n"), done.stderr[:300]))
+
+
 def test_folders(t):
     """Paths in QEMU's options are those of whoever calls run.sh, wherever that is; a shard's folder has any name."""
     folder = os.path.join(t.scratch, "a, 'b")
