@@ -7,7 +7,7 @@
  * it; every index in the result is smaller than the count it belongs to; the first mistake ends the work and is
  * reported with its line, a reason and the word that caused it.
  *
- * Read next: cap.c. manifest.h has the grammar, main.c what is done with the result.
+ * Read next: cap.c. manifest.h has the grammar, supervisor.c what is done with the result.
  */
 #include "manifest.h"
 

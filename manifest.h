@@ -12,7 +12,7 @@
  * mistakes. A line may only name shards of earlier lines, so `after` can form no circle, and a pipeline needs an
  * earlier channel between its two shards.
  *
- * Read next: manifest.c. main.c starts what the manifest asks for.
+ * Read next: manifest.c. supervisor.c starts what the manifest asks for.
  */
 #ifndef MANIFEST_H
 #define MANIFEST_H
