@@ -249,7 +249,7 @@ struct shard {
  *   end_shard            sched.c: how the current shard ends, in shard.c, when it was killed or is at fault
  *   cap_gone             cap.c: who is told, by type, that a capability goes: channel.c, spawn.c, edu.c
  *   call_names           refuse.c: what the calls are called, in the table of syscall.c
- *   calls_all            shard.c: a bit for each of these calls
+ *   calls_all            shard.c: a bit for each of these calls, from syscall.c
  *
  * So do a handler of an interrupt, which apic_handle is told, and what the supervisor's thread does, which sched_loop
  * is told: whoever tells them stands above, and names the function.
@@ -603,7 +603,7 @@ void supervisor_work(void) __attribute__((noreturn));
 
 const struct bootinfo *pvh_bootinfo(const void *start);
 
-/* ---- main.c --------------------------------------------------------------------------------------- */
+/* ---- main.c: the order of initialisation ---------------------------------------------------------- */
 
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
 

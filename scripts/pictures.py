@@ -7,7 +7,7 @@ Boots two gpu-hal shards with --verbose, stops the machine while a DMA engine co
 through QEMU's monitor as the unit itself does: root table, context table, second-level tables. What differs from boot
 to boot (random addresses, where a table lies) is not drawn, so the same system always gives the same pictures. They
 have a ground of their own, so that they can be read on white and on dark pages. scripts/pictures_book.py draws those
-of docs/book. Read next: docs/gpu.md.
+of docs/book, scripts/pictures_ladder.py that of README.md. Read next: docs/gpu.md.
 """
 
 import html
@@ -244,10 +244,12 @@ def main():
     draw_partitions(text).save(os.path.join(folder, "partitions.svg"))
     draw_copy(text, found).save(os.path.join(folder, "copy.svg"))
     pictures_book.draw_all(folder)
+    pictures_ladder.draw(folder)
 
 
 if __name__ == "__main__":
     import pictures_book
+    import pictures_ladder
 
     try:
         main()
