@@ -72,7 +72,7 @@ void console_poll(void) {
 	if (writers_waiting) drain_next((uint32_t)serial_room());
 }
 
-/* Ends the open line, if there is one: with what its owner has waiting of it, else with a visible mark. */
+/* Ends the open line, if there is one, with what its owner has waiting of it, else with a visible mark. */
 void console_cut(void) {
 	if (owner != NOBODY) drain(owner, PENDING_MAX);
 	if (owner != NOBODY) serial_write(CUT_MARK, sizeof(CUT_MARK) - 1);
@@ -131,16 +131,19 @@ static void put_clean(uint32_t number, uint8_t byte) {
 		put(number, byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F) || ABLATE(clean) ? (char)byte : REPLACEMENT);
 }
 
-/* Returns how many bytes of a writer can be sent, or kept while another's line is open, without waiting for the UART; 0
- * as long as it is busy with what goes first: what the line's owner has waiting, or the writer itself. Each call sends
- * what it takes of that. Returns -1 when more would not be kept, and the line's owner has nothing to end it with. */
+/* Returns how many bytes of a writer can be sent, or kept while another's line is open, without waiting for the UART.
+ * What waits of the open line, or else of the writer, goes first: each call sends what the UART takes of it, and
+ * returns 0 until all has gone. Below zero, only a cut of the open line helps, and the number names its owner. */
 int console_room(uint32_t number) {
-	uint32_t first = owner == NOBODY ? number : owner;
+	const struct writer *writer = &writers[number];
 
-	if (first != number ? writers[number].pending_len + SERIAL_FIFO <= PENDING_MAX : ABLATE(uart)) return SERIAL_FIFO;
-	drain(first, (uint32_t)serial_room());
-	if (writers[first].pending_len) return 0;
-	return first == number ? serial_room() : -1;
+	if (owner != NOBODY && owner != number && writer->pending_len + writer->held_len + SERIAL_FIFO <= PENDING_MAX)
+		return SERIAL_FIFO;
+	drain(owner == NOBODY ? number : owner, (uint32_t)serial_room());
+	int room = serial_room() - writer->held_len; /* what is held may turn out to be text */
+	if (owner == NOBODY || owner == number)
+		return ABLATE(uart) ? SERIAL_FIFO : writer->pending_len || room < 0 ? 0 : room;
+	return writers[owner].pending_len || room < (int)sizeof(CUT_MARK) ? 0 : -1 - (int)owner;
 }
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */
@@ -159,10 +162,8 @@ void console_end(uint32_t number) {
 
 /* Sends everything that waits: the run is over. Shards that have ended have ended their lines. */
 void console_flush_all(void) {
-	while (writers_waiting) {
+	for (; writers_waiting; console_cut())
 		drain_next(PENDING_MAX);
-		if (owner != NOBODY) put(owner, '\n');
-	}
 }
 
 bool verbose, quiet;

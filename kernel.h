@@ -298,11 +298,11 @@ extern bool verbose, quiet;
 void console_write(uint32_t writer, const char *text, size_t len);
 void print(const char *template, ...) __attribute__((format(printf, 1, 2)));
 #define print_verbose(...) (verbose ? print(__VA_ARGS__) : (void)0) /* when the user asked for every step */
+void console_cut(void);
 int console_room(uint32_t writer);
 void console_end(uint32_t writer);
 void console_poll(void);
 void console_flush_all(void);
-void console_cut(void);
 
 /* ---- panic.c: the end of a run -------------------------------------------------------------------- */
 

@@ -65,7 +65,7 @@ void panic_begin(void) {
 	if (begun) debug_exit(DEBUG_EXIT_PANIC);
 	begun = true;
 	quiet = false;
-	console_cut();
+	console_cut(); /* nobody will end the open line any more */
 }
 
 /* Ends the run because the kernel found something that cannot be, or that it cannot do without. */

@@ -19,7 +19,8 @@ enum { STAR_KERNEL_SHIFT = 32, STAR_USER_SHIFT = 48 };
  * nested tasks, and AC, which would open user memory under SMAP. */
 #define ENTRY_FLAGS_CLEARED (RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC)
 
-#define TURNS_TO_END_LINE 8 /* before a full buffer cuts another shard's line */
+/* How many turns a full buffer waits before it cuts another shard's line, and for several lines one by one. */
+enum { TURNS_TO_END_LINE = 8, TURNS_TO_END_LINES = 64 };
 
 /* The calls that a pledge leaves: always, and for each bit. */
 #define BIT(name) (1UL << SYS_##name)
@@ -41,25 +42,33 @@ static int64_t sys_pledge(uint64_t mask) {
 	return 0;
 }
 
+/* Does what has come up during a call: others are to run first, or the shard has been killed. Returns `result`. */
+static __attribute__((noinline)) int64_t attend(int64_t result) {
+	preempt_point();
+	if (current->killed) handle_sys_exit(COCONUT_KILLED);
+	return result;
+}
+
 /* SERIAL_WRITE: writes `len` bytes to the console. */
 static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 	char piece[SERIAL_FIFO];
+	int line = 0, turns = 0, all = 0; /* in front of whose line it waits, for how many turns, and in front of all lines */
 
 	if (len == 0 || len > COCONUT_WRITE_MAX)
 		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 4,096 bytes");
 	if (!user_readable(buf, len)) return refuse(COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
 	for (uint64_t done = 0, part; done < len; done += part) {
-		int room, turns = 0;
-		/* Others run while the UART is busy, and whoever is in the middle of a line gets a few turns to end it. */
-		while ((room = console_room(current->id)) <= 0) {
-			if (room < 0 && serial_room() && turns++ >= TURNS_TO_END_LINE) console_cut();
-			preempt_point();
-			if (room < 0) sched_yield();
-		}
-		part = len - done < (uint64_t)room ? len - done : (uint64_t)room;
+		int room = console_room(current->id);
+		part = room <= 0 ? 0 : (uint64_t)room < len - done ? (uint64_t)room : len - done;
 		copy_from_user(piece, buf + done, part);
 		console_write(current->id, piece, part);
-		preempt_point();
+		if (room > 0) line = all = 0;
+		if (room < 0) { /* whoever is in the middle of a line gets a few turns to end it */
+			turns = room == line ? turns + 1 : 1;
+			line = room;
+			(turns > TURNS_TO_END_LINE || ++all > TURNS_TO_END_LINES ? console_cut : sched_yield)();
+		}
+		attend(0); /* so others run while the UART is busy */
 	}
 	return 0;
 }
@@ -112,13 +121,6 @@ static __attribute__((noinline)) int64_t deny(uint64_t number) {
 	if (number >= SYS_LIMIT || !handlers[number])
 		return refuse(COCONUT_E_NOSYS, 0, number, "no call has the number in rax");
 	return refuse(COCONUT_E_PLEDGE, 0, number, "the shard has pledged not to");
-}
-
-/* Does what has come up during a call: others are to run first, or the shard has been killed. Returns `result`. */
-static __attribute__((noinline)) int64_t attend(int64_t result) {
-	preempt_point();
-	if (current->killed) handle_sys_exit(COCONUT_KILLED);
-	return result;
 }
 
 /* Called by syscall_entry, which has set kernel_since: the arguments, then the number. Returns what the shard finds in

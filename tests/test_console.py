@@ -60,6 +60,15 @@ def test_left_open(t):
     check_lines(t, result, "a", 100, 100)
 
 
+def test_killed(t):
+    """Who is killed in the middle of SERIAL_WRITE writes no more of it: it would wait for a slow wire."""
+    result = t.guest('shard k /t/talk args="kill" spawn=yes', options=["-icount", "shift=3,align=off,sleep=off"],
+                     expect=0)
+    floods = [len(line) for line in re.findall(r"~+", result.text.replace(" [cut]\n", ""))]
+    t.equal(len(floods), 5, "children that printed")
+    t.check(any(flood % 4096 for flood in floods), "all wrote whole pages after their death: %r" % floods)
+
+
 def test_control_characters(t):
     """No control character of a shard reaches the terminal, and its exit code is not covered up by a forged end."""
     result = t.guest('shard c /t/talk args="control"', expect=1)

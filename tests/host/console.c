@@ -15,12 +15,23 @@
 #define WRITER 3
 #define LAST_CODE 0x10FFFF
 
-static char port[4096];
+static char port[1 << 18];
 static size_t port_len;
+static int room = SERIAL_FIFO, unsent; /* of the UART: as serial.c knows it, and what it really has */
+static size_t waits;                   /* how often a byte found no room */
+
+int serial_room(void) {
+	if (!unsent) room = SERIAL_FIFO;
+	return room;
+}
 
 void serial_write(const char *text, size_t len) {
-	for (size_t i = 0; i < len && port_len < sizeof(port); i++)
+	for (size_t i = 0; i < len && port_len < sizeof(port); i++) {
+		if (!room) waits++, unsent = 0, serial_room();
+		room--;
+		unsent++;
 		port[port_len++] = text[i];
+	}
 }
 
 size_t format(char *out, size_t size, const char *template, va_list args) {
@@ -171,6 +182,115 @@ TEST(lines_of_the_supervisor) {
 	CHECK(!memcmp(port, "from the manifest: ?31m ?2J ?\n", port_len));
 }
 
+/* Several writers at a time, as SERIAL_WRITE has them: their bytes are digits and letters of four bytes each, of which
+ * each has its own, so that every byte that came out has an author. */
+#define AUTHORS 5
+
+static struct author {
+	char text[1 << 15];    /* what it has written and writes now */
+	size_t done, len, out; /* how much of it has been written, is there, and was seen */
+	int turns;
+} authors[AUTHORS];
+
+/* A random number below the limit. */
+static uint32_t draw(uint32_t limit) { return (uint32_t)rand() % limit; }
+
+/* What an author wants to write next: up to 4 KiB of a kind, at times with newlines, and not always whole letters. */
+static void compose(uint32_t number) {
+	struct author *author = &authors[number];
+	size_t len = draw(3) ? 1 + draw(40) : 1 + draw(COCONUT_WRITE_MAX);
+	uint32_t kind = draw(3), newlines = 1 + draw(80);
+
+	while (len-- && author->len + 8 < sizeof(author->text)) {
+		if (!draw(newlines))
+			author->text[author->len++] = '\n';
+		else if (kind && draw(2))
+			author->len += encode(0x10000 + 10 * number + draw(10), author->text + author->len);
+		else
+			author->text[author->len++] = (char)('0' + 10 * number + draw(10));
+	}
+}
+
+/* One round of the loop in SERIAL_WRITE. It never waits for the UART. */
+static void write_a_piece(uint32_t number) {
+	struct author *author = &authors[number];
+	size_t before = waits, len;
+	int got;
+
+	if (author->done == author->len) compose(number);
+	got = console_room(number);
+	CHECK(got <= SERIAL_FIFO);
+	author->turns = got > 0 ? 0 : author->turns + (got < 0);
+	if (got < 0 && author->turns > 8) console_cut();
+	len = author->len - author->done;
+	if (got > 0 && len > (size_t)got) len = (size_t)got;
+	if (got > 0) {
+		console_write(number, author->text + author->done, len);
+		author->done += len;
+	}
+	CHECK_EQ(waits, before);
+}
+
+/* Returns whose the character is, and AUTHORS when it is nobody's; `*len` is how many bytes it has. */
+static uint32_t author_of(const char *at, size_t *len) {
+	uint32_t code = (uint8_t)*at;
+
+	*len = code >= 0xF0 ? 4 : 1;
+	if (*len == 1) return code >= '0' && code < '0' + 10 * AUTHORS ? (code - '0') / 10 : AUTHORS;
+	return ((uint32_t)(at[2] & 63) << 6 | (at[3] & 63)) / 10;
+}
+
+/* Checks that each line is of one author, and all that each has written came out once and in order, but for marks. */
+static void check_port(void) {
+	static const char mark[] = " [cut]\n";
+	uint32_t whose = AUTHORS;
+
+	for (size_t at = 0, len; at < port_len && !check_failures; at += len) {
+		uint32_t number = author_of(port + at, &len);
+		struct author *author = &authors[number < AUTHORS ? number : whose];
+		if (port_len - at >= 7 && !memcmp(port + at, mark, 7)) {
+			CHECK(whose < AUTHORS);
+			whose = AUTHORS, len = 7;
+			continue;
+		}
+		if (number == AUTHORS && whose == AUTHORS) continue; /* an empty line is anybody's */
+		while (whose == AUTHORS && author->text[author->out] == '\n')
+			author->out++;
+		CHECK(whose == AUTHORS || number == whose || port[at] == '\n');
+		CHECK(!memcmp(author->text + author->out, port + at, len));
+		author->out += len;
+		whose = port[at] == '\n' ? AUTHORS : number;
+	}
+	for (uint32_t i = 0; i < AUTHORS; i++) {
+		while (authors[i].out < authors[i].done && authors[i].text[authors[i].out] == '\n')
+			authors[i].out++;
+		CHECK_EQ(authors[i].out, authors[i].done);
+	}
+}
+
+TEST(many_writers) {
+	for (unsigned lives = 0; lives < 300 && !check_failures; lives++) {
+		srand(lives);
+		uint32_t speed = 1 + draw(100), count = 1 + draw(AUTHORS);
+		memset(authors, 0, sizeof(authors));
+		port_len = 0;
+		for (int round = 0; round < 4000; round++) {
+			if (!draw(speed)) unsent = 0;
+			if (!draw(4)) console_poll();
+			write_a_piece(draw(count));
+		}
+		for (uint32_t i = 0; i < count; i++) {
+			while (authors[i].text[authors[i].done] >> 6 == -2) /* a letter that is not whole */
+				authors[i].done--;
+			if (authors[i].done && authors[i].text[authors[i].done - 1] != '\n')
+				authors[i].text[authors[i].done++] = '\n';
+			console_end(i);
+		}
+		console_flush_all();
+		check_port();
+	}
+}
+
 /* Prints the code points that are replaced, as ranges. */
 static int print_ranges(void) {
 	uint32_t first = 0;
@@ -192,5 +312,6 @@ int main(int argc, char **argv) {
 	RUN(overlong);
 	RUN(unfinished);
 	RUN(lines_of_the_supervisor);
+	RUN(many_writers);
 	return check_result();
 }

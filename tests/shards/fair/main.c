@@ -53,6 +53,14 @@ static void say(int64_t until) {
 		coconut_puts("a line of a shard that prints, and prints, and prints again\n");
 }
 
+/* Prints more than it writes, at each second call: the kernel has held back the beginning of a euro sign. */
+static void euros(int64_t until) {
+	while (working(until)) {
+		coconut_serial_write("\xE2\x82", 2);
+		coconut_serial_write("\xAC is a euro sign", 15);
+	}
+}
+
 static void spawn(int64_t until) {
 	while (working(until)) {
 		int64_t child = coconut_spawn("/t/fair", 7, "child", 5);
@@ -106,6 +114,7 @@ int main(const char *args) {
 		const char *name;
 		void (*work)(int64_t until);
 	} kinds[] = {{"compute", compute}, {"calls", calls}, {"map", map}, {"read", read}, {"memory", memory}, {"say", say},
+		     {"euros", euros},
 		     {"spawn", spawn}, {"parent", parent}, {"nap", nap}, {"once", map_once}, {"ask", ask}, {"answer", answer}};
 	struct text word, value;
 	uint64_t end = 0;

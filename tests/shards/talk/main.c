@@ -8,6 +8,7 @@
  *   utf8       text that must come through unchanged
  *   forge      the supervisor's last lines, then an endless loop
  *   file F     what the file F has
+ *   kill       starts /t/talk with `flood`, five times, and kills it in the middle
  *   spawn      starts a program whose path has a newline and an ESC
  */
 #include "../expect.h"
@@ -74,6 +75,17 @@ static void spawn(void) {
 	CHECK_EQ(coconut_wait((uint64_t)child), 0);
 }
 
+static void kill_printers(void) {
+	for (int i = 0; i < 5; i++) {
+		int64_t child = coconut_spawn("/t/talk", 7, "flood", 5);
+		CHECK(child >= 0);
+		busy_wait(10);
+		CHECK_EQ(coconut_kill((uint64_t)child), 0);
+		print("killed\n");
+		CHECK_EQ(coconut_wait((uint64_t)child), COCONUT_KILLED);
+	}
+}
+
 int main(const char *args) {
 	char who = args[strlen(args) - 1];
 
@@ -94,6 +106,8 @@ int main(const char *args) {
 		control();
 	} else if (!memcmp(args, "file ", 5)) {
 		file(args + 5);
+	} else if (same(args, "kill")) {
+		kill_printers();
 	} else if (same(args, "spawn")) {
 		spawn();
 	} else if (same(args, "utf8")) {
