@@ -92,8 +92,9 @@ ABLATIONS = {
                     r"^A14\.rdtsc: the program ended otherwise \(99, registers 0\)$",
                     "a shard has a fine clock"),
     "sfmask": ablation(on_variant(attacks.test_flags, "B3", "B4"),
-                       {"B3": r"^at a system call the handler finds RFLAGS 0x400[0-9a-f]{2}$",
-                        "B4": r"^at a system call the handler finds RFLAGS 0x4[0-9a-f]{3}$"},
+                       # One of B4's shards sets AC beside NT, and whether it is the first to call is chance.
+                       {"B3": r"^at a system call the handler finds RFLAGS 0x4[04]0[0-9a-f]{2}$",
+                        "B4": r"^at a system call the handler finds RFLAGS 0x4?4[0-9a-f]{3}$"},
                        "flags of a shard reach handlers of system calls, where NT turns the next iretq into a fault"),
     "user_check": ablation(on_variant(attacks.test_calls, "C3"),
                            r"^C3 ended with \d+: .*coconut_syscall\(1, \(uint64_t\)\(bad\), .* is 0 \(0x0\), expected "
