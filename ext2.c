@@ -37,8 +37,7 @@ enum { SUPERBLOCK_OFFSET = 1024, SUPERBLOCK_SIZE = 1024, S_INODES_COUNT = 0, S_B
 /* Values in it. Revision 0 has inodes of 128 bytes and none of the feature fields. FILETYPE: directory entries carry a
  * type byte, which is not used here. The largest block is a page. */
 enum { EXT2_SUPER_MAGIC = 0xEF53, EXT2_GOOD_OLD_REV = 0, EXT2_DYNAMIC_REV = 1, EXT2_GOOD_OLD_INODE_SIZE = 128 };
-enum { EXT2_FEATURE_INCOMPAT_FILETYPE = 0x2, EXT2_FEATURE_INCOMPAT_META_BG = 0x10 };
-enum { EXT4_FEATURE_INCOMPAT_FLEX_BG = 0x200, MIN_BLOCK_SHIFT = 10, MAX_BLOCK_SHIFT = 12 };
+enum { EXT2_FEATURE_INCOMPAT_FILETYPE = 0x2, MIN_BLOCK_SHIFT = 10, MAX_BLOCK_SHIFT = 12 };
 
 /* Block group descriptor (3.2): the table of them begins in the block after the superblock's. BG_INODE_TABLE is the
  * first block of the group's inodes. */
@@ -215,8 +214,6 @@ static bool read_superblock(struct ext2 *fs, const uint8_t *image) {
 	/* An incompatible feature changes what the other fields mean: extents, a journal to be replayed, compression.
 	 * The compatible ones do not, and those that only forbid writing do not matter to a reader. */
 	uint32_t incompatible = le32(super + S_FEATURE_INCOMPAT) & ~(uint32_t)EXT2_FEATURE_INCOMPAT_FILETYPE;
-	fs->without = incompatible & EXT2_FEATURE_INCOMPAT_META_BG ? " -O ^meta_bg"
-		    : incompatible & EXT4_FEATURE_INCOMPAT_FLEX_BG ? " -O ^flex_bg" : "";
 	return (revision == EXT2_GOOD_OLD_REV || incompatible == 0)
 	    && fs->inode_size >= EXT2_GOOD_OLD_INODE_SIZE && fs->inode_size <= fs->block_size
 	    && (fs->inode_size & (fs->inode_size - 1)) == 0;

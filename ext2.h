@@ -26,7 +26,6 @@ struct ext2 {
 	uint64_t groups_offset;           /* byte offset of the group descriptors, which lie wholly in the image */
 	uint32_t groups;                  /* their number */
 	uint32_t revision;                /* s_rev_level: 0 or 1 */
-	const char *without;              /* options by which mke2fs leaves out what kept it from being mounted */
 };
 
 struct ext2_file {

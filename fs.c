@@ -18,8 +18,8 @@ static uint64_t ramdisk_phys; /* where it lies; 0: there is none that can be rea
 /* Mounts the ramdisk. Without one there is nothing to run: nothing is found in it then. */
 void fs_init(const struct bootinfo *info) {
 	if (ext2_mount(&ramdisk, phys_to_virt(info->ramdisk), info->ramdisk_size)) {
-		print("The ramdisk is no ext2 file system that can be read here: make it with mke2fs -t ext2%s\n",
-		      ramdisk.without ? ramdisk.without : "");
+		print("The ramdisk is no ext2 file system that can be read here: "
+		      "make it with mke2fs -t ext2 -b 4096 -O none,filetype\n");
 		return;
 	}
 	ramdisk_phys = info->ramdisk;

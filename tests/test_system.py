@@ -368,12 +368,17 @@ def test_bad_ramdisk(t):
              "table": good[:4096 + 8] + b"\xf0\xff\xff\xff" + good[4096 + 12:],
              "features": good[:1024 + 96] + b"\xff\xff\0\0" + good[1024 + 100:],
              "blocks": good[:1024 + 24] + b"\x28\0\0\0" + good[1024 + 28:]}
-    for feature in ("meta_bg", "flex_bg"):
-        path = os.path.join(t.scratch, feature)
-        t.sh([harness.find_tool("mke2fs"), "-q", "-t", "ext2", "-O", feature + ",^resize_inode", path, "4M"], expect=0)
+    path = os.path.join(t.scratch, "made")
+    for options in ("-t ext4", "-t ext2 -b 65536", "-t ext2 -O meta_bg,^resize_inode",
+                    "-t ext2 -O flex_bg,^resize_inode", "-t ext2 -O inline_data", "-t ext2 -O encrypt",
+                    "-t ext2 -O casefold"):
+        t.sh("%s -q -F %s %s 16M" % (harness.find_tool("mke2fs"), options, path), expect=0)
         result = t.boot(options=["-initrd", path], expect=1)
-        t.check("make it with mke2fs -t ext2 -O ^%s\n" % feature in result.text,
-                "the feature is not named: " + result.text)
+        advice = re.search(r"can be read here: make it with mke2fs (.*)$", result.text, re.M)
+        t.check(advice, "nobody says what to do with an image of mke2fs %s: %s" % (options, result.text))
+        t.sh("%s -q -F %s %s 16M" % (harness.find_tool("mke2fs"), advice.group(1), path), expect=0)
+        result = t.boot(options=["-initrd", path], expect=1)
+        t.check("The ramdisk has no readable manifest" in result.text, "the advice does not help: " + result.text)
     for name, content in cases.items():
         image = t.file(name + ".img", content)
         result = t.boot(options=["-initrd", image], expect=1)
