@@ -300,15 +300,25 @@ def text_of(t, path):
     return data
 
 
+def turns(t, lines, work, options=()):
+    """Runs the two shards of tests/shards/turns, which compute for `work` rounds after each message, and beside them
+    what the lines of a manifest say. Returns the trace's events."""
+    out = os.path.join(t.scratch, "trace.json")
+    manifest = ['shard %s /t/turns args="%s %d"' % (role, role, work) for role in ("ask", "answer")]
+    t.boot(manifest="\n".join(manifest + ["channel ask answer"] + lines),
+           add={"/t/" + name: t.shard(name) for name in ("turns", "stream")}, options=["--trace", out, *options],
+           expect=0)
+    with open(out, encoding="utf-8") as file:
+        trace = json.load(file)
+    t.equal(trace["otherData"]["lost"], 0, "events lost")
+    check_flows(t, trace["traceEvents"])
+    return trace["traceEvents"]
+
+
 def test_fast_path(t):
     """Two shards that CALL each other 40 times: each message is an arrow from its sender to its receiver, on the fast
     path too."""
-    out = os.path.join(t.scratch, "trace.json")
-    manifest = 'shard ask /t/turns args="ask"\nshard answer /t/turns args="answer"\nchannel ask answer'
-    t.boot(manifest=manifest, add={"/t/turns": t.shard("turns")}, options=["--trace", out], expect=0)
-    with open(out, encoding="utf-8") as file:
-        events = json.load(file)["traceEvents"]
-    check_flows(t, events)
+    events = turns(t, [], 0)
     known, ends = tracks(events), {e["id"]: e for e in events if e["ph"] == "f"}
     said = {(e["tid"], e["ts"]): e["args"] for e in events if e["ph"] == "i" and e["cat"] == "message"}
     for sender, receiver, lengths in (("0: ask", "1: answer", range(1, 41)), ("1: answer", "0: ask", range(101, 141))):
@@ -320,6 +330,45 @@ def test_fast_path(t):
         fast = [e for e in begins if said[e["tid"], e["ts"]]["way"] == "fast path"]
         t.check(len(fast) >= 30, "only %d of the messages of %s took the fast path: this test has hardly seen it" %
                 (len(fast), sender))
+
+
+# Of the test below. Time is the count of instructions, 32 ns each: a tick has about 31,000, and each run is the
+# same.
+ICOUNT = ["-icount", "shift=5,align=off,sleep=off"]
+WORK = 10000  # rounds of the loop, three instructions each: about a tick
+DUPLEX = 100  # messages that each of two shards sends to the other one, by SEND
+
+
+def test_preempted(t):
+    """A shard that received by the fast path, and that a tick has preempted since, does not count as one that waits for
+    a message: when another one falls asleep to receive and the CPU goes back to it, nothing is sent. So the trace has
+    as many messages as the shards send."""
+    pair = ['shard %s /t/stream args="duplex %d 1"' % (name, DUPLEX) for name in ("left", "right")]
+    events = turns(t, pair + ["channel left right"], WORK, ICOUNT)
+    known = {name.split(": ")[1]: tid for name, tid in tracks(events).items() if name.startswith("shard ")}
+    for what, asked, answered in (("message sent", 1, 101), ("message received", 101, 1)):
+        bytes_of = {name: [e["args"]["bytes"] for e in events if e["name"] == what and e["tid"] == tid]
+                    for name, tid in known.items()}
+        t.equal(bytes_of["ask"], list(range(asked, asked + 40)), "ask: the bytes of each " + what)
+        t.equal(bytes_of["answer"], list(range(answered, answered + 40)), "answer: the bytes of each " + what)
+        t.equal([len(bytes_of[name]) for name in ("left", "right")], 2 * [DUPLEX], "left, right: how often " + what)
+    seen = sum(back_by_sleep(events, known[name]) for name in ("ask", "answer"))
+    t.check(seen >= 10, "the CPU went back so only %d times: this test has hardly seen it" % seen)
+    t.note("the CPU went back so %d times" % seen)
+
+
+def back_by_sleep(events, tid):
+    """Returns how often a shard that was preempted outside of a call, and whose last message had come by the fast path,
+    got the CPU back because another one fell asleep to receive."""
+    count, asleep = 0, {ns(e["ts"]) for e in events if e["name"].startswith("blocked: recv") and e["tid"] != tid}
+    messages = [e for e in events if e["ph"] == "i" and e["cat"] == "message" and e["tid"] == tid]
+    calls = slices(events, tid, "call")
+    for piece in slices(events, tid, "ready"):
+        last = [e for e in messages if e["ts"] < piece["ts"]][-1:]
+        received = last and (last[0]["name"], last[0]["args"]["way"]) == ("message received", "fast path")
+        in_call = [e for e in calls if ns(e["ts"]) <= ns(piece["ts"]) < ns(e["ts"]) + ns(e["dur"])]
+        count += bool(received and not in_call and ns(piece["ts"]) + ns(piece["dur"]) in asleep)
+    return count
 
 
 test_run.heavy = True
