@@ -43,8 +43,8 @@ static uint32_t owner = NOBODY;  /* whose line is open */
 static uint32_t last_drained;    /* whose pending text was the last to have its turn */
 static uint32_t writers_waiting; /* how many have pending text */
 
-/* Sends what a writer has waiting, at most `most` bytes, and makes it the owner when its line is then open. The console
- * must be its own or nobody's. */
+/* Sends what a writer has waiting, at most `most` bytes. The console must be its own or nobody's, and is its own until
+ * all of that has been sent and the line has ended. */
 static void drain(uint32_t number, uint32_t most) {
 	struct writer *writer = &writers[number];
 	uint32_t len = writer->pending_len - writer->pending_sent;
@@ -53,8 +53,9 @@ static void drain(uint32_t number, uint32_t most) {
 	if (!len) return;
 	serial_write(writer->pending + writer->pending_sent, len);
 	writer->pending_sent += len;
-	owner = writer->pending[writer->pending_sent - 1] == '\n' ? NOBODY : number;
+	owner = number;
 	if (writer->pending_sent < writer->pending_len) return;
+	if (writer->pending[writer->pending_sent - 1] == '\n') owner = NOBODY;
 	writer->pending_sent = writer->pending_len = 0;
 	writers_waiting--;
 }
@@ -79,16 +80,21 @@ void console_cut(void) {
 	owner = NOBODY;
 }
 
-/* Prints one byte of a writer if the console is its own or nobody's, and keeps it until then otherwise. */
+/* Prints one byte of a writer if the console is its own or nobody's, and keeps it until then otherwise. For the UART
+ * waits the supervisor only; what a shard has for it is kept too. */
 static void put(uint32_t number, char c) {
 	struct writer *writer = &writers[number];
+	bool waits = number == CONSOLE_SUPERVISOR;
 
 	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) console_cut();
 	if (owner == NOBODY || owner == number) {
-		if (writers_waiting) drain(number, PENDING_MAX);
-		serial_write(&c, 1);
-		owner = c == '\n' ? NOBODY : number;
-		return;
+		if (writer->pending_len) drain(number, waits || writer->pending_len == PENDING_MAX ? PENDING_MAX : serial_room());
+		if (!writer->pending_len && (serial_left || waits || serial_room())) {
+			serial_write(&c, 1);
+			owner = c == '\n' ? NOBODY : number;
+			return;
+		}
+		owner = number;
 	}
 	writers_waiting += writer->pending_len == 0;
 	writer->pending[writer->pending_len++] = c;
@@ -131,19 +137,17 @@ static void put_clean(uint32_t number, uint8_t byte) {
 		put(number, byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F) || ABLATE(clean) ? (char)byte : REPLACEMENT);
 }
 
-/* Returns how many bytes of a writer can be sent, or kept while another's line is open, without waiting for the UART.
- * What waits of the open line, or else of the writer, goes first: each call sends what the UART takes of it, and
- * returns 0 until all has gone. Below zero, only a cut of the open line helps, and the number names its owner. */
+/* Returns 1 when a writer's next CONSOLE_PIECE bytes can be sent or kept, 0 as long as the UART is busy with what goes
+ * first: what waits of the open line, or else of the writer. Each call sends what it takes of that. Below zero, only a
+ * cut of the open line helps, and the number names its owner. */
 int console_room(uint32_t number) {
 	const struct writer *writer = &writers[number];
+	uint32_t first = owner == NOBODY ? number : owner;
 
-	if (owner != NOBODY && owner != number && writer->pending_len + writer->held_len + SERIAL_FIFO <= PENDING_MAX)
-		return SERIAL_FIFO;
-	drain(owner == NOBODY ? number : owner, (uint32_t)serial_room());
-	int room = serial_room() - writer->held_len; /* what is held may turn out to be text */
-	if (owner == NOBODY || owner == number)
-		return ABLATE(uart) ? SERIAL_FIFO : writer->pending_len || room < 0 ? 0 : room;
-	return writers[owner].pending_len || room < (int)sizeof(CUT_MARK) ? 0 : -1 - (int)owner;
+	if (first != number && writer->pending_len + writer->held_len + CONSOLE_PIECE <= PENDING_MAX) return 1;
+	drain(first, ABLATE(uart) ? PENDING_MAX : (uint32_t)serial_room());
+	if (writers[first].pending_len) return 0;
+	return first == number ? 1 : serial_room() < (int)sizeof(CUT_MARK) ? 0 : -1 - (int)first;
 }
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */

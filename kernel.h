@@ -280,7 +280,7 @@ static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
 
 /* ---- serial.c: COM1 and formatted printing -------------------------------------------------------- */
 
-#define SERIAL_FIFO 16 /* bytes that the UART takes in one go (PC16550D data sheet, 8.0) */
+extern int serial_left; /* how many bytes the UART takes, at least, without a look at it */
 
 void serial_init(void);
 int serial_room(void);
@@ -291,6 +291,7 @@ size_t format(char *out, size_t size, const char *template, va_list args);
 /* ---- console.c: whose line it is ------------------------------------------------------------------ */
 
 #define CONSOLE_SUPERVISOR MAX_SHARDS /* the supervisor's writer number; a shard's is its slot */
+#define CONSOLE_PIECE 64              /* how many bytes a shard writes in one go: a short line stays whole */
 
 /* The words of that name stand on the command line: print every step; print nothing but panics and the profile. */
 extern bool verbose, quiet;

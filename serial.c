@@ -16,12 +16,12 @@
  * and the high byte of the divisor of 115,200 baud. */
 enum { UART_DATA, UART_IER, UART_FCR, UART_LCR, UART_MCR, UART_LSR };
 enum { DIVISOR_115200 = 1, FCR_ENABLE_CLEAR = 0x07, LCR_8N1 = 0x03, LCR_DLAB = 0x80 };
-enum { MCR_DTR_RTS = 0x03, LSR_THR_EMPTY = 0x20, LSR_ALL_SENT = 0x40 };
+enum { FIFO_BYTES = 16, MCR_DTR_RTS = 0x03, LSR_THR_EMPTY = 0x20, LSR_ALL_SENT = 0x40 };
 
 /* How often the UART is looked at for the end of what it has: 17 bytes, 1.5 ms. One that hangs loses them. */
 enum { DRAIN_LOOKS = 1000000 };
 
-static int room; /* at least so many bytes the UART takes without a look at it */
+int serial_left;
 
 /* Sets 115200 baud, 8 data bits, no parity, one stop bit; turns the FIFO on. */
 void serial_init(void) {
@@ -34,19 +34,19 @@ void serial_init(void) {
 	outb(COM1 + UART_MCR, MCR_DTR_RTS);
 }
 
-/* Returns how many bytes the UART takes without anybody waiting for it, at most SERIAL_FIFO. A port without a UART
+/* Returns how many bytes the UART takes without anybody waiting for it, at most FIFO_BYTES. A port without a UART
  * reads as all ones, and takes everything. */
 int serial_room(void) {
-	if (inb(COM1 + UART_LSR) & LSR_THR_EMPTY) room = SERIAL_FIFO;
-	return room;
+	if (inb(COM1 + UART_LSR) & LSR_THR_EMPTY) serial_left = FIFO_BYTES;
+	return serial_left;
 }
 
 /* Sends `len` bytes, and waits where the UART has no room for the next. */
 void serial_write(const char *text, size_t len) {
 	for (size_t i = 0; i < len; i++) {
-		while (!room)
+		while (!serial_left)
 			serial_room();
-		room--;
+		serial_left--;
 		outb(COM1 + UART_DATA, (uint8_t)text[i]);
 	}
 }

@@ -51,7 +51,7 @@ static __attribute__((noinline)) int64_t attend(int64_t result) {
 
 /* SERIAL_WRITE: writes `len` bytes to the console. */
 static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
-	char piece[SERIAL_FIFO];
+	char piece[CONSOLE_PIECE];
 	int line = 0, turns = 0, all = 0; /* in front of whose line it waits, for how many turns, and in front of all lines */
 
 	if (len == 0 || len > COCONUT_WRITE_MAX)
@@ -59,7 +59,7 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 	if (!user_readable(buf, len)) return refuse(COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
 	for (uint64_t done = 0, part; done < len; done += part) {
 		int room = console_room(current->id);
-		part = room <= 0 ? 0 : (uint64_t)room < len - done ? (uint64_t)room : len - done;
+		part = room <= 0 ? 0 : len - done < sizeof(piece) ? len - done : sizeof(piece);
 		copy_from_user(piece, buf + done, part);
 		console_write(current->id, piece, part);
 		if (room > 0) line = all = 0;

@@ -14,21 +14,24 @@
 
 #define WRITER 3
 #define LAST_CODE 0x10FFFF
+#define FIFO 16
 
 static char port[1 << 18];
 static size_t port_len;
-static int room = SERIAL_FIFO, unsent; /* of the UART: as serial.c knows it, and what it really has */
-static size_t waits;                   /* how often a byte found no room */
+static int unsent;   /* what the UART has */
+static size_t waits; /* how often a byte found no room */
+
+int serial_left = FIFO;
 
 int serial_room(void) {
-	if (!unsent) room = SERIAL_FIFO;
-	return room;
+	if (!unsent) serial_left = FIFO;
+	return serial_left;
 }
 
 void serial_write(const char *text, size_t len) {
 	for (size_t i = 0; i < len && port_len < sizeof(port); i++) {
-		if (!room) waits++, unsent = 0, serial_room();
-		room--;
+		if (!serial_left) waits++, unsent = 0, serial_room();
+		serial_left--;
 		unsent++;
 		port[port_len++] = text[i];
 	}
@@ -41,6 +44,8 @@ size_t format(char *out, size_t size, const char *template, va_list args) {
 /* Writes bytes as a shard does, in a line of their own. Returns how many came out, in `port`. */
 static size_t through(const char *bytes, size_t len) {
 	port_len = 0;
+	unsent = 0;
+	serial_room();
 	console_write(WRITER, bytes, len);
 	console_write(WRITER, "\n", 1);
 	return port_len - 1;
@@ -158,6 +163,7 @@ TEST(unfinished) {
 	through("\xE2\x82" "A\xF0\x9F" "\xC3\xA4", 7);
 	CHECK(!memcmp(port, "?A?\xC3\xA4\n", 6));
 	port_len = 0;
+	unsent = 0;
 	console_write(WRITER, "\xE2", 1); /* in pieces, with the supervisor in between */
 	print("words\n");
 	console_write(WRITER, "\x82\xAC\n", 3);
@@ -219,11 +225,10 @@ static void write_a_piece(uint32_t number) {
 
 	if (author->done == author->len) compose(number);
 	got = console_room(number);
-	CHECK(got <= SERIAL_FIFO);
 	author->turns = got > 0 ? 0 : author->turns + (got < 0);
 	if (got < 0 && author->turns > 8) console_cut();
 	len = author->len - author->done;
-	if (got > 0 && len > (size_t)got) len = (size_t)got;
+	if (len > CONSOLE_PIECE) len = CONSOLE_PIECE;
 	if (got > 0) {
 		console_write(number, author->text + author->done, len);
 		author->done += len;
