@@ -34,7 +34,7 @@ static const uint32_t no_text[][2] = {
 
 struct writer {
 	char pending[PENDING_MAX]; /* what waits for its turn */
-	uint32_t pending_len, pending_sent; /* equal only when both are 0 */
+	uint32_t pending_len;
 	uint8_t held[4], held_len, held_want; /* the beginning of a UTF-8 sequence that is not complete yet */
 };
 
@@ -43,58 +43,49 @@ static uint32_t owner = NOBODY;  /* whose line is open */
 static uint32_t last_drained;    /* whose pending text was the last to have its turn */
 static uint32_t writers_waiting; /* how many have pending text */
 
-/* Sends what a writer has waiting, at most `most` bytes. The console must be its own or nobody's, and is its own until
- * all of that has been sent and the line has ended. */
-static void drain(uint32_t number, uint32_t most) {
+/* Sends what a waiting writer has, and makes it the owner when its last line is still open. The console must be
+ * nobody's. */
+static void drain(uint32_t number) {
 	struct writer *writer = &writers[number];
-	uint32_t len = writer->pending_len - writer->pending_sent;
 
-	if (len > most) len = most;
-	if (!len) return;
-	serial_write(writer->pending + writer->pending_sent, len);
-	writer->pending_sent += len;
-	owner = number;
-	if (writer->pending_sent < writer->pending_len) return;
-	if (writer->pending[writer->pending_sent - 1] == '\n') owner = NOBODY;
-	writer->pending_sent = writer->pending_len = 0;
+	serial_write(writer->pending, writer->pending_len);
+	if (writer->pending[writer->pending_len - 1] != '\n') owner = number;
+	writer->pending_len = 0;
 	writers_waiting--;
 }
 
-/* Does so for the owner of the console, or for the next of the waiting writers, of whom there must then be one. */
-static void drain_next(uint32_t most) {
-	while (owner == NOBODY && !writers[last_drained].pending_len)
+/* Does so for the next of the waiting writers, of whom there must be one. */
+static void drain_next(void) {
+	do
 		last_drained = (last_drained + 1) % WRITERS;
-	drain(owner == NOBODY ? last_drained : owner, most);
+	while (!writers[last_drained].pending_len);
+	drain(last_drained);
 }
 
-/* Sends as much as the UART takes of what waits. Called at every tick, so that text does not wait for the next
- * writer. */
+/* Sends what the UART takes, and gives one writer's waiting text its turn, if no line is open. Called at every tick, so
+ * that text does not wait for the next writer. */
 void console_poll(void) {
-	if (writers_waiting) drain_next((uint32_t)serial_room());
+	bool waits = writers_waiting && owner == NOBODY;
+
+	if ((waits || serial_queued) && serial_room() >= PENDING_MAX && waits) drain_next();
 }
 
-/* Ends the open line, if there is one, with what its owner has waiting of it, else with a visible mark. */
+/* Ends the open line, if there is one, with a visible mark. */
 void console_cut(void) {
-	if (owner != NOBODY) drain(owner, PENDING_MAX);
 	if (owner != NOBODY) serial_write(CUT_MARK, sizeof(CUT_MARK) - 1);
 	owner = NOBODY;
 }
 
-/* Prints one byte of a writer if the console is its own or nobody's, and keeps it until then otherwise. For the UART
- * waits the supervisor only; what a shard has for it is kept too. */
+/* Prints one byte of a writer if the console is its own or nobody's, and keeps it until then otherwise. */
 static void put(uint32_t number, char c) {
 	struct writer *writer = &writers[number];
-	bool waits = number == CONSOLE_SUPERVISOR;
 
 	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) console_cut();
+	if (owner == NOBODY && writer->pending_len) drain(number);
 	if (owner == NOBODY || owner == number) {
-		if (writer->pending_len) drain(number, waits || writer->pending_len == PENDING_MAX ? PENDING_MAX : serial_room());
-		if (!writer->pending_len && (serial_left || waits || serial_room())) {
-			serial_write(&c, 1);
-			owner = c == '\n' ? NOBODY : number;
-			return;
-		}
-		owner = number;
+		serial_write(&c, 1);
+		owner = c == '\n' ? NOBODY : number;
+		return;
 	}
 	writers_waiting += writer->pending_len == 0;
 	writer->pending[writer->pending_len++] = c;
@@ -137,23 +128,23 @@ static void put_clean(uint32_t number, uint8_t byte) {
 		put(number, byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F) || ABLATE(clean) ? (char)byte : REPLACEMENT);
 }
 
-/* Returns 1 when a writer's next CONSOLE_PIECE bytes can be sent or kept, 0 as long as the UART is busy with what goes
- * first: what waits of the open line, or else of the writer. Each call sends what it takes of that. Below zero, only a
- * cut of the open line helps, and the number names its owner. */
+/* Returns 1 when a writer's next CONSOLE_PIECE bytes, and what it has waiting, can be sent, or be kept while another's
+ * line is open, without waiting for the UART; 0 as long as they cannot. Below zero, only a cut of the open line helps,
+ * and the number names its owner. */
 int console_room(uint32_t number) {
 	const struct writer *writer = &writers[number];
-	uint32_t first = owner == NOBODY ? number : owner;
+	int room = serial_room();
 
-	if (first != number && writer->pending_len + writer->held_len + CONSOLE_PIECE <= PENDING_MAX) return 1;
-	drain(first, ABLATE(uart) ? PENDING_MAX : (uint32_t)serial_room());
-	if (writers[first].pending_len) return 0;
-	return first == number ? 1 : serial_room() < (int)sizeof(CUT_MARK) ? 0 : -1 - (int)first;
+	if (owner == NOBODY || owner == number) return room >= PENDING_MAX + 2 * CONSOLE_PIECE || ABLATE(uart);
+	if (writer->pending_len + writer->held_len + CONSOLE_PIECE <= PENDING_MAX) return 1;
+	return room < (int)sizeof(CUT_MARK) ? 0 : -1 - (int)owner;
 }
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */
 void console_write(uint32_t writer, const char *text, size_t len) {
 	for (size_t i = 0; i < len; i++)
 		put_clean(writer, (uint8_t)text[i]);
+	serial_room();
 }
 
 /* Ends the line that a dying shard left open, printed or pending. */
@@ -161,13 +152,14 @@ void console_end(uint32_t number) {
 	struct writer *writer = &writers[number];
 
 	writer->held_len = 0;
-	if (writer->pending_len ? writer->pending[writer->pending_len - 1] != '\n' : owner == number) put(number, '\n');
+	if (owner == number || (writer->pending_len && writer->pending[writer->pending_len - 1] != '\n'))
+		put(number, '\n');
 }
 
 /* Sends everything that waits: the run is over. Shards that have ended have ended their lines. */
 void console_flush_all(void) {
 	for (; writers_waiting; console_cut())
-		drain_next(PENDING_MAX);
+		drain_next();
 }
 
 bool verbose, quiet;

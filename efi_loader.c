@@ -60,6 +60,7 @@ static void __attribute__((format(printf, 1, 2))) say(const char *template, ...)
 	serial_write("[BOOT] ", strlen("[BOOT] "));
 	serial_write(text, strlen(text));
 	serial_write("\n", 1);
+	serial_drain();
 }
 
 /* Prints what is wrong and what to do, and ends the machine. */

@@ -280,7 +280,7 @@ static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
 
 /* ---- serial.c: COM1 and formatted printing -------------------------------------------------------- */
 
-extern int serial_left; /* how many bytes the UART takes, at least, without a look at it */
+extern size_t serial_queued; /* how many bytes the UART has not taken yet */
 
 void serial_init(void);
 int serial_room(void);

@@ -21,7 +21,10 @@ enum { FIFO_BYTES = 16, MCR_DTR_RTS = 0x03, LSR_THR_EMPTY = 0x20, LSR_ALL_SENT =
 /* How often the UART is looked at for the end of what it has: 17 bytes, 1.5 ms. One that hangs loses them. */
 enum { DRAIN_LOOKS = 1000000 };
 
-int serial_left;
+/* What the UART has not taken yet. */
+static char queue[2048];
+static size_t first; /* where it begins */
+size_t serial_queued;
 
 /* Sets 115200 baud, 8 data bits, no parity, one stop bit; turns the FIFO on. */
 void serial_init(void) {
@@ -34,25 +37,29 @@ void serial_init(void) {
 	outb(COM1 + UART_MCR, MCR_DTR_RTS);
 }
 
-/* Returns how many bytes the UART takes without anybody waiting for it, at most FIFO_BYTES. A port without a UART
- * reads as all ones, and takes everything. */
+/* Hands the UART what it takes at once of the queue, and returns how many bytes the queue takes then. A port without a
+ * UART reads as all ones, and takes everything. */
 int serial_room(void) {
-	if (inb(COM1 + UART_LSR) & LSR_THR_EMPTY) serial_left = FIFO_BYTES;
-	return serial_left;
+	while (serial_queued && inb(COM1 + UART_LSR) & LSR_THR_EMPTY)
+		for (int room = FIFO_BYTES; room && serial_queued; room--, serial_queued--)
+			outb(COM1 + UART_DATA, (uint8_t)queue[first++]);
+	if (!serial_queued) first = 0;
+	return (int)(sizeof(queue) - first - serial_queued);
 }
 
-/* Sends `len` bytes, and waits where the UART has no room for the next. */
+/* Puts `len` bytes, fewer than it holds, into the queue. Waits for the UART where there is no room. */
 void serial_write(const char *text, size_t len) {
-	for (size_t i = 0; i < len; i++) {
-		while (!serial_left)
-			serial_room();
-		serial_left--;
-		outb(COM1 + UART_DATA, (uint8_t)text[i]);
-	}
+	while (first + serial_queued + len > sizeof(queue))
+		serial_room();
+	memcpy(queue + first + serial_queued, text, len);
+	serial_queued += len;
 }
 
-/* Waits, but not for ever, until the last byte has left the UART: whoever switches the machine off calls it. */
+/* Sends the queue, and waits, but not for ever, until the last byte has left the UART: whoever switches the machine off
+ * calls it. */
 void serial_drain(void) {
+	while (serial_queued)
+		serial_room();
 	for (uint32_t looks = 0; looks < DRAIN_LOOKS && !(inb(COM1 + UART_LSR) & LSR_ALL_SENT); looks++)
 		;
 }

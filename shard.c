@@ -220,6 +220,7 @@ void handle_sys_exit(uint64_t code) {
 	self->profile->wall_ms += wall_ms;
 	channel_call_over(self); /* it may have begun a CALL after it was killed */
 	console_end(self->id);
+	preempt_point();
 	kill_children(self);
 	channels_close(self);
 	if (!ABLATE(drop)) caps_drop_all(self);

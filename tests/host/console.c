@@ -14,25 +14,19 @@
 
 #define WRITER 3
 #define LAST_CODE 0x10FFFF
-#define FIFO 16
+#define QUEUE 1280
 
 static char port[1 << 18];
 static size_t port_len;
-static int unsent;   /* what the UART has */
-static size_t waits; /* how often a byte found no room */
+size_t serial_queued;/* what is in the queue */
+static size_t waits;  /* how often a byte found no room */
 
-int serial_left = FIFO;
-
-int serial_room(void) {
-	if (!unsent) serial_left = FIFO;
-	return serial_left;
-}
+int serial_room(void) { return (int)(QUEUE - serial_queued); }
 
 void serial_write(const char *text, size_t len) {
 	for (size_t i = 0; i < len && port_len < sizeof(port); i++) {
-		if (!serial_left) waits++, unsent = 0, serial_room();
-		serial_left--;
-		unsent++;
+		if (serial_queued == QUEUE) waits++, serial_queued = 0;
+		serial_queued++;
 		port[port_len++] = text[i];
 	}
 }
@@ -44,8 +38,7 @@ size_t format(char *out, size_t size, const char *template, va_list args) {
 /* Writes bytes as a shard does, in a line of their own. Returns how many came out, in `port`. */
 static size_t through(const char *bytes, size_t len) {
 	port_len = 0;
-	unsent = 0;
-	serial_room();
+	serial_queued = 0;
 	console_write(WRITER, bytes, len);
 	console_write(WRITER, "\n", 1);
 	return port_len - 1;
@@ -163,7 +156,7 @@ TEST(unfinished) {
 	through("\xE2\x82" "A\xF0\x9F" "\xC3\xA4", 7);
 	CHECK(!memcmp(port, "?A?\xC3\xA4\n", 6));
 	port_len = 0;
-	unsent = 0;
+	serial_queued = 0;
 	console_write(WRITER, "\xE2", 1); /* in pieces, with the supervisor in between */
 	print("words\n");
 	console_write(WRITER, "\x82\xAC\n", 3);
@@ -280,7 +273,7 @@ TEST(many_writers) {
 		memset(authors, 0, sizeof(authors));
 		port_len = 0;
 		for (int round = 0; round < 4000; round++) {
-			if (!draw(speed)) unsent = 0;
+			serial_queued -= serial_queued < speed ? serial_queued : speed;
 			if (!draw(4)) console_poll();
 			write_a_piece(draw(count));
 		}
