@@ -62,12 +62,12 @@ static void drain_next(void) {
 	drain(last_drained);
 }
 
-/* Sends what the UART takes, and gives one writer's waiting text its turn, if no line is open. Called at every tick, so
- * that text does not wait for the next writer. */
+/* Sends one burst of what waits for the UART, and gives one writer's waiting text its turn, if no line is open. Called
+ * at every tick, so that text does not wait for the next writer; so little, because it happens in anybody's turn. */
 void console_poll(void) {
-	bool waits = writers_waiting && owner == NOBODY;
+	bool waits = owner == NOBODY && writers_waiting;
 
-	if ((waits || serial_queued) && serial_room() >= PENDING_MAX && waits) drain_next();
+	if ((serial_queued || waits) && serial_room(1) && !serial_queued && waits) drain_next();
 }
 
 /* Ends the open line, if there is one, with a visible mark. */
@@ -133,7 +133,7 @@ static void put_clean(uint32_t number, uint8_t byte) {
  * and the number names its owner. */
 int console_room(uint32_t number) {
 	const struct writer *writer = &writers[number];
-	int room = serial_room();
+	int room = serial_room(SERIAL_LINE);
 
 	if (owner == NOBODY || owner == number) return room >= PENDING_MAX + 2 * CONSOLE_PIECE || ABLATE(uart);
 	if (writer->pending_len + writer->held_len + CONSOLE_PIECE <= PENDING_MAX) return 1;
@@ -144,7 +144,7 @@ int console_room(uint32_t number) {
 void console_write(uint32_t writer, const char *text, size_t len) {
 	for (size_t i = 0; i < len; i++)
 		put_clean(writer, (uint8_t)text[i]);
-	serial_room();
+	serial_room(SERIAL_LINE);
 }
 
 /* Ends the line that a dying shard left open, printed or pending. */

@@ -281,9 +281,10 @@ static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
 /* ---- serial.c: COM1 and formatted printing -------------------------------------------------------- */
 
 extern size_t serial_queued; /* how many bytes the UART has not taken yet */
+#define SERIAL_LINE 32       /* bursts, as many as the longest line takes */
 
 void serial_init(void);
-int serial_room(void);
+int serial_room(int bursts);
 void serial_write(const char *text, size_t len);
 void serial_drain(void);
 size_t format(char *out, size_t size, const char *template, va_list args);

@@ -37,10 +37,10 @@ void serial_init(void) {
 	outb(COM1 + UART_MCR, MCR_DTR_RTS);
 }
 
-/* Hands the UART what it takes at once of the queue, and returns how many bytes the queue takes then. A port without a
- * UART reads as all ones, and takes everything. */
-int serial_room(void) {
-	while (serial_queued && inb(COM1 + UART_LSR) & LSR_THR_EMPTY)
+/* Hands the UART what it takes at once of the queue, at most so many bursts; a slow one takes no second. Returns how
+ * many bytes the queue takes then. A port without a UART reads as all ones, and takes everything. */
+int serial_room(int bursts) {
+	for (; bursts && serial_queued && inb(COM1 + UART_LSR) & LSR_THR_EMPTY; bursts--)
 		for (int room = FIFO_BYTES; room && serial_queued; room--, serial_queued--)
 			outb(COM1 + UART_DATA, (uint8_t)queue[first++]);
 	if (!serial_queued) first = 0;
@@ -50,7 +50,7 @@ int serial_room(void) {
 /* Puts `len` bytes, fewer than it holds, into the queue. Waits for the UART where there is no room. */
 void serial_write(const char *text, size_t len) {
 	while (first + serial_queued + len > sizeof(queue))
-		serial_room();
+		serial_room(SERIAL_LINE);
 	memcpy(queue + first + serial_queued, text, len);
 	serial_queued += len;
 }
@@ -59,7 +59,7 @@ void serial_write(const char *text, size_t len) {
  * calls it. */
 void serial_drain(void) {
 	while (serial_queued)
-		serial_room();
+		serial_room(SERIAL_LINE);
 	for (uint32_t looks = 0; looks < DRAIN_LOOKS && !(inb(COM1 + UART_LSR) & LSR_ALL_SENT); looks++)
 		;
 }

@@ -18,10 +18,10 @@
 
 static char port[1 << 18];
 static size_t port_len;
-size_t serial_queued;/* what is in the queue */
+size_t serial_queued; /* what is in the queue */
 static size_t waits;  /* how often a byte found no room */
 
-int serial_room(void) { return (int)(QUEUE - serial_queued); }
+int serial_room(int bursts) { return bursts ? (int)(QUEUE - serial_queued) : 0; }
 
 void serial_write(const char *text, size_t len) {
 	for (size_t i = 0; i < len && port_len < sizeof(port); i++) {
