@@ -138,8 +138,8 @@ choose_firmware() {
 	qemu_command+=(-drive "format=raw,file.driver=vvfat,file.rw=on,file.dir=$(quote_commas "$PWD/$run_dir/esp")")
 	! option_given -bios && ! option_given -pflash && ! value_given -drive '*if=pflash*' || return 0
 	if image=$(first_file "${bios_images[@]}"); then
-		make_firmware "$image" "$run_dir/firmware.fd"
-		qemu_command+=(-bios "$run_dir/firmware.fd")
+		make_firmware "$image" "$PWD/$run_dir/firmware.fd"
+		qemu_command+=(-bios "$PWD/$run_dir/firmware.fd")
 	else
 		image=$(first_file "${flash_images[@]}") || die "no UEFI firmware for QEMU; ./build.sh says how to get it."
 		qemu_command+=(-drive "if=pflash,unit=0,format=raw,readonly=on,file=$image")
