@@ -54,8 +54,7 @@
 #define MAX_CHANNELS MANIFEST_CHANNELS
 #define PRIORITIES 4
 
-/* What a test build leaves out: see layout.h. ABLATE is true when the named protection is
- * out. */
+/* What a test build leaves out: see layout.h. ABLATE is true when the named protection is out. */
 #ifndef ABLATION
 #define ABLATION ABLATION_none
 #endif

@@ -1,9 +1,11 @@
 /*
  * serial.c: the UART behind COM1, and formatted printing.
  *
- * Owns the port and nothing else: who may write when is console.c's business, except that a panic writes straight
- * through. The UART is polled; nobody reads what it receives, and its interrupts stay off. The loader uses this file
- * too, which is why nothing of the supervisor is called here.
+ * Owns the port, and a queue in front of it: who may write when is console.c's business. The UART is polled, by whoever
+ * writes and at each tick; nobody reads what it receives, and its interrupts stay off. The loader uses this file too,
+ * which is why nothing of the supervisor is called here.
+ *
+ * Invariant: bytes leave the port in the order in which serial_write took them.
  *
  * Read next: console.c.
  */
@@ -55,8 +57,8 @@ void serial_write(const char *text, size_t len) {
 	serial_queued += len;
 }
 
-/* Sends the queue, and waits, but not for ever, until the last byte has left the UART: whoever switches the machine off
- * calls it. */
+/* Sends the queue, however long the UART takes for it, and then waits, but not for ever, until the last byte has left:
+ * whoever switches the machine off calls it. */
 void serial_drain(void) {
 	while (serial_queued)
 		serial_room(SERIAL_LINE);
