@@ -49,11 +49,11 @@ static __attribute__((noinline)) int64_t attend(int64_t result) {
 	return result;
 }
 
-/* SERIAL_WRITE: writes `len` bytes to the console. Waits, in turns of its own, for room in front of the UART, and behind
- * another's open line; who is killed meanwhile writes no more. */
+/* SERIAL_WRITE: writes `len` bytes to the console. Waits, in turns of its own, for room in front of the UART, and
+ * behind another's open line; who is killed meanwhile writes no more. */
 static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 	char piece[CONSOLE_PIECE];
-	int line = 0, turns = 0, all = 0; /* in front of whose line it waits, for how many turns, and in front of all lines */
+	int line = 0, turns = 0, all = 0; /* behind whose line it waits, for how many turns, and behind all lines */
 
 	if (len == 0 || len > COCONUT_WRITE_MAX)
 		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 4,096 bytes");
