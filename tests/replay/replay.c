@@ -257,8 +257,9 @@ static void makes(struct life *me, int slot) {
 	if (me) world.life[slot].ticket = spec_named(me->slot, (uint64_t)me->call.handle)->id;
 }
 
-/* A handle becomes free. A shard that dies revokes what it holds, one after the other, which shows here for the
- * first time. */
+/* A handle becomes free. A shard that dies revokes what it holds, one after the other, with all that is below it. This
+ * shows here for the first time: whatever it frees then is below the one with the lowest handle that it still holds,
+ * also where another was just revoking a part of that. */
 static void releases(struct life *me, int holder, uint64_t handle) {
 	struct cap *cap = NULL;
 	uint64_t top = 0;
@@ -266,7 +267,7 @@ static void releases(struct life *me, int holder, uint64_t handle) {
 
 	for EACH_CAP (c)
 		if (c->holder == holder && (uint64_t)c->handle == handle) cap = c;
-	if (cap && !cap->gone && me && me->dying) {
+	if (cap && me && me->dying) {
 		for (const struct cap *c = cap; c; c = spec_cap(c->parent))
 			if (c->holder == me->slot && c->handle < lowest) top = c->id, lowest = c->handle;
 		spec_revoke(top);
