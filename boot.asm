@@ -14,7 +14,7 @@
 
 %include "layout.inc"
 
-; PROTECT name, instruction: a protection, left out in the build that ABLATE(name) means in C (layout.h).
+; PROTECT name, instruction: a protection, left out in the build that ABLATE(name) means in C (tests/experiments.h).
 %macro PROTECT 2+.nolist
 %ifnidn ABLATION, ABLATION_%1
         %2

@@ -2,7 +2,7 @@
  * cpu.h: instructions that C has no words for and that several files use, one inline function each, and the numbers of
  * exceptions.
  *
- * Read next: kernel.h.
+ * Read next: structures.h.
  */
 #ifndef CPU_H
 #define CPU_H

@@ -22,10 +22,6 @@
 #include "elf.h"
 #include "kernel.h"
 
-#ifndef PROVOKE
-#define PROVOKE PROVOKE_none /* what a test build makes fail: see layout.h */
-#endif
-
 #define LINE_MAX 512 /* bytes of a message */
 
 /* Memory map entries that may come into being between two calls, and how often the map may change under our hands. */

@@ -264,7 +264,7 @@ def draw_trap_frame(seen):
             picture.text(128, y + 20, "+%#x" % offset, QUIET, 12, "end")
         if i == 0 or groups[i - 1][1] != maker:
             picture.text(534, y + 20, "pushed by " + makers[maker], colors[maker], 12)
-    picture.text(24, 96 + 36 * len(groups), "C gets the address of r15: struct trap_frame in kernel.h, %d bytes." %
+    picture.text(24, 96 + 36 * len(groups), "C gets the address of r15: struct trap_frame in structures.h, %d bytes." %
                  (seen["top"] - seen["place"]), QUIET, 13)
     return picture
 

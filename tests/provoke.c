@@ -9,7 +9,7 @@
  * what becomes of it: a decoded panic and the right exit status, or, when the protection against it is left out
  * as well (ABLATION), the damage.
  *
- * Read next: layout.h lists the names.
+ * Read next: experiments.h lists the names.
  */
 #include "../kernel.h"
 #include "../pci.h"

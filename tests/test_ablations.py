@@ -1,11 +1,11 @@
-"""Ablations: every protection that layout.h names is left out, in a build of its own, and the attack must then succeed.
+"""Ablations: every protection that tests/experiments.h names is left out, in a build of its own, and the attack must then succeed.
 
 An attack that is repelled proves little unless it is known that it would have done harm. So the unchanged tests of
 tests/test_attacks.py run here on a kernel that lacks one protection, and must fail with the symptom that is predicted
 below; a build that does not boot is no such symptom. Each line says what happened and how many protections are done.
 Those of ELSEWHERE are left out by other tests, beside what shows them at work.
 
-Read next: layout.h (the list ABLATIONS), docs/security.md.
+Read next: tests/experiments.h (the list ABLATIONS), docs/security.md.
 """
 
 import collections
@@ -267,8 +267,8 @@ ELSEWHERE.update(preempt="life", drop="life", killed_flag="life", lost="stale", 
 
 
 def test_complete(t):
-    """Every ablation that layout.h lists is tested, here or as the control of another test."""
-    with open(os.path.join(harness.ROOT, "layout.h"), encoding="utf-8") as layout:
+    """Every ablation that tests/experiments.h lists is tested, here or as the control of another test."""
+    with open(os.path.join(harness.ROOT, "tests", "experiments.h"), encoding="utf-8") as layout:
         listed = set(re.findall(r"\bX\((\w+)\)", layout.read()))
     t.equal(set(ABLATIONS) | set(ELSEWHERE), listed, "the ablations")
     for name, group in ELSEWHERE.items():

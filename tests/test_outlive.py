@@ -10,8 +10,8 @@ import re
 import harness
 import test_docs
 
-FILES = ["kernel.h", "sched.c", "channel.c", "cap.c", "spawn.c", "fs.c", "profile.c", "edu.c", "gpu.c", "iommu.c",
-         "console.c"]
+FILES = ["structures.h", "kernel.h", "sched.c", "channel.c", "cap.c", "spawn.c", "fs.c", "profile.c", "edu.c", "gpu.c",
+         "iommu.c", "console.c"]
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 STRUCTURE = re.compile(r"^(?:static )?struct (\w+) \{(.*?)\}", re.M | re.S)
 

@@ -391,7 +391,8 @@ def test_compile_commands(t):
 def test_warnings(t):
     """No variant of a source warns: of every ablation and every mistake that is provoked, and of the recorder."""
     commands = compile_commands(t)
-    names = set(re.findall(r"\bPROVOKE_(\w+)", read(os.path.join(t.root, "layout.h")))) - {"none", "name"}
+    experiments = read(os.path.join(t.root, "tests", "experiments.h"))
+    names = set(re.findall(r"\bPROVOKE_(\w+)", experiments)) - {"none", "name"}
     jobs = [("tests/provoke.c", "PROVOKE", name) for name in sorted(names)] + [("scripts/trace/trace.c", "TRACE", "16")]
     for path in sorted(glob.glob("*.c", root_dir=t.root)):
         text = read(os.path.join(t.root, path))

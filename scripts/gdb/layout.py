@@ -8,7 +8,7 @@ import os
 import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-HEADERS = ("layout.h", "coconut.h", "bootinfo.h", "kernel.h")
+HEADERS = ("layout.h", "coconut.h", "bootinfo.h", "structures.h", "kernel.h")
 DEFINE = re.compile(r"^#define[ \t]+(\w+)[ \t]+(0[xX][0-9A-Fa-f]+|\d+)\b", re.M)
 
 

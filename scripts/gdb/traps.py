@@ -1,6 +1,6 @@
 """traps.py: the commands about what interrupted whom: trap frames, faults, backtraces.
 
-The frames on kernel stacks are those that kernel.h describes: struct trap_frame, which isr_common pushes, struct
+The frames on kernel stacks are those that structures.h describes: struct trap_frame, which isr_common pushes, struct
 syscall_frame, which syscall_entry pushes, and struct switch_frame, which context_switch leaves. Read next: devices.py.
 """
 

@@ -20,7 +20,7 @@
 #define KEPT 4096       /* events, of which a story */
 #define TOLD 24         /* has the last that concern the shards that it is about, */
 #define LAST 6          /* and the last of all */
-#define WAIT_DMA 3      /* enum wait_kind of kernel.h */
+#define WAIT_DMA 3      /* enum wait_kind of structures.h */
 
 static FILE *memory;
 static struct log_event recent[KEPT];

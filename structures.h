@@ -1,0 +1,165 @@
+/*
+ * structures.h: what the supervisor remembers: of its stacks, of frames, capabilities, files and shards.
+ *
+ * The fields of a shard are grouped under the file that they belong to. tests/test_outlive.py has a row for each field
+ * that outlives a call.
+ *
+ * Read next: kernel.h.
+ */
+#ifndef STRUCTURES_H
+#define STRUCTURES_H
+
+#include "ext2.h"
+#include "manifest.h"
+
+#define MAX_SHARDS MANIFEST_SHARDS
+#define MAX_CHANNELS MANIFEST_CHANNELS
+#define PRIORITIES 4
+
+/* The slots of kernel stacks: one for each shard, then those of the interrupts that need a stack they can trust
+ * (the numbers are indices of the interrupt stack table), then the supervisor's own. */
+enum { STACK_IST = MAX_SHARDS, IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK, IST_DEBUG, IST_LIMIT };
+#define STACK_SUPERVISOR (STACK_IST + IST_LIMIT)
+#define STACK_SLOTS (STACK_SUPERVISOR + 1)
+
+/* What isr_common pushes, lowest address first (offsets in hexadecimal). */
+struct trap_frame {
+	uint64_t r15, r14, r13, r12, r11, r10, r9, r8; /* 00 .. 38 */
+	uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;    /* 40 .. 70 */
+	uint64_t vector;                               /* 78 pushed by the stub */
+	uint64_t error;                                /* 80 by the CPU, or 0 by the stub */
+	uint64_t rip, cs, rflags, rsp, ss;             /* 88 .. a8 by the CPU */
+};
+
+/* What syscall_entry pushes, and what context_switch leaves at kernel_rsp, lowest address first. */
+struct syscall_frame { uint64_t rdi, rsi, rdx, r8, r9, r10, rip, rflags, rsp; };
+struct switch_frame { uint64_t r15, r14, r13, r12, rbp, rbx, rip; };
+
+/* Frames of physical memory: one bit each, free and clean, and a summary to find a free one fast. */
+struct frame_map {
+	uint64_t *free, *clean; /* bit f set: frame f may be handed out; it contains zeros only */
+	uint64_t *summary;      /* bit w set: free[w] is not zero */
+	uint64_t frames;        /* frames covered, a multiple of 64 */
+	uint64_t summary_words, free_count;
+	uint64_t hint; /* no summary word below this one is non-zero */
+};
+
+/* One capability. The tree of grants is kept in indices: a copy is a child of what it was granted from. */
+#define CAP_NONE 0xFFFF
+struct capability {
+	uint8_t type, rights; /* CAP_..., 0: the slot names nothing; CAP_RIGHT_... */
+	bool granted;         /* put here by another shard */
+	uint8_t revoked;      /* the type it had: nobody can use it any more, but the slot is not free yet */
+	uint16_t resource;
+	uint16_t parent, child, sibling; /* indices into the table, or CAP_NONE */
+	uint32_t serial;                 /* another one whenever the slot is filled anew; 16 bytes: an index is a shift */
+};
+
+/* The capabilities of all shards: slot h of shard s is entry s * COCONUT_CAP_SLOTS + h. */
+struct cap_table {
+	struct capability entry[MAX_SHARDS * COCONUT_CAP_SLOTS];
+	uint32_t last_serial; /* it would come again after 2^32 capabilities */
+};
+
+struct open_file {
+	bool used;
+	uint64_t offset; /* of the next read, in bytes */
+	struct ext2_file file;
+};
+
+/* What a shard has used: its calls, the kernel's time for them, and how often it came to run. */
+struct usage { uint64_t syscalls, cycles, switches; };
+
+/* How a life ended: by its own EXIT, by a fault or a KILL, or before it began. A code says nothing about that. */
+enum __attribute__((packed)) ending { ENDED_BY_EXIT, ENDED_KILLED, ENDED_NOT_STARTED };
+
+/* A row of the profile: one per manifest line, kept over restarts, and one per name of spawned programs. */
+struct profile {
+	char name[MANIFEST_NAME_MAX + 1];
+	uint64_t syscalls, cycles, switches, wall_ms; /* of the lives that are over */
+	uint64_t exit_code;                           /* of the last one, if `ending` says that it has one */
+	enum ending ending;
+	bool used;
+};
+
+/* Why a call was refused last, for gdb and for the console. */
+struct refusal {
+	uint64_t call;
+	int argument; /* from 1; 0: no single one */
+	uint64_t value;
+	const char *reason;
+};
+
+enum __attribute__((packed)) shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_READY, SHARD_RUNNING, SHARD_BLOCKED,
+	SHARD_ENDED };
+
+/* What a blocked shard waits for. */
+enum __attribute__((packed)) wait_kind { WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_DMA };
+
+struct shard {
+	/* boot.asm: the offsets stand in layout.h */
+	uint64_t kernel_rsp, stack_top, cr3, reserved;
+	uint8_t fpu[512] __attribute__((aligned(16)));
+
+	/* shard.c */
+	uint8_t id, priority; /* its slot, for ever; PRIORITY_... */
+	bool killed, dying;   /* it ends as soon as it is safe to; it is ending */
+	bool exited;          /* by EXIT: the code is its own. Whoever ends otherwise was killed */
+	uint64_t exit_code, started_ms;
+	uint64_t code_end;     /* the first address behind its program */
+	struct shard *parent;  /* who spawned it, NULL: the manifest */
+	struct shard *waiters; /* shards inside a WAIT for it */
+	uint32_t children;     /* spawned shards whose slots are not free yet */
+	uint32_t parent_cap;   /* table index of the capability that SPAWN returned; CAP_NONE: it is gone */
+
+	/* sched.c */
+	enum shard_state state;
+	enum wait_kind wait;
+	uint8_t wait_handle;  /* the capability it waits through */
+	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
+	uint32_t betters;    /* bits of the ready mask: who is more urgent, the supervisor's thread included */
+	int64_t turn_left;   /* of its turn, in units of the time stamp; below 0: overdrawn */
+	struct shard *next;  /* behind it in its ready queue or in a list of waiters; else NULL */
+	struct shard **wait_list;
+	int64_t wait_result; /* what it was woken with */
+	struct usage usage;
+	struct profile *profile;
+
+	/* mm.c */
+	uint32_t frames, frames_peak;
+	uint32_t family_frames, frame_quota; /* of a payer: its own and its children's frames together */
+	/* of a payer: shards that it and its children have started, whose slots are in use */
+	uint32_t family_children, children_quota;
+	struct shard *payer;                 /* whose quotas it counts against: its own, or those of its parent's payer */
+
+	/* syscall.c */
+	uint64_t call; /* number of the call in progress */
+	uint64_t allowed; /* a bit for each call that exists and that it has not pledged away */
+
+	/* user.c */
+	uint64_t readable_page, writable_page; /* where the last check of a buffer said yes; at first the stack page */
+	uint8_t *writable_view, *stack_view;   /* the writable page and the stack page as the kernel sees them */
+
+	/* refuse.c */
+	uint32_t refusals_left;                /* to be printed */
+	struct refusal refusal;                /* the last one */
+
+	/* space.c */
+	uint64_t walk_region; /* the 2 MiB of the last walk, */
+	uint64_t *walk_entry; /* where they stand in the page directory, */
+	uint64_t *walk_table; /* and the table that it leads to */
+
+	/* cap.c */
+	struct capability *caps; /* its part of the table */
+	uint32_t held_serial;    /* of the capability that its call has looked up last */
+
+	/* channel.c */
+	uint64_t receive_buf, receive_max; /* the last buffer for a message that it has offered, and its size, 0: none */
+	uint8_t *receive_at;               /* the same buffer as the kernel sees it */
+	uint32_t wait_closings; /* of the other end, when the slow path's wait began */
+
+	/* fs.c */
+	struct open_file files[COCONUT_FILES];
+};
+
+#endif
