@@ -1,4 +1,4 @@
-"""Ablations: every protection that tests/experiments.h names is left out, in a build of its own, and the attack must then succeed.
+"""Ablations: every protection of tests/experiments.h is left out, in a build of its own; the attack must then succeed.
 
 An attack that is repelled proves little unless it is known that it would have done harm. So the unchanged tests of
 tests/test_attacks.py run here on a kernel that lacks one protection, and must fail with the symptom that is predicted
