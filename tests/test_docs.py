@@ -377,6 +377,86 @@ def test_readme_tour(t):
     t.equal([name for name in named if name in groups], groups, "the order of kernel.h")
 
 
+# ---- docs/ways.md, tests/README.md, scripts/README.md ----
+
+SCREEN = 50  # lines of a page that is read at a glance
+
+
+def labs_of_files(root):
+    """Returns {file: numbers of the labs in which it is broken or built}."""
+    found = {}
+    for path in glob.glob(root + "/labs/*/start.patch") + glob.glob(root + "/solutions/*.patch"):
+        if ".wrong-" not in path:
+            number = re.search(r"(\d\d)-[^/]*(/start)?\.patch$", path).group(1)
+            for name in re.findall(r"^\+\+\+ b/(\w+\.\w+)$", read(path), re.M):
+                found.setdefault(name, set()).add(number)
+    return found
+
+
+def programs_of_files(root):
+    """Returns {file: tests on the host that compile it}."""
+    found = {}
+    for path in sorted(glob.glob(os.path.join(root, "tests/host/*.c"))):
+        program = harness.HostProgram(path)
+        for name in program.sources + re.findall(r'#include "\.\./\.\./(\w+\.c)"', read(path)):
+            found.setdefault(name, set()).add(program.name)
+    for path in glob.glob(os.path.join(root, "tests/fuzz/*.c")):
+        name = os.path.basename(path)
+        found.setdefault(name, set()).add("fuzz." + name[:-len(".c")])
+    return found
+
+
+def wrong_ways(t, text):
+    """Returns what is wrong with the table of docs/ways.md."""
+    table, wrong = [re.findall(r"`(\S+)`", row[0]) + row[1:] for row in rows(text)], []
+    labs, programs = labs_of_files(t.root), programs_of_files(t.root)
+    chapters = {name: set(re.findall(r"\[(\d+)\]", row[0])) for row in rows(read("docs/README.md"))
+                for name in re.findall(r"`(\w+\.\w+)`", row[2])}
+    commands = {name for path in glob.glob(os.path.join(t.root, "scripts/gdb/*.py"))
+                for name in re.findall(r'^@kernel\.command\("(\w+)"', read(path), re.M)}
+    groups = {os.path.basename(path)[len("test_"):-len(".py")] for path in glob.glob(t.root + "/tests/test_*.py")}
+    tour = rows(section(read("README.md"), "A tour in reading order"))
+    wanted = [name for row in tour for name in re.findall(r"`(\S+\.(?:c|asm))`", row[0])]
+    if [row[0] for row in table] != wanted:
+        wrong.append("the files are not those of the tour in README.md, in its order")
+    for name, tests, chapter, lab, command in table:
+        tests, command = re.findall(r"`(\S+)`", tests), re.findall(r"`(\S+)`", command)
+        if {test for test in tests if "." in test} != programs.get(name, set()):
+            wrong.append("%s: the programs that compile it are %s" % (name, sorted(programs.get(name, ()))))
+        if not {test for test in tests if "." not in test} or not {x for x in tests if "." not in x} <= groups:
+            wrong.append("%s: a group that there is not, or none" % name)
+        if set(re.findall(r"\[(\d+)\]", chapter)) != chapters.get(name, set()):
+            wrong.append("%s: the chapter that explains it" % name)
+        if set(re.findall(r"\[(\d+)\]", lab)) != labs.get(name, set()):
+            wrong.append("%s: its labs are %s" % (name, sorted(labs.get(name, ()))))
+        if not set(command) <= commands:
+            wrong.append("%s: a command that gdb does not have" % name)
+    return wrong
+
+
+def test_ways(t):
+    """docs/ways.md leads from each file to the programs that compile it, its chapter and its labs, and names groups of
+    tests and commands of gdb that exist. A cell with something else in it would be noticed."""
+    text = read("docs/ways.md")
+    t.equal(wrong_ways(t, text), [], "docs/ways.md")
+    for old, new in (("`host.elf` ", ""), ("[15](../labs/15-revocation/README.md)", ""), ("`frames`", "`frame`"),
+                     ("`fair` `life`", "`fare` `life`"), ("[9](book/09-scheduling.md)", "[8](book/08-shards.md)"),
+                     ("| `lib.c`", "| `libc.c`")):
+        t.check(old in text, "docs/ways.md has no %s" % old)
+        t.check(wrong_ways(t, text.replace(old, new, 1)), "%s became %s, and nobody noticed" % (old, new or "nothing"))
+
+
+def test_screens(t):
+    """tests/README.md and scripts/README.md fit on a screen, and name what is in their folders, and all groups."""
+    groups = {os.path.basename(path)[len("test_"):-len(".py")] for path in glob.glob(t.root + "/tests/test_*.py")}
+    for folder, more in (("tests", groups), ("scripts", set())):
+        text = read(folder + "/README.md")
+        there = {name for name in os.listdir(os.path.join(t.root, folder)) if name[0] not in "._"} - {"README.md"}
+        wanted = {name for name in there if not name.startswith("test_")} | more
+        t.equal(wanted - set(re.findall(r"`(\S+?)/?`", text)), set(), "not named in %s/README.md" % folder)
+        t.check(text.count("\n") <= SCREEN, "%s/README.md has %d lines" % (folder, text.count("\n")))
+
+
 # ---- docs/from-rust.md ----
 
 
