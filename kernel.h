@@ -437,7 +437,12 @@ void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noretu
 
 /* ---- supervisor.c: the thread that looks after the shards ----------------------------------------- */
 
-void supervisor_work(void) __attribute__((noreturn));
+uint32_t first_of_chain(uint32_t id);
+void supervisor_work(bool (*search)(void)) __attribute__((noreturn));
+
+/* ---- deadlock.c: shards that wait for each other for ever ----------------------------------------- */
+
+bool end_deadlocks(void);
 
 /* ---- pvh.c: the firmware-less entry --------------------------------------------------------------- */
 

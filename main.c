@@ -80,7 +80,7 @@ static void supervisor_run(uint64_t argument) {
 	for (uint32_t i = 0; i < manifest.channel_count; i++)
 		channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
 	gpu_init();
-	supervisor_work();
+	supervisor_work(end_deadlocks);
 }
 
 /* The first C function of the kernel. boot.asm calls it in the higher half, on the boot stack, with interrupts
