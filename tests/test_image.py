@@ -11,6 +11,9 @@ import re
 ELF = "build/supervisor.elf"
 LINES = 5500  # of all sources at the top level, the loader's too, neither blank nor comment
 FILE_LINES = 400
+FUNCTION_LINES = 40
+EVENING_LINES = 2600  # of the files that a newcomer reads in an evening: the ladder without these
+LATER = "boot.asm profile.c ext2.c fs.c manifest.c spawn.c acpi.c pci.c devices.c iommu.c edu.c gpu.c".split()
 TEXT = 56 * 1024  # bytes of the supervisor's code
 IMAGE_SIZE = 1 << 20
 FPU = re.compile(r"%(?:[xyz]?mm\d+|st\b|k\d)|"
@@ -93,20 +96,26 @@ def test_lines_of_source(t):
     t.check(count > 20000, "only %d lines were found" % count)
 
 
+def without_comments(text):
+    """Returns the text of a C file without what stands in comments; each line keeps its place."""
+    keep_strings = r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|/\*.*?\*/|//[^\n]*'
+    return re.sub(keep_strings, lambda m: m.group(0)
+                  if m.group(0)[0] in "\"'" else re.sub(r"[^\n]", "", m.group(0)), text, flags=re.S)
+
+
 def code_lines(path):
     """Returns the number of lines of a C or assembler file that are neither blank nor comment. The functions in
     coconut.h are for shards only, so they do not count."""
     with open(path, encoding="utf-8") as file:
         text = file.read().split("#ifndef COCONUT_NO_CALLS")[0]
-    if path.endswith(".asm"):
-        lines = [line.split(";")[0] for line in text.split("\n")]
-    else:
-        keep_strings = r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|/\*.*?\*/|//[^\n]*'
-        text = re.sub(keep_strings, lambda m: m.group(0)
-                      if m.group(0)[0] in "\"'" else re.sub(r"[^\n]", "", m.group(0)),
-                      text, flags=re.S)
-        lines = text.split("\n")
-    return sum(1 for line in lines if line.strip())
+    text = re.sub(r";.*", "", text) if path.endswith(".asm") else without_comments(text)
+    return sum(1 for line in text.split("\n") if line.strip())
+
+
+def functions(text):
+    """Yields the head of each function of a C file, and its lines of code, head and braces included."""
+    for match in re.finditer(r"^([a-z_][^\n;={}]*\([^;{}]*\)) \{\n.*?^\}$", without_comments(text), re.M | re.S):
+        yield match.group(1), sum(1 for line in match.group(0).split("\n") if line.strip())
 
 
 def test_size_of_source(t):
@@ -121,3 +130,34 @@ def test_size_of_source(t):
     size = int(re.search(r"^\.text +(\d+)", t.sh(["size", "-A", ELF], expect=0).stdout, re.M).group(1))
     t.check(size < TEXT, "the supervisor has %d bytes of code" % size)
     t.note("%d lines of code, which become %d bytes" % (total, size))
+
+
+def too_long(text):
+    """Returns the functions of a C file that have too many lines, and how many there are of all."""
+    found = dict(functions(text))
+    return {name: lines for name, lines in found.items() if lines >= FUNCTION_LINES}, len(found)
+
+
+def test_size_of_functions(t):
+    """No function of the top level is long."""
+    count, text = 0, ""
+    for path in sorted(glob.glob(os.path.join(t.root, "*.c"))):
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        long, some = too_long(text)
+        t.equal(long, {}, "long functions of " + os.path.basename(path))
+        count += some
+    t.check(count > 350, "only %d functions were found: the test is blind" % count)
+    t.check(too_long(text + "void f(int a,\n\tint b) {\n%s}\n" % ("\ta += b;\n" * FUNCTION_LINES))[0],
+            "a long function was not noticed")
+    t.note("%d functions" % count)
+
+
+def test_evening(t):
+    """What a newcomer reads in an evening stays short."""
+    with open(os.path.join(t.root, "kernel.h"), encoding="utf-8") as index:
+        ladder = re.findall(r"^/\* ---- (\w+\.c)\b", index.read(), re.M)
+    t.equal(set(LATER) - set(ladder), {"boot.asm"}, "files that are left out and are not there")
+    lines = sum(code_lines(os.path.join(t.root, name)) for name in ladder if name not in LATER)
+    t.check(lines < EVENING_LINES, "%d lines, fewer than %d wanted" % (lines, EVENING_LINES))
+    t.note("%d lines" % lines)
