@@ -133,8 +133,8 @@ void cap_revoke_index(uint32_t top) {
 
 		if (cap_gone[cap->revoked]) cap_gone[cap->revoked](holder, cap);
 		cap_remove(&caps, leaf);
-		if (holder->state == SHARD_BLOCKED && holder->wait_handle == leaf % COCONUT_CAP_SLOTS)
-			sched_wake(holder, -COCONUT_E_BADHANDLE);
+		if (holder->state == SHARD_BLOCKED && holder->held == cap && holder->wait != WAIT_DMA)
+			sched_wake(holder, -COCONUT_E_BADHANDLE); /* edu_cap_gone has ended a copy by DMA */
 		preempt_point();
 	}
 }
@@ -166,19 +166,23 @@ const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, ui
 	else if (rights & ~cap->rights)
 		*error = refuse(COCONUT_E_RIGHTS, argument, handle, no_right[__builtin_ctz(rights & ~cap->rights)]);
 	else {
+		current->held = cap;
 		current->held_serial = cap->serial;
 		return cap;
 	}
 	return NULL;
 }
 
-/* True when `handle` still names the capability that the current call has looked up by cap_use. Others may have run
- * since then, and the slot may be another capability's by now. Nobody but its holder, who is in this call, changes the
- * rights of a capability: it has all that it had. */
-bool cap_held(uint64_t handle) {
-	const struct capability *cap = cap_find(&caps, current->id, handle);
+/* True when `cap`, in whose slot there may have been others, is the one that the call of `shard` goes through. */
+bool cap_is_of_call(const struct capability *cap, const struct shard *shard) {
+	return cap == shard->held && (cap->serial == shard->held_serial || ABLATE(serial));
+}
 
-	return cap && (cap->serial == current->held_serial || ABLATE(serial));
+/* True when the current shard still holds the capability that its call has looked up by cap_use. A call asks when
+ * others have run since then. Nobody but the holder, who is in this call, changes the rights of a capability: it has all
+ * that it had. */
+bool cap_held(void) {
+	return (current->held->type && cap_is_of_call(current->held, current)) || ABLATE(held);
 }
 
 /* CAP_REVOKE: gives up the capability and takes back every copy that was granted from it. */

@@ -100,8 +100,7 @@ void channels_close(struct shard *shard) {
 	}
 }
 
-/* A shard that is killed or dying comes back from no CALL: the end is free at once, whether the shard gets to run or
- * not. */
+/* A shard that is killed comes back from no CALL: the end is free at once, whether the shard gets to run or not. */
 void channel_call_over(const struct shard *shard) {
 	for (uint32_t e = 0; e < 2 * manifest.channel_count; e++)
 		if (ends[e].caller == shard && !ABLATE(call_over)) ends[e].caller = NULL;
@@ -111,7 +110,7 @@ void channel_call_over(const struct shard *shard) {
 void channel_cap_gone(struct shard *holder, const struct capability *cap) {
 	struct end *end = &ends[cap->resource];
 
-	if (end->caller == holder && holder->held_serial == cap->serial && !ABLATE(call_over)) end->caller = NULL;
+	if (end->caller == holder && cap_is_of_call(cap, holder) && !ABLATE(call_over)) end->caller = NULL;
 }
 
 /* Returns the slot of the shard that is at an end, or will be as soon as it has started; -1 when the end is closed. */
@@ -146,10 +145,10 @@ static int64_t end_of(uint64_t handle, uint8_t rights) {
 }
 
 /* Blocks the current shard at end `e`, which it holds, at the tail of a list. */
-static void wait_on(struct shard **list, enum wait_kind kind, uint64_t handle, uint32_t e) {
-	ASSERT(cap_held(handle)); /* or nobody would ever end the wait */
+static void wait_on(struct shard **list, enum wait_kind kind, uint32_t e) {
+	ASSERT(cap_held()); /* or nobody would ever end the wait */
 	current->wait_closings = ends[e ^ 1].closings;
-	sched_wait(list, kind, (uint16_t)e, handle);
+	sched_wait(list, kind, (uint16_t)e);
 }
 
 /* Returns how the wait of the current shard at end `e` has ended: with a refusal, with 0 to look again, or with the
@@ -159,7 +158,7 @@ static int64_t wait_end(uint64_t handle, uint32_t e) {
 	int64_t result = current->wait_result;
 	bool answered = current->wait == WAIT_RECV && ends[e].count;
 
-	if (result == 0 && !cap_held(handle)) result = -COCONUT_E_BADHANDLE;
+	if (result == 0 && !cap_held()) result = -COCONUT_E_BADHANDLE;
 	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !answered) result = -COCONUT_E_CLOSED;
 	if (result >= 0) return result;
 	return refuse((int)-result, 1, handle,
@@ -174,7 +173,7 @@ static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len, boo
 	struct end *other = &ends[e ^ 1];
 
 	while (other->state != END_CLOSED && other->count == INBOX && !ABLATE(room)) {
-		wait_on(&other->senders, WAIT_SEND, handle, e);
+		wait_on(&other->senders, WAIT_SEND, e);
 		int64_t error = wait_end(handle, e);
 		if (error) return error;
 	}
@@ -211,7 +210,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 		if (ends[e ^ 1].state == END_CLOSED || end->state == END_CLOSED)
 			return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 		offer_buffer(buf, max);
-		wait_on(&end->receivers, WAIT_RECV, handle, e);
+		wait_on(&end->receivers, WAIT_RECV, e);
 		int64_t result = wait_end(handle, e);
 		if (result) return result;
 	}
@@ -242,26 +241,18 @@ static int64_t check_buffer(int argument, uint64_t buf, uint64_t max) {
 	return 0;
 }
 
-/* Checks, once the buffers are known to be good, that nobody has taken the capability away meanwhile. Likewise. */
-static int64_t check_held(uint64_t handle) {
-	if (ABLATE(recheck) || cap_held(handle)) return 0;
-	return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the call");
-}
-
 /* CHANNEL_SEND: queues a message; waits while the queue is full. */
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len) {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND), bad = e < 0 ? e : check_message(buf, len);
 
-	if (bad || (bad = check_held(handle))) return bad;
-	return send(handle, (uint32_t)e, buf, len, false);
+	return bad ? bad : send(handle, (uint32_t)e, buf, len, false);
 }
 
 /* CHANNEL_RECV: waits for a message and takes it. Returns its length. */
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max) {
 	int64_t e = end_of(handle, CAP_RIGHT_RECV), bad = e < 0 ? e : check_buffer(2, buf, max);
 
-	if (bad || (bad = check_held(handle))) return bad;
-	return receive(handle, (uint32_t)e, buf, max);
+	return bad ? bad : receive(handle, (uint32_t)e, buf, max);
 }
 
 /* CHANNEL_CALL, the slow path: everything that the fast path below does not take. */
@@ -270,9 +261,7 @@ static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t b
 	int64_t e = end_of(handle, CAP_RIGHT_SEND | CAP_RIGHT_RECV), result;
 
 	if (e < 0) return e;
-	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max)) ||
-	    (result = check_held(handle)))
-		return result;
+	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max))) return result;
 	struct end *end = &ends[e];
 	if (end->caller) return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 	end->caller = current;
@@ -289,10 +278,11 @@ static __attribute__((noinline)) int64_t call_woken(void) {
 	struct shard *self = current;
 	struct end *end = (struct end *)((char *)self->wait_list - offsetof(struct end, receivers));
 	uint32_t e = (uint32_t)(end - ends);
+	uint64_t handle = (uint64_t)(self->held - self->caps);
 
 	if (self->killed) end_shard(COCONUT_KILLED);
-	int64_t result = wait_end(self->wait_handle, e);
-	if (result == 0) result = receive(self->wait_handle, e, self->receive_buf, self->receive_max);
+	int64_t result = wait_end(handle, e);
+	if (result == 0) result = receive(handle, e, self->receive_buf, self->receive_max);
 	if (end->caller == self) end->caller = NULL;
 	return result;
 }
@@ -330,16 +320,16 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	struct end *end = &ends[cap->resource], *other = other_end(end);
 	struct shard *peer = other->receivers;
 	if (!peer || peer->next || peer->receive_max < len || /* 4. */
-	    (peer->caps[peer->wait_handle].type != CAP_CHANNEL && !ABLATE(fast_held)) ||
+	    (peer->held->type != CAP_CHANNEL && !ABLATE(fast_held)) ||
 	    in_use(end) || /* 5. */
 	    (ready_mask & peer->betters && !ABLATE(rank)) || ABLATE(ipc_fast)) /* 6. */
 		return call_slowly(handle, buf, len, reply, max);
 
 	self->state = SHARD_BLOCKED;
 	self->wait = WAIT_RECV;
-	self->wait_handle = (uint8_t)handle;
 	self->wait_object = cap->resource;
 	self->wait_list = &end->receivers;
+	self->held = cap;
 	self->held_serial = cap->serial;
 	peer->turn_left = self->turn_left;
 	end->caller = end->receivers = self;

@@ -34,8 +34,7 @@ static void collect_holders(void) {
  * has not started yet begin. Those count too from whom its capability comes, who could revoke it (one that is just
  * being revoked ends its wait for certain), and somebody who could kill it: its parent. */
 static shard_set who_could_wake(const struct shard *shard) {
-	const struct capability *cap = &caps.entry[shard->id * COCONUT_CAP_SLOTS + shard->wait_handle];
-
+	const struct capability *cap = shard->held;
 	uint32_t other = shard->wait_object ^ 1;
 	shard_set set = 0;
 

@@ -52,7 +52,6 @@ static struct shard *queue; /* shards that wait for an engine */
 static struct copy {
 	uint64_t source, target, len;
 	struct extent readable, writable;
-	uint64_t handle; /* of the capability that allows it */
 } copies[MAX_SHARDS];
 
 #define REG32(engine, offset) (*(volatile uint32_t *)((engine)->registers + (offset)))
@@ -84,7 +83,7 @@ static int64_t take_engine(void) {
 		}
 		any |= !engines[i].broken;
 	}
-	return any ? sched_wait(&queue, WAIT_DMA, 0, COCONUT_CAP_SLOTS) : -COCONUT_E_NODEV;
+	return any ? sched_wait(&queue, WAIT_DMA, 0) : -COCONUT_E_NODEV;
 }
 
 /* Takes away what is mapped for an engine. */
@@ -122,7 +121,7 @@ static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target,
 	REG64(engine, EDU_TARGET) = target;
 	REG64(engine, EDU_COUNT) = len;
 	REG64(engine, EDU_COMMAND) = COMMAND_INTERRUPT | COMMAND_START | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0);
-	sched_wait(&engine->waiter, WAIT_DMA, 0, COCONUT_CAP_SLOTS);
+	sched_wait(&engine->waiter, WAIT_DMA, 0);
 	if (!copies[current->id].len) return -COCONUT_E_CLOSED;
 	return engine->failed ? -COCONUT_E_IO : 0;
 }
@@ -164,16 +163,15 @@ static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) 
 }
 
 /* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written, for as long
- * as the current shard has the capability `handle`; it sleeps until they are there. Returns 0, -COCONUT_E_NODEV
+ * as the current shard has the capability of its call; it sleeps until they are there. Returns 0, -COCONUT_E_NODEV
  * without an engine behind an IOMMU, -COCONUT_E_IO when an engine was refused something or does not answer,
  * -COCONUT_E_CLOSED when the copy was ended by edu_revoke or edu_cap_gone. After an error some of the bytes may be
  * there. */
-int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable,
-	uint64_t handle) {
+int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable) {
 	struct copy *copy = &copies[current->id];
 	int64_t error = 0;
 
-	*copy = (struct copy){source, target, len, readable, writable, handle};
+	*copy = (struct copy){source, target, len, readable, writable};
 	for (uint64_t done = 0; done < len && !error; done += PIECE_MAX)
 		error = copy_piece(copy, done, min(len - done, PIECE_MAX));
 	copy->len = 0;
@@ -206,7 +204,7 @@ static void end_copy(struct shard *shard) {
 
 /* A capability of a shard is gone: what it copies by it ends, at whatever piece it is. */
 void edu_cap_gone(struct shard *holder, const struct capability *cap) {
-	if (copies[holder->id].len && holder->caps + copies[holder->id].handle == cap && !ABLATE(dma_revoke)) end_copy(holder);
+	if (copies[holder->id].len && cap_is_of_call(cap, holder) && !ABLATE(dma_revoke)) end_copy(holder);
 }
 
 /* Ends every copy from or to the given memory, whose owner is dying. Its shards get -COCONUT_E_CLOSED. */

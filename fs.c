@@ -74,24 +74,28 @@ int64_t sys_fs_open(uint64_t path, uint64_t len) {
 	return (int64_t)fd;
 }
 
-/* FS_READ: reads up to `max` bytes from where the last read ended. Returns their number, 0 at the end. */
+/* FS_READ: reads up to `max` bytes from where the last read ended, a block at a time. Returns their number, 0 at the
+ * end. It ends before a block that cannot be read, or not to there, and refuses when that is the first one. */
 int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max) {
 	struct open_file *open = file_of(fd);
 
 	if (!open) return no_file(fd);
 	if (max == 0) return refuse(COCONUT_E_INVAL, 3, max, "there is nothing to do for no bytes");
-	uint64_t rest = open->file.size - open->offset, len = rest < max ? rest : max;
-	if (!user_range(buf, max) || (len && !user_writable(buf, len)))
-		return refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
-	for (size_t done = 0, part; done < len; done += part) {
-		if (done) preempt_point();
-		part = len - done;
-		const uint8_t *piece = ext2_piece(&ramdisk, &open->file, open->offset + done, &part);
+	if (!user_range(buf, max)) return refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
+	uint64_t done = 0, len = min(open->file.size - open->offset, max);
+	while (done < len) {
+		size_t part = len - done;
+		const uint8_t *piece = ext2_piece(&ramdisk, &open->file, open->offset, &part);
+		bool fits = user_writable(buf + done, part);
+		if (done && (!piece || !fits)) break; /* the next call says so */
 		if (!piece) return refuse(COCONUT_E_IO, 1, fd, "the file system is damaged there");
+		if (!fits) return refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
 		copy_to_user(buf + done, piece, part);
+		open->offset += part;
+		done += part;
+		if (done < len) preempt_point();
 	}
-	open->offset += len;
-	return (int64_t)len;
+	return (int64_t)done;
 }
 
 /* FS_STAT: returns the size of an open file in bytes. */

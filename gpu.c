@@ -250,8 +250,7 @@ static int64_t check_range(const struct partition *part, int argument, uint64_t 
 
 /* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner, or the
  * capability for it is gone. */
-static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len,
-	uint64_t handle) {
+static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len) {
 	static bool said;
 	uint32_t owners = to->owners;
 
@@ -259,7 +258,7 @@ static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t
 	said = true;
 	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
 		bool same_owner = to->owner && (to->owners == owners || ABLATE(owners));
-		if (!same_owner || !(cap_held(handle) || ABLATE(dma_check))) return -COCONUT_E_CLOSED;
+		if (!same_owner || !(ABLATE(dma_check) || cap_held())) return -COCONUT_E_CLOSED;
 		memcpy(vram + target + done, vram + source + done, min(len - done, PAGE_SIZE));
 		preempt_point();
 	}
@@ -283,10 +282,10 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
 	if (!to->owner) return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
 	if ((error = check_range(to, ARGUMENT_TARGET, target, len))) return error;
 	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len, open_here(from),
-			 cap ? open_here(to) : (struct extent){0, 0}, handle);
-	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len, handle);
+			 cap ? open_here(to) : (struct extent){0, 0});
+	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len);
 	if (!error) return 0;
-	if (error == -COCONUT_E_CLOSED && !cap_held(handle))
+	if (error == -COCONUT_E_CLOSED && !cap_held())
 		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the transfer");
 	return refuse((int)-error, 1, handle, error == -COCONUT_E_CLOSED ?
 		"the target's owner ended during the transfer" :

@@ -218,7 +218,7 @@ void sched_tick(void);
 LEAN void sched_yield(void);
 void sched_preempt(void);
 void sched_set_priority(struct shard *shard, uint8_t priority);
-int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle);
+int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object);
 void sched_wake(struct shard *shard, int64_t result);
 void sched_hand_over(struct shard *shard, int64_t result);
 void sched_wake_all(struct shard **list, int64_t result);
@@ -333,7 +333,8 @@ LEAN const struct capability *cap_find(const struct cap_table *table, uint32_t s
 int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
 void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
 const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error);
-bool cap_held(uint64_t handle);
+bool cap_is_of_call(const struct capability *cap, const struct shard *shard);
+bool cap_held(void);
 void cap_revoke_index(uint32_t index);
 void caps_drop_all(struct shard *shard);
 int64_t sys_cap_revoke(uint64_t handle);
@@ -394,8 +395,7 @@ struct extent {
 #define EDU_BUFFER 0x40000UL /* the engine's own buffer, as it sees it */
 
 void edu_init(void);
-int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable,
-	uint64_t handle);
+int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable);
 void edu_cap_gone(struct shard *holder, const struct capability *cap);
 void edu_abandon(struct shard *shard);
 void edu_revoke(uint64_t phys, uint64_t size);

@@ -184,20 +184,17 @@ void sched_preempt(void) {
 }
 
 /* Takes the current shard off the CPU, at the tail of a list of waiters, until it is woken. `kind` and `object`
- * say what it waits for, `handle` through which capability. Returns what it was woken with; does not return to
- * a shard that was killed meanwhile. */
-int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object, uint64_t handle) {
+ * say what it waits for. Returns what it was woken with; does not return to a shard that was killed meanwhile. */
+int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object) {
 	struct shard *self = current;
 
-	/* Killed while this call let others run: nobody would wake it a second time. */
-	if (self->killed && !ABLATE(kill_first)) end_shard(COCONUT_KILLED);
+	ASSERT(!self->killed); /* or nobody would wake it a second time */
 	self->wait_list = list;
 	while (*list)
 		list = &(*list)->next;
 	*list = self;
 	self->wait = kind;
 	self->wait_object = object;
-	self->wait_handle = (uint8_t)handle;
 	self->state = SHARD_BLOCKED;
 	charge(rdtsc());
 	leave_call(pick());

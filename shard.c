@@ -161,7 +161,8 @@ int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ex
 	*shard = (struct shard){
 		.id = (uint8_t)id, .state = SHARD_BUILDING, .started_ms = timer_ms(), .stack_top = stack_slot_top(id),
 		.parent = parent, .parent_cap = CAP_NONE, .payer = parent ? parent->payer : shard, .frame_quota = spec->frames,
-		.children_quota = spec->children, .caps = &caps.entry[id * COCONUT_CAP_SLOTS], .profile = profile,
+		.children_quota = spec->children, .caps = &caps.entry[id * COCONUT_CAP_SLOTS],
+		.held = &caps.entry[id * COCONUT_CAP_SLOTS], .profile = profile,
 		.allowed = calls_all, .refusals_left = verbose ? UINT32_MAX : REFUSALS_SHOWN,
 		.walk_region = NO_REGION, .readable_page = STACK_PAGE, .writable_page = STACK_PAGE,
 	};
@@ -218,7 +219,6 @@ void handle_sys_exit(uint64_t code) {
 	self->exit_code = self->profile->exit_code = code;
 	self->profile->ending = self->exited ? ENDED_BY_EXIT : ENDED_KILLED;
 	self->profile->wall_ms += wall_ms;
-	channel_call_over(self); /* it may have begun a CALL after it was killed */
 	console_end(self->id);
 	preempt_point();
 	kill_children(self);

@@ -75,7 +75,7 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 	int error = fs_find(path_copy, path_len, &program);
 	if (error) return refuse(-error, 1, path, fs_reason(error));
 	/* Others ran while the path was looked up: what they have taken away by now must start nothing. */
-	if (!ABLATE(recheck) && (bad = check_create())) return bad;
+	if (!ABLATE(held) && (bad = check_create())) return bad;
 	if (current->payer->family_children >= current->payer->children_quota && !ABLATE(quota))
 		return refuse(COCONUT_E_QUOTA, 0, 0,
 			"the shard and its children have started as many as spawn= of the manifest allows");
@@ -98,8 +98,8 @@ int64_t sys_wait(uint64_t handle) {
 
 	if (!shard) return error;
 	while (shard->state != SHARD_ENDED || shard->children) {
-		error = sched_wait(&shard->waiters, WAIT_SHARD, shard->id, handle);
-		if (error || (!cap_held(handle) && !ABLATE(wait_held)))
+		error = sched_wait(&shard->waiters, WAIT_SHARD, shard->id);
+		if (error || !cap_held())
 			return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away while waiting");
 	}
 	return shard_free(shard);

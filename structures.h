@@ -115,7 +115,6 @@ struct shard {
 	/* sched.c */
 	enum shard_state state;
 	enum wait_kind wait;
-	uint8_t wait_handle;  /* the capability it waits through */
 	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
 	uint32_t betters;    /* bits of the ready mask: who is more urgent, the supervisor's thread included */
 	int64_t turn_left;   /* of its turn, in units of the time stamp; below 0: overdrawn */
@@ -151,7 +150,10 @@ struct shard {
 
 	/* cap.c */
 	struct capability *caps; /* its part of the table */
-	uint32_t held_serial;    /* of the capability that its call has looked up last */
+	/* The capability that its call goes through, which is what it has looked up last: where that stands, and which one it
+	 * is. If it waits, then through this one. */
+	const struct capability *held;
+	uint32_t held_serial;
 
 	/* channel.c */
 	uint64_t receive_buf, receive_max; /* the last buffer for a message that it has offered, and its size, 0: none */

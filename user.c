@@ -2,13 +2,12 @@
  * user.c: the memory of shards, as calls touch it.
  *
  * Invariant: no handler touches user memory before user_readable or user_writable has said yes. Only the shard itself
- * can change its mappings, so what was checked stays true until the shard unmaps something, which makes it forget.
+ * can change its mappings, so what was checked stays true until the shard unmaps something, which makes it forget. A
+ * check never lets others run: who has much to copy goes piece by piece, and checks each piece before it touches it.
  *
  * Read next: fault.c.
  */
 #include "kernel.h"
-
-#define CHECK_STEP 0x10000 /* bytes of a buffer that are checked between two looks at the interrupts */
 
 /* Returns the entry of the last page of the range when every page of it is mapped with all the given bits, else 0. */
 static __attribute__((noinline)) uint64_t user_mapped(uint64_t address, uint64_t len, uint64_t bits) {
@@ -18,7 +17,6 @@ static __attribute__((noinline)) uint64_t user_mapped(uint64_t address, uint64_t
 	for (uint64_t page = address & ~PAGE_MASK; page < address + len; page += PAGE_SIZE) {
 		entry = space_lookup(current, page);
 		if ((entry & bits) != bits) return 0;
-		if (page % CHECK_STEP == 0) preempt_point();
 	}
 	return entry;
 }

@@ -112,8 +112,8 @@ static void stray_dma(void) {
 		{"a write to the target of an earlier copy", EDU_BUFFER, EDU_TARGET_IOVA + (prey_phys & PAGE_MASK)},
 	};
 
-	print("Provoked: a copy that is allowed: %ld\n", edu_copy(secret_phys, prey_phys, 64, secret_extent, prey_extent,
-		COCONUT_CAP_SLOTS));
+	print("Provoked: a copy that is allowed: %ld\n",
+	      edu_copy(secret_phys, prey_phys, 64, secret_extent, prey_extent));
 	memcpy(before, page, 64);
 	for (size_t i = 0; i < ARRAY_LENGTH(transfers); i++) {
 		memset(prey, 0, sizeof(prey));

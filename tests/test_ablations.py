@@ -259,10 +259,10 @@ for _name in ABLATIONS:
 
 ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write",
                                                     "overflow", "early", "orphan", "revoke")},
-                 interrupt_source="dma", vram_zeroing="gpu", owners="dma", ipc_fast="ipc", recheck="ipc", circle="life",
+                 interrupt_source="dma", vram_zeroing="gpu", owners="dma", ipc_fast="ipc", circle="life",
                  turns="fair", uart="fair", utf8="console", ibpb="machines",
                  **{name: "stale" for name in ("serial", "call_over", "kill_first", "raise", "forget", "fast_held",
-                                           "wait_held")})
+                                           "held")})
 ELSEWHERE.update(preempt="life", drop="life", killed_flag="life", lost="stale", rank="stale", flood="dma")
 
 

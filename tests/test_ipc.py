@@ -41,29 +41,6 @@ def test_capabilities(t):
         t.guest(four(scene), expect=0)
 
 
-def taken(t, call, build):
-    """Has a capability taken away while the kernel still looks at the buffers of a call on it. Returns the Result."""
-    lines = ['shard lender /t/late args="lender"', 'shard borrower /t/late args="borrower %s"' % call,
-             'shard other /t/late args="other"', "channel lender borrower", "channel lender other"]
-    return t.guest("\n".join(lines), build=build, verbose=True, options=["-icount", "shift=0,align=off,sleep=off"])
-
-
-def test_taken_in_a_call(t):
-    """A capability that is taken away while the kernel looks at the buffers of a call on it ends the call."""
-    build = t.variant("provoke-preempt", PROVOKE="PROVOKE_preempt")
-    for call in "rsc":
-        result = taken(t, call, build)
-        t.equal(result.status, 0, "exit status of %s (124: it waits for ever)" % call)
-        t.check("the capability was taken away during the call" in result.text,
-                "%s: it was not taken away at that moment" % call)
-    build = t.variant("ablation-recheck", PROVOKE="PROVOKE_preempt", ABLATION="ABLATION_recheck")
-    # of 256 bytes, sent without a right
-    arrived = "Shard 2 (other): CHANNEL_RECV refused: argument 3 = 0x1, the message is larger"
-    for call, symptom in ("r", "PANIC: assertion failed: cap_held(handle) "), ("s", arrived):
-        t.check(symptom in taken(t, call, build).text,
-                "without the check the call %s ends otherwise than predicted" % call)
-
-
 def test_integrity(t):
     """Numbered messages of random sizes under preemption, both directions: none is lost, doubled, reordered or
     altered."""

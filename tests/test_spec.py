@@ -158,8 +158,8 @@ HANGS = 100  # seconds: some are never through with them; what they have done un
 
 # The protection: whether it takes a kernel that lets others run wherever it may.
 WITHOUT = {"serial": False, "circle": False, "call_over": False, "raise": True, "kill_first": False,
-           "killed_flag": False, "lost": False, "wait_held": False,
-           "fast_held": True, "recheck": True, "forget": False, "quota": False, "pledge": False, "grant": False,
+           "killed_flag": False, "lost": False, "held": False,
+           "fast_held": True, "forget": False, "quota": False, "pledge": False, "grant": False,
            "endpoint": False}
 
 

@@ -53,7 +53,7 @@ def test_slot(t):
                  first="spawn=yes priority=high")
     play(t, scene)
     control(t, scene, r"coconut_wait\(2\) is 22 .*, expected -4", "serial")
-    control(t, scene, r"coconut_wait\(2\) is 22 .*, expected -4", "wait_held")
+    control(t, scene, r"coconut_wait\(2\) is 22 .*, expected -4", "held")
 
 
 def test_revoked_caller(t):
@@ -69,14 +69,6 @@ def test_killed_caller(t):
                  borrower="priority=low")
     result = play(t, scene, status=1, build=provoked(t, "kill"))
     t.equal(result.endings(), {"killer": 0, "borrower": "killed", "server": 0}, "ends")
-    control(t, scene, r"coconut_channel_call\(1, .*\) is -8 .*, expected 1", "call_over", "kill")
-
-
-def test_late_caller(t):
-    """One is killed while the kernel checks the buffers of its CALL: the end is free as soon as it is in its exit."""
-    scene = cast("late", "owner borrower server", "owner borrower, owner server")
-    result = play(t, scene, status=1, build=provoked(t, "kill"))
-    t.equal(result.endings(), {"owner": 0, "borrower": "killed", "server": 0}, "ends")
     control(t, scene, r"coconut_channel_call\(1, .*\) is -8 .*, expected 1", "call_over", "kill")
 
 
@@ -112,15 +104,6 @@ def test_unborn(t):
                                                                                  "\nshard other /t/ok\nchannel")
     t.check("an instruction after KILL" not in play(t, scene).text, "it ran")
     control(t, scene, "an instruction after KILL", "kill_first")
-
-
-def test_asleep(t):
-    """A shard that is killed while the kernel checks its buffer does not begin to wait."""
-    scene = cast("asleep", "killer victim", "killer victim")
-    result = play(t, scene, status=1, build=provoked(t, "kill"))
-    t.equal(result.endings(), {"killer": 0, "victim": "killed"}, "ends")
-    t.check("Deadlock" not in result.text, "it waits")
-    control(t, scene, "^Deadlock: ", "kill_first", "kill")
 
 
 def test_dying(t):
@@ -160,4 +143,4 @@ def test_create(t):
     """The right to start shards is taken back while the program is looked up: nothing starts."""
     scene = cast("create", "owner borrower", "owner borrower", owner="spawn=yes")
     play(t, scene, build=provoked(t, "preempt"))
-    control(t, scene, r"coconut_spawn\(.*\) is 1 .*, expected -6", "recheck", "preempt")
+    control(t, scene, r"coconut_spawn\(.*\) is 1 .*, expected -6", "held", "preempt")

@@ -74,6 +74,7 @@ WRAPPED(sched_exit);
 WRAPPED(channels_open);
 WRAPPED(channels_close);
 WRAPPED(channel_call_over);
+WRAPPED(console_end);
 WRAPPED(channel_cap_gone);
 WRAPPED(spawn_cap_gone);
 WRAPPED(cap_revoke_index);
@@ -240,13 +241,16 @@ void __wrap_spawn_cap_gone(struct shard *holder, const struct capability *cap) {
 
 /* ---- Lives ---- */
 
-/* Called by KILL for its victim, and by a shard that begins to die for itself. */
+/* Called by KILL for its victim. */
 void __wrap_channel_call_over(const struct shard *shard) {
-	if (shard == current)
-		RECORD(DIES, shard->id, shard->exited, shard->exit_code);
-	else
-		RECORD(KILLS, shard->id);
+	RECORD(KILLS, shard->id);
 	__real_channel_call_over(shard);
+}
+
+/* Called by a shard that begins to die. */
+void __wrap_console_end(uint32_t writer) {
+	RECORD(DIES, writer, current->exited, current->exit_code);
+	__real_console_end(writer);
 }
 
 void __wrap_sched_raise(struct shard *shard, uint8_t priority) {

@@ -55,8 +55,7 @@ static void crossings(uint64_t fd) {
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
 		for (uint64_t inside = 1; inside < 256; inside += 17)
 			both_refused(ends[i] - inside, inside + 1, fd);
-	/* Both ends are mapped, the page between them is not; only these two calls take buffers that long. */
-	REFUSED(FAULT, CALL(SYS_FS_READ, fd, LOWER, 3 * PAGE));
+	/* Both ends are mapped, the page between them is not. */
 	REFUSED(FAULT, CALL(SYS_FS_READ, fd, LOWER + PAGE - 1, PAGE + 2));
 	REFUSED(FAULT, CALL(SYS_SERIAL_WRITE, LOWER + 1, PAGE));
 }
@@ -80,7 +79,7 @@ static void lengths(uint64_t fd) {
 		REFUSED(INVAL, CALL(SYS_SERIAL_WRITE, LOWER, huge[i]));
 		REFUSED(INVAL, CALL(SYS_CHANNEL_SEND, 0, LOWER, huge[i]));
 		REFUSED(INVAL, CALL(SYS_FS_OPEN, LOWER, huge[i]));
-		REFUSED(FAULT, CALL(SYS_FS_READ, fd, LOWER, huge[i]));
+		if (huge[i] >= 1UL << 39) REFUSED(FAULT, CALL(SYS_FS_READ, fd, LOWER, huge[i])); /* the shard's half ends there */
 	}
 	/* A receive buffer may be called larger than any message, but not larger than the shard's half. */
 	REFUSED(FAULT, CALL(SYS_CHANNEL_RECV, 0, LOWER, 1UL << 63));
@@ -111,6 +110,13 @@ static int attack(void) {
 	CHECK(same(buf, MESSAGE));
 	CHECK_EQ(coconut_fs_read((uint64_t)fd, buf, 4), 4); /* the offset has not moved either */
 	CHECK(!memcmp(buf, "0000", 4));
+	/* A longer read ends before the first block that the buffer does not take, and says how far it has come. */
+	CHECK_EQ(coconut_fs_read((uint64_t)fd, (void *)LOWER, 3 * PAGE), PAGE - 4);
+	REFUSED(FAULT, coconut_fs_read((uint64_t)fd, (void *)(LOWER + PAGE - 4), 3 * PAGE));
+	for (uint64_t i = 0; i < PAGE; i++)
+		CHECK(BYTES(LOWER + 2 * PAGE)[i] == 0 && (i < PAGE - 4) == (BYTES(LOWER)[i] != 0));
+	CHECK_EQ(coconut_fs_read((uint64_t)fd, buf, 8), 8);
+	CHECK(!memcmp(buf, "00000512", 8));
 	CHECK_EQ(coconut_channel_send(0, "end", 4), 0);
 	return 0;
 }

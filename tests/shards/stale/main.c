@@ -7,7 +7,6 @@
 #define ALL (CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT)
 #define TALK (CAP_RIGHT_SEND | CAP_RIGHT_RECV)
 #define SELF "/t/stale"
-#define WINDOW ((char *)0x200000) /* a multiple of 64 KiB, where the kernel looks up while it checks a buffer */
 
 static void get(uint64_t handle) {
 	char message[COCONUT_MESSAGE_MAX];
@@ -117,30 +116,6 @@ static void caller_owner(int dies) {
 	CHECK_EQ(coconut_channel_call(1, "m", 1, &answer, 1), 1);
 }
 
-/* The borrower is killed while the kernel still checks the buffers of its CALL, which begins only after that. */
-static void late_owner(void) {
-	char answer;
-
-	lend(TALK);
-	pause_for(1);
-	coconut_time(); /* the kernel kills the borrower (PROVOKE_kill) */
-	pause_for(3);
-	CHECK_EQ(coconut_channel_call(1, "m", 1, &answer, 1), 1);
-}
-
-static void late_borrower(void) {
-	CHECK_EQ(coconut_mmap((uint64_t)WINDOW, 1), 0);
-	borrow(1);
-	coconut_channel_call(2, "m", 1, WINDOW, 256);
-}
-
-static void late_server(void) {
-	char message;
-
-	while (coconut_channel_recv(0, &message, 1) == 1)
-		coconut_channel_send(0, &message, 1);
-}
-
 static void caller_borrower(void) {
 	char answer;
 
@@ -247,22 +222,6 @@ static void unborn_child(void) {
 	coconut_puts("an instruction after KILL\n");
 	for (;;)
 		coconut_time();
-}
-
-/* ---- asleep: a shard is killed while the kernel checks the buffer of its RECV; it must not begin to wait ---- */
-
-static void asleep_killer(void) {
-	char message;
-
-	get(0);
-	coconut_time(); /* the kernel kills the other one (PROVOKE_kill) */
-	REFUSED(CLOSED, coconut_channel_recv(0, &message, 1));
-}
-
-static void asleep_victim(void) {
-	CHECK_EQ(coconut_mmap((uint64_t)WINDOW, 1), 0);
-	put(0);
-	coconut_channel_recv(0, WINDOW, 256);
 }
 
 /* ---- dying: a shard of low priority is killed while it gives back much memory; a spinner of middle priority is in the
@@ -430,12 +389,10 @@ int main(const char *args) {
 		{"slot parent", slot_parent}, {"slot first", slot_first}, {"slot second", slot_second},
 		{"caller owner", caller_loses}, {"caller killer", caller_dies}, {"caller borrower", caller_borrower},
 		{"caller server", caller_server},
-		{"late owner", late_owner}, {"late borrower", late_borrower}, {"late server", late_server},
 		{"home owner", home_owner}, {"home borrower", home_borrower}, {"home server", home_server},
 		{"peer owner", peer_owner}, {"peer server", peer_server},
 		{"lost sender", lost_sender}, {"lost receiver", lost_receiver},
 		{"unborn parent", unborn_parent}, {"unborn child", unborn_child},
-		{"asleep killer", asleep_killer}, {"asleep victim", asleep_victim},
 		{"dying parent", dying_parent}, {"dying child", dying_child}, {"dying spinner", dying_spinner},
 		{"dying killer", dying_killer},
 		{"revoking owner", revoking_owner}, {"revoking holder", revoking_holder}, {"revoking friend", revoking_friend},
