@@ -35,7 +35,7 @@ LARGE_2M        equ 0x200000
 global _start, pvh_start, isr_table, interrupt_return, shard_start, syscall_entry
 global context_switch, context_switch_fpu, run_on_stack
 extern supervisor_main, interrupt_dispatch, shard_begin, syscall_dispatch, syscall_bad_return
-extern current, current_stack_top, kernel_since, tss, cpu_has_smap, cpu_has_ibpb
+extern current, kernel_since, tss, cpu_has_smap, cpu_has_ibpb
 
 TSS_RSP0        equ 4                           ; SDM Vol. 3A, "64-Bit TSS Format"
 
@@ -311,7 +311,7 @@ shard_start:
 ;      on some processors (CVE-2012-0217), so it never reaches sysret
 syscall_entry:
         mov     [rel user_rsp], rsp             ; 1.
-        PROTECT entry_stack, mov rsp, [rel current_stack_top]
+        PROTECT entry_stack, mov rsp, [rel tss + TSS_RSP0]
         push    qword [rel user_rsp]            ; 2.
         PUSH    r11, rcx, r10, r9, r8, rdx, rsi, rdi
         mov     r9, rax                         ; 3.
@@ -347,7 +347,6 @@ context_switch:
         mov     rax, [rsi + SHARD_CR3]
         mov     cr3, rax
         mov     rax, [rsi + SHARD_STACK_TOP]    ; 3.
-        mov     [rel current_stack_top], rax
         mov     [rel tss + TSS_RSP0], rax
         mov     [rel current], rsi
         xor     eax, eax                        ; 4.
@@ -371,9 +370,8 @@ context_switch:
 ; The same for a shard that is inside a system call, whose FPU state is still in the registers.
 context_switch_fpu:
         PROTECT fxsave, fxsave64 [rdi + SHARD_FPU]
-        push    rdi
         call    context_switch
-        pop     rdi
+        mov     rdi, [rel current]
         PROTECT fxsave, fxrstor64 [rdi + SHARD_FPU]
         ret
 

@@ -24,10 +24,16 @@ supervisor and loader; tests use that to provoke faults. Missing tools are insta
 END
 }
 
-# The supervisor is compiled with general registers only: FPU state belongs to the shards (boot.asm saves it).
+# The supervisor is compiled with general registers only: FPU state belongs to the shards (boot.asm saves it). It is
+# compiled for size. A call at the end of a function is a call and no jump, and whoever calls has a frame: backtraces and
+# gdb show every caller.
 kernel_cflags=(-std=gnu11 -g -Os -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=kernel
 	-mno-red-zone -mgeneral-regs-only -mpreferred-stack-boundary=3 -fno-omit-frame-pointer
+	-fno-optimize-sibling-calls
 	-fno-asynchronous-unwind-tables -fno-strict-aliasing)
+
+# These files are on the way of the cheapest calls and of the tick, and are compiled for speed (docs/performance.md).
+fast_sources=(mm.c sched.c refuse.c space.c user.c cap.c channel.c syscall.c)
 
 # The loader is a PE file made from a shared library, which is how gnu-efi does it; without GNU_EFI_USE_MS_ABI every
 # call of the firmware would compile and pass its arguments in the wrong registers. GCC must not turn loops into
@@ -158,14 +164,15 @@ assemble_boot() {
 
 # compile_kernel: starts compiling the supervisor, and adds the results to kernel_objects.
 compile_kernel() {
-	local source object
+	local source object flags
 	for source in *.c "${test_sources[@]}"; do
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
 		[[ $source != tests/provoke.c || " ${defines[*]}" == *" -DPROVOKE="* ]] || continue
 		[[ $source != tests/replay/* || " ${defines[*]}" == *" -DSPEC_LOG="* ]] || continue
 		[[ $source != scripts/* || " ${defines[*]}" == *" -DTRACE="* ]] || continue
-		object=${source##*/}
-		compile "$source" "${object%.c}.o" "${kernel_cflags[@]}"
+		object=${source##*/} flags=("${kernel_cflags[@]}")
+		[[ " ${fast_sources[*]} " != *" $source "* ]] || flags+=(-O2)
+		compile "$source" "${object%.c}.o" "${flags[@]}"
 		kernel_objects+=("$object")
 	done
 }

@@ -338,6 +338,6 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	__asm__ volatile("stac" : : : "memory");
 	copy(peer->receive_at, (const void *)buf, len);
 	__asm__ volatile("clac" : : : "memory");
-	leave_call(peer);
+	leave_call(self, peer, rdtsc_low());
 	return current->wait_result > 0 ? current->wait_result : call_woken();
 }

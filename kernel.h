@@ -50,9 +50,6 @@
 #define NO_REGION ~0UL                   /* a number that no 2 MiB of addresses have */
 #define STACK_PAGE (COCONUT_STACK_TOP - PAGE_SIZE) /* of a shard: mapped as long as it lives */
 
-/* A function on the way of the cheapest calls: it needs no frame of its own, so a backtrace leaves its caller out. */
-#define LEAN __attribute__((optimize("O2", "omit-frame-pointer")))
-
 /* A condition that only a mistake in the kernel can break. */
 #define ASSERT(condition)                                                               \
 	do {                                                                            \
@@ -76,7 +73,7 @@ static inline void *phys_to_virt(uint64_t phys) { return (void *)(phys + HHDM_BA
  *
  * It knows its way by what C keeps for it:
  *
- *   current, current_stack_top, tss   whose kernel stack is in use, and where the processor and a call find it
+ *   current, tss                      whose kernel stack is in use, and where the processor and a call find it
  *   kernel_since                      when the kernel began to work for the current shard
  *   cpu_has_smap, cpu_has_ibpb        which instructions this processor has
  *
@@ -161,11 +158,11 @@ void cpu_report(void);
 /* ---- mm.c: physical frames ------------------------------------------------------------------------ */
 
 void mm_init(const struct bootinfo *info);
-LEAN int frame_alloc(struct shard *owner, uint64_t *phys);
+int frame_alloc(struct shard *owner, uint64_t *phys);
 int frame_alloc_raw(uint64_t *phys);
-LEAN void frame_free(struct shard *owner, uint64_t phys);
+void frame_free(struct shard *owner, uint64_t phys);
 void frame_free_clean(struct shard *owner, uint64_t phys);
-LEAN uint64_t mm_free_frames(void);
+uint64_t mm_free_frames(void);
 
 /* ---- paging.c: page tables ------------------------------------------------------------------------ */
 
@@ -215,7 +212,7 @@ extern void (*end_shard)(uint64_t code) __attribute__((noreturn));
 
 void sched_ready(struct shard *shard);
 void sched_tick(void);
-LEAN void sched_yield(void);
+int64_t sys_yield(void);
 void sched_preempt(void);
 void sched_set_priority(struct shard *shard, uint8_t priority);
 int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object);
@@ -226,7 +223,7 @@ void sched_supervise(void);
 void sched_raise(struct shard *shard, uint8_t priority);
 void sched_exit(void) __attribute__((noreturn));
 void sched_loop(void (*reap)(void), bool (*end_deadlocks)(void)) __attribute__((noreturn));
-LEAN void preempt_point(void);
+void preempt_point(void);
 void context_switch(struct shard *from, struct shard *to);
 void context_switch_fpu(struct shard *from, struct shard *to);
 
@@ -235,15 +232,13 @@ static inline void mark_running(struct shard *shard) {
 	shard->usage.switches++;
 }
 
-/* Leaves the CPU from inside a system call: the FPU state is still in the registers, and the time until the shard is
- * back is not time that the call took. */
-static inline void leave_call(struct shard *next) {
-	uint32_t now = (uint32_t)rdtsc();
-
-	current->usage.cycles += now - kernel_since;
+/* Takes the CPU from `self`, which is inside a system call, `now` by the low half of the time stamp: its FPU state is
+ * still in the registers, and the time until it is back is not time that the call took. */
+static inline void leave_call(struct shard *self, struct shard *next, uint32_t now) {
+	self->usage.cycles += now - kernel_since;
 	kernel_since = now;
 	mark_running(next);
-	context_switch_fpu(current, next);
+	context_switch_fpu(self, next);
 }
 
 void run_on_stack(uint64_t top, void (*function)(uint64_t), uint64_t argument) __attribute__((noreturn));
@@ -259,16 +254,16 @@ uint64_t timer_ms(void);
 
 extern const char *const *call_names;
 
-LEAN int64_t refuse(int error, int argument, uint64_t value, const char *reason);
+int64_t refuse(int error, int argument, uint64_t value, const char *reason);
 
 /* ---- space.c: address spaces of shards ------------------------------------------------------------ */
 
 int space_create(struct shard *shard);
-LEAN int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
-LEAN void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error);
+int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
+void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error);
 void space_destroy(struct shard *shard);
 uint64_t space_lookup(struct shard *shard, uint64_t address);
-LEAN int64_t sys_mmap(uint64_t address, uint64_t pages);
+int64_t sys_mmap(uint64_t address, uint64_t pages);
 int64_t sys_munmap(uint64_t address, uint64_t pages);
 
 /* ---- user.c: the memory of shards ----------------------------------------------------------------- */
@@ -280,9 +275,9 @@ static inline bool user_range(uint64_t address, uint64_t len) {
 
 int64_t user_path(uint64_t path, uint64_t len, char *copy);
 bool user_readable(uint64_t address, uint64_t len);
-LEAN bool user_writable(uint64_t address, uint64_t len);
+bool user_writable(uint64_t address, uint64_t len);
 void copy_from_user(void *to, uint64_t from, uint64_t len);
-LEAN void copy_to_user(uint64_t to, const void *from, uint64_t len);
+void copy_to_user(uint64_t to, const void *from, uint64_t len);
 
 /* ---- fault.c: a fault in words -------------------------------------------------------------------- */
 
@@ -311,7 +306,7 @@ const char *fs_reason(int error);
 int64_t fs_load(const struct ext2_file *file, uint64_t offset, void *to, size_t len);
 void files_close_all(struct shard *shard);
 int64_t sys_fs_open(uint64_t path, uint64_t len);
-LEAN int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
+int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
 int64_t sys_fs_stat(uint64_t fd);
 int64_t sys_fs_close(uint64_t fd);
 int64_t sys_fs_map(uint64_t fd, uint64_t address);
@@ -328,7 +323,7 @@ int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rig
 void cap_mark(struct cap_table *table, uint32_t top);
 uint32_t cap_leaf(const struct cap_table *table, uint32_t top);
 void cap_remove(struct cap_table *table, uint32_t index);
-LEAN const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
+const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
 
 int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
 void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
@@ -339,7 +334,7 @@ void cap_revoke_index(uint32_t index);
 void caps_drop_all(struct shard *shard);
 int64_t sys_cap_revoke(uint64_t handle);
 int64_t sys_cap_restrict(uint64_t handle, uint64_t rights);
-LEAN int64_t sys_cap_inspect(uint64_t handle);
+int64_t sys_cap_inspect(uint64_t handle);
 
 /* ---- channel.c: messages between shards ----------------------------------------------------------- */
 
@@ -353,7 +348,7 @@ int channel_home(uint32_t end);
 int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
 int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
 int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
-LEAN int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
+int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
 
 /* ---- acpi.c: reading ACPI tables: see acpi.h ------------------------------------------------------ */
 
@@ -432,7 +427,7 @@ int64_t sys_kill(uint64_t handle);
 /* ---- syscall.c: the door between the rings -------------------------------------------------------- */
 
 void syscall_init(void);
-LEAN int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
+int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
 void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noreturn));
 
 /* ---- supervisor.c: the thread that looks after the shards ----------------------------------------- */

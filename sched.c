@@ -12,7 +12,7 @@
  *
  * Invariants: `current` is in no queue and the only shard whose state is RUNNING, or the supervisor's thread. A blocked
  * shard is on exactly one list of waiters. Nothing is switched behind the back of kernel code: only a handler that
- * calls sched_wait, sched_yield or preempt_point, the fast path of CALL, an exit, and the return to ring 3, lose the
+ * calls sched_wait, sys_yield or preempt_point, the fast path of CALL, an exit, and the return to ring 3, lose the
  * CPU.
  *
  * Read next: timer.c.
@@ -35,20 +35,20 @@ _Static_assert(offsetof(struct shard, fpu) == SHARD_FPU, "boot.asm saves the FPU
 struct shard shards[MAX_SHARDS];
 struct shard supervisor_thread = {.id = CONSOLE_SUPERVISOR};
 struct shard *current = &supervisor_thread;
-uint64_t current_stack_top; /* boot.asm: where syscall_entry finds the kernel stack */
 bool need_resched;
 uint32_t kernel_since, ready_mask;
 void (*end_shard)(uint64_t code) __attribute__((noreturn));
 
 static struct queue { struct shard *head, *tail; } ready[PRIORITIES];
 static int64_t turn_length; /* from one tick to the next, on average, in units of the time stamp */
-static uint64_t last_tick, charged_until; /* time stamps: of the last tick; whose time up to then has been charged */
+static uint64_t last_tick; /* its time stamp */
+static uint32_t charged_until; /* the low half of the time stamp up to which time has been charged: less than a second */
 static uint64_t sampled, sampled_counts = UINT32_MAX; /* a time, and how far the APIC's timer counts in it */
 static uint32_t ticks;
 static bool search_due; /* for deadlocks */
 
 static void enqueue(struct shard *shard) {
-	struct queue *queue = &ready[shard->priority];
+	struct queue *queue = shard->queue;
 
 	if (queue->head)
 		queue->tail->next = shard;
@@ -60,7 +60,7 @@ static void enqueue(struct shard *shard) {
 
 /* Puts a shard at the head of its queue: it goes on with the turn it has. */
 static void enqueue_first(struct shard *shard) {
-	struct queue *queue = &ready[shard->priority];
+	struct queue *queue = shard->queue;
 
 	shard->next = queue->head;
 	queue->head = shard;
@@ -70,9 +70,8 @@ static void enqueue_first(struct shard *shard) {
 
 /* Gives a shard its next turn, longer or shorter by what is left of the last one. */
 static inline void begin_turn(struct shard *shard) {
-	int64_t left = shard->turn_left < -turn_length ? -turn_length : shard->turn_left;
-
-	shard->turn_left = left + turn_length;
+	shard->turn_left += turn_length;
+	if (shard->turn_left < 0) shard->turn_left = 0;
 }
 
 /* Has a shard lose what is left of its turn, but not what it has overdrawn. */
@@ -80,9 +79,9 @@ static inline void give_up_turn(struct shard *shard) {
 	if (shard->turn_left > 0) shard->turn_left = 0;
 }
 
-/* Charges the current shard for the time since the last charge. */
-static inline void charge(uint64_t now) {
-	current->turn_left -= (int64_t)(now - charged_until);
+/* Charges the current shard for the time since the last charge: `now` is the low half of the time stamp. */
+static inline void charge(uint32_t now) {
+	current->turn_left -= now - charged_until;
 	charged_until = now;
 }
 
@@ -104,6 +103,7 @@ static struct shard *pick(void) {
 /* Gives a shard its priority. It stands in no queue. */
 void sched_set_priority(struct shard *shard, uint8_t priority) {
 	shard->priority = priority;
+	shard->queue = &ready[priority];
 	shard->betters = READY_QUEUE(priority) - 1;
 }
 
@@ -119,11 +119,11 @@ static inline bool turn_over(void) { return current->turn_left <= turn_length / 
 
 /* Puts the current shard back into its queue if its turn is over and others wait, or if somebody more urgent does.
  * Returns who is next to run, or NULL: the current shard goes on. */
-LEAN static struct shard *relieve(void) {
+static struct shard *relieve(void) {
 	struct shard *self = current;
 	bool over;
 
-	charge(rdtsc());
+	charge(rdtsc_low());
 	need_resched = self->killed || ABLATE(turns);
 	over = turn_over() || ABLATE(turns);
 	if (over) begin_turn(self);
@@ -146,29 +146,36 @@ void sched_ready(struct shard *shard) {
 	if (shard->priority < current->priority) need_resched = true;
 }
 
-/* Lets others of the same or a higher priority run. Called inside a system call. */
-void sched_yield(void) {
-	struct shard *self = current, *next;
-	struct queue *queue = &ready[self->priority];
+/* Ends the turn of the current shard, which is about to stand in its queue again. */
+static inline void end_turn(uint32_t now) {
+	charge(now);
+	give_up_turn(current);
+	begin_turn(current);
+	current->state = SHARD_READY;
+}
 
-	need_resched = self->killed; /* has syscall_dispatch attend to it at the end of the call */
-	if (!others_first()) return;
-	charge(rdtsc());
-	give_up_turn(self);
-	begin_turn(self);
-	self->state = SHARD_READY;
-	next = queue->head;
-	if (!more_urgent()) { /* the usual case of enqueue and pick */
+/* YIELD: lets others of the same or a higher priority run first. */
+int64_t sys_yield(void) {
+	struct shard *self = current, *equal = self->queue->head;
+	struct queue *queue = self->queue;
+	uint32_t now = rdtsc_low();
+
+	if (more_urgent()) {
+		end_turn(now);
+		enqueue(self);
+		leave_call(current, pick(), now);
+	} else if (equal) { /* what enqueue and pick would do */
+		end_turn(now);
 		queue->tail->next = self;
 		queue->tail = self;
-		queue->head = next->next;
-		next->next = NULL;
-		need_resched = next->killed;
+		queue->head = equal->next;
+		equal->next = NULL;
+		need_resched = equal->killed;
+		leave_call(self, equal, now);
 	} else {
-		enqueue(self);
-		next = pick();
+		need_resched = self->killed; /* has syscall_dispatch attend to it at the end of the call */
 	}
-	leave_call(next);
+	return 0;
 }
 
 /* Called on the way back to ring 3 after an interrupt, when isr_common has saved the FPU. */
@@ -176,7 +183,7 @@ void sched_preempt(void) {
 	struct shard *self = current, *next = need_resched ? relieve() : NULL;
 
 	if (next) {
-		kernel_since = (uint32_t)rdtsc(); /* for the next, if it is inside a call */
+		kernel_since = rdtsc_low(); /* for the next, if it is inside a call */
 		mark_running(next);
 		context_switch(self, next);
 	}
@@ -187,6 +194,7 @@ void sched_preempt(void) {
  * say what it waits for. Returns what it was woken with; does not return to a shard that was killed meanwhile. */
 int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object) {
 	struct shard *self = current;
+	uint32_t now = rdtsc_low();
 
 	ASSERT(!self->killed); /* or nobody would wake it a second time */
 	self->wait_list = list;
@@ -196,8 +204,8 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object) {
 	self->wait = kind;
 	self->wait_object = object;
 	self->state = SHARD_BLOCKED;
-	charge(rdtsc());
-	leave_call(pick());
+	charge(now);
+	leave_call(self, pick(), now);
 	interrupt_window(); /* all in a long list may have been woken to look again, and run one behind the other */
 	if (self->killed) end_shard(COCONUT_KILLED);
 	return self->wait_result;
@@ -223,7 +231,7 @@ void sched_wake(struct shard *shard, int64_t result) {
 
 /* Does the same, and hands the shard what is left of the current one's turn: it is the next of its priority to run. */
 void sched_hand_over(struct shard *shard, int64_t result) {
-	charge(rdtsc());
+	charge(rdtsc_low());
 	end_wait(shard, result);
 	shard->turn_left = current->turn_left;
 	give_up_turn(current);
@@ -246,16 +254,16 @@ void sched_supervise(void) {
 
 /* Moves a shard to a priority at least as high as `priority`, wherever it is. */
 void sched_raise(struct shard *shard, uint8_t priority) {
-	struct shard **link = &ready[shard->priority].head, *last = NULL;
+	struct shard **link = &shard->queue->head, *last = NULL;
 
 	if (priority >= shard->priority) return;
 	if (shard->state == SHARD_READY) {
 		for (; *link != shard; link = &(*link)->next)
 			last = *link;
 		*link = shard->next;
-		if (!shard->next) ready[shard->priority].tail = last;
+		if (!shard->next) shard->queue->tail = last;
 		shard->next = NULL;
-		if (!ready[shard->priority].head) ready_mask &= ~READY_QUEUE(shard->priority);
+		if (!shard->queue->head) ready_mask &= ~READY_QUEUE(shard->priority);
 	}
 	sched_set_priority(shard, priority);
 	if (shard->state == SHARD_READY) enqueue(shard);
@@ -278,13 +286,13 @@ void preempt_point(void) {
 
 	interrupt_window();
 	if (current == &supervisor_thread) return;
-	if (need_resched && (next = relieve())) leave_call(next);
+	if (need_resched && (next = relieve())) leave_call(current, next, rdtsc_low());
 }
 
 /* Called when the APIC's timer has counted down. */
 static void turn_ends(void *unused) {
 	(void)unused;
-	charge(rdtsc());
+	charge(rdtsc_low());
 	if (turn_over()) need_resched = true;
 }
 
@@ -309,11 +317,11 @@ static inline void measure_turn(uint64_t now) {
 
 /* Called at every tick: ends the turn of the current shard, or arranges for its end if an equal waits and it comes
  * before the next tick; wakes the supervisor's thread for the periodic search. */
-LEAN void sched_tick(void) {
+void sched_tick(void) {
 	uint64_t now = rdtsc();
 
 	measure_turn(now);
-	charge(now);
+	charge((uint32_t)now);
 	if (turn_over())
 		need_resched = true;
 	else if (current->turn_left < turn_length && others_first() && !ABLATE(turns))
@@ -325,8 +333,7 @@ LEAN void sched_tick(void) {
 
 /* Lets one shard run until the supervisor's thread is wanted again. */
 static void run_a_shard(void) {
-	charged_until = rdtsc();
-	kernel_since = (uint32_t)charged_until;
+	charged_until = kernel_since = rdtsc_low();
 	struct shard *next = pick();
 	mark_running(next);
 	context_switch(&supervisor_thread, next);

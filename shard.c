@@ -215,7 +215,7 @@ void handle_sys_exit(uint64_t code) {
 	/* It is on its way, and nothing may end it a second time: a KILL that came before is forgotten here, and one that
 	 * comes while the functions below let others run finds `dying` (shard_kill). */
 	self->killed = false;
-	kernel_since = (uint32_t)rdtsc();
+	kernel_since = rdtsc_low();
 	self->exit_code = self->profile->exit_code = code;
 	self->profile->ending = self->exited ? ENDED_BY_EXIT : ENDED_KILLED;
 	self->profile->wall_ms += wall_ms;

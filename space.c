@@ -121,7 +121,7 @@ void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *erro
 
 /* Unmaps one page that is mapped, and frees its frame unless it is borrowed (a file's, a BAR's). Whatever the shard
  * remembers of a buffer may have been this page: the checks start anew, from the stack page, which is always mapped. */
-LEAN static void space_unmap(struct shard *shard, uint64_t address) {
+static void space_unmap(struct shard *shard, uint64_t address) {
 	uint64_t *place = leaf_of(shard, address), leaf = *place;
 
 	ASSERT(leaf & PTE_PRESENT);
@@ -145,7 +145,7 @@ uint64_t space_lookup(struct shard *shard, uint64_t address) {
 }
 
 /* Returns how many of `pages` pages from `address` on are mapped without a hole. */
-LEAN static uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
+static uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
 	uint64_t done = 0, *place;
 
 	for (; done < pages && (place = leaf_of(shard, address)) && *place; done++, address += PAGE_SIZE)
@@ -198,7 +198,7 @@ static inline int64_t check_heap(uint64_t address, uint64_t pages) {
 }
 
 /* Unmaps `pages` pages of the current shard that are mapped, letting interrupts in after each. */
-LEAN static __attribute__((noinline)) void unmap_pages(uint64_t address, uint64_t pages) {
+static void unmap_pages(uint64_t address, uint64_t pages) {
 	for (; pages; pages--, address += PAGE_SIZE) {
 		space_unmap(current, address);
 		preempt_point();

@@ -116,6 +116,7 @@ struct shard {
 	enum shard_state state;
 	enum wait_kind wait;
 	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
+	struct queue *queue; /* of the ready shards of its priority */
 	uint32_t betters;    /* bits of the ready mask: who is more urgent, the supervisor's thread included */
 	int64_t turn_left;   /* of its turn, in units of the time stamp; below 0: overdrawn */
 	struct shard *next;  /* behind it in its ready queue or in a list of waiters; else NULL */

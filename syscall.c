@@ -67,7 +67,8 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 		if (room < 0) { /* whoever is in the middle of a line gets a few turns to end it */
 			turns = room == line ? turns + 1 : 1;
 			line = room;
-			(turns > TURNS_TO_END_LINE || ++all > TURNS_TO_END_LINES ? console_cut : sched_yield)();
+			if (turns > TURNS_TO_END_LINE || ++all > TURNS_TO_END_LINES) console_cut();
+			else sys_yield();
 		}
 		attend(0); /* so others run while the UART is busy */
 	}
@@ -77,12 +78,6 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 /* TIME: returns milliseconds since boot. */
 static int64_t sys_time(void) {
 	return (int64_t)timer_ms();
-}
-
-/* YIELD: lets others of the same priority run first. */
-static int64_t sys_yield(void) {
-	sched_yield();
-	return 0;
 }
 
 /* Every call that exists. A handler takes as many of the five arguments as it needs, and by the calling convention does
@@ -137,7 +132,7 @@ int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uin
 	else
 		result = deny(number);
 	if (need_resched) result = attend(result);
-	current->usage.cycles += (uint32_t)rdtsc() - kernel_since;
+	current->usage.cycles += rdtsc_low() - kernel_since;
 	return result;
 }
 

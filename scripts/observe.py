@@ -223,7 +223,7 @@ def waiting(at):
 def scene_talk():
     """Lea has written while kim's line is open; then joe's fault."""
     go("syscall_dispatch if $r9 == 1")
-    stack = {"top": number("current_stack_top"), "words": words(number("current_stack_top") - 72, 9),
+    stack = {"top": number("tss.rsp[0]"), "words": words(number("tss.rsp[0]") - 72, 9),
              "name": text("current->profile->name"), "number": number("$r9")}
     go("syscall_entry if $rax == 1 && current->id == 0")
     pending = [{"name": text("shards[%d].profile->name" % i), "text": pending_text(i)} for i in range(2)]
@@ -233,7 +233,7 @@ def scene_talk():
              ("r15 r14 r13 r12 r11 r10 r9 r8 rbp rdi rsi rdx rcx rbx rax vector error rip cs rflags rsp ss").split()}
     return {"stack": stack, "console": console, "frame": frame, "cr2": number("$cr2"),
             "place": number("(unsigned long)frame"),
-            "top": number("current_stack_top"), "killed": text("current->profile->name")}
+            "top": number("tss.rsp[0]"), "killed": text("current->profile->name")}
 
 
 def pending_text(writer):

@@ -274,7 +274,7 @@ void __wrap_preempt_point(void) {
 		return;
 	}
 	interrupt_window();
-	sched_yield();
+	sys_yield();
 }
 
 /* Commits the mistakes that need a shard. Unused beside a recorder. */

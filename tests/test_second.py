@@ -268,7 +268,7 @@ def watched_flags(t, machine, build=None):
     symbols = attacks.kernel_symbols(t, build)
     options = [word for name in attacks.PLACES for word in ("--watch", name)] + ["--stops", str(STOPS)]
     for offset in (attacks.CALL_FLAGS, attacks.FRAME_FLAGS):
-        options += ["--show", SLOT % (symbols["current_stack_top"], -offset)]
+        options += ["--show", SLOT % (symbols["tss"] + attacks.TSS_RSP0, -offset)]
     battery = attacks.run_battery(machine, attacks.flags_plan(), build=build, machine_options=options)
     places = {symbols[name]: place for name, place in attacks.PLACES.items()}
     seen, problems = collections.Counter(), {}
