@@ -3,8 +3,8 @@
  *
  * efi_loader.c fills it in, or pvh.c when QEMU's -kernel starts the supervisor without firmware. main.c checks magic
  * and version before it believes anything else. All addresses are physical. What they name lies below 1 GiB, which is
- * what the trampoline maps; only ACPI tables may lie anywhere. The ramdisk begins with a page, so that its files can be
- * mapped.
+ * what the trampoline maps; only ACPI tables may lie anywhere. The ramdisk begins at a page boundary, so that its files
+ * can be mapped.
  *
  * Read next: elf.h.
  */
@@ -17,9 +17,9 @@
 #define BOOTINFO_VERSION 1
 
 /* What a region of physical memory is; device memory, what firmware calls reserved or broken, and holes are not listed.
- * USABLE: free once boot services have ended; without firmware, what mm.c keeps out lies in there too. LOADER: what the
- * loader has put there: image, ramdisk, bootinfo. ACPI: tables and non-volatile storage, read and never handed out.
- * FIRMWARE: what it keeps at run time, never handed out. */
+ * USABLE: free once boot services have ended; without firmware, image and ramdisk lie in there too, and mm.c keeps them
+ * out. LOADER: what the loader has put there: image, ramdisk, bootinfo. ACPI: tables and non-volatile storage, read and
+ * never handed out. FIRMWARE: what it keeps at run time, never handed out. */
 enum { BOOT_MEM_USABLE = 1, BOOT_MEM_LOADER, BOOT_MEM_ACPI, BOOT_MEM_FIRMWARE };
 
 struct boot_region {

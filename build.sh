@@ -24,13 +24,12 @@ supervisor and loader; tests use that to provoke faults. Missing tools are insta
 END
 }
 
-# The supervisor is compiled with general registers only: FPU state belongs to the shards (boot.asm saves it). It is
-# compiled for size. A call at the end of a function is a call and no jump, and whoever calls has a frame: backtraces and
-# gdb show every caller.
+# The supervisor is compiled for size, with general registers only: FPU state belongs to the shards (boot.asm saves it).
+# A call at the end of a function is a call and no jump, and whoever calls has a frame: backtraces and gdb show every
+# caller.
 kernel_cflags=(-std=gnu11 -g -Os -Wall -Wextra -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=kernel
 	-mno-red-zone -mgeneral-regs-only -mpreferred-stack-boundary=3 -fno-omit-frame-pointer
-	-fno-optimize-sibling-calls
-	-fno-asynchronous-unwind-tables -fno-strict-aliasing)
+	-fno-optimize-sibling-calls -fno-asynchronous-unwind-tables -fno-strict-aliasing)
 
 # These files are on the way of the cheapest calls and of the tick, and are compiled for speed (docs/performance.md).
 fast_sources=(mm.c sched.c refuse.c space.c user.c cap.c channel.c syscall.c)

@@ -6,8 +6,8 @@
  * takes back every copy, however far it has travelled.
  *
  * Invariants: the rights of a child never exceed those its parent had when it was granted; others fill at most half of
- * a shard's slots, and never the last one, which is for its own calls; indices in parent, child and sibling point at
- * used slots; what is below a revoked entry is revoked.
+ * a shard's slots, and never the last free one, which is for its own calls; indices in parent, child and sibling point
+ * at used slots; what is below a revoked entry is revoked.
  *
  * Read next: channel.c.
  */
@@ -17,8 +17,8 @@
 
 /* ---- The table itself: plain C over a plain array, tested on the host ---- */
 
-/* Puts `cap` into the lowest free slot of a shard, without parent or children. Returns its handle, or
- * -COCONUT_E_FULL when no slot is free, or none that others may fill. */
+/* Puts `cap` into the lowest free slot of a shard, without parent or children. `granted`: another shard does so.
+ * Returns its handle, or -COCONUT_E_FULL when no slot is free, or none that others may fill. */
 int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted) {
 	struct capability *slots = &table->entry[shard * COCONUT_CAP_SLOTS];
 	int free_slot = -1, left = 0, from_others = 0;
@@ -53,7 +53,7 @@ int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rig
 	return handle;
 }
 
-/* Takes the meaning from entry `top` and from every copy below it, all at once: none can be used or copied any more.
+/* Makes entry `top` and every copy below it void, all at once: none can be used or copied any more.
  * They are still to be removed. */
 void cap_mark(struct cap_table *table, uint32_t top) {
 	for (uint32_t at = top;;) {
@@ -123,7 +123,7 @@ void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource
 
 /* Removes a capability and all its copies, and ends the waits that went through any of them. From the first moment on
  * nobody can use them, so that the tree can only shrink while others run between two pieces: each removes one leaf,
- * found from the top, since the place of the last one may be another capability's by then. */
+ * which it looks for from the top, since the place of the last leaf may be another capability's by now. */
 void cap_revoke_index(uint32_t top) {
 	cap_mark(&caps, top);
 	while (caps.entry[top].revoked) {
@@ -179,8 +179,8 @@ bool cap_is_of_call(const struct capability *cap, const struct shard *shard) {
 }
 
 /* True when the current shard still holds the capability that its call has looked up by cap_use. A call asks when
- * others have run since then. Nobody but the holder, who is in this call, changes the rights of a capability: it has all
- * that it had. */
+ * others have run since then. Nobody but the holder, who is in this call, changes the rights of a capability: it has
+ * all that it had. */
 bool cap_held(void) {
 	return (current->held->type && cap_is_of_call(current->held, current)) || ABLATE(held);
 }

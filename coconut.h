@@ -203,8 +203,8 @@ static inline int64_t coconut_channel_call(uint64_t handle, const void *buf, siz
 COCONUT_CALL(coconut_fs_open, (const char *path, size_t len), SYS_FS_OPEN, "D"(path), "S"(len))
 
 /* Reads up to `max` bytes and advances. Returns the number of bytes, 0 at the end of the file. A read ends early before
- * a block that is damaged, or for which the buffer is not mapped and writable: the next call returns E_IO or E_FAULT and
- * reads nothing. */
+ * a block that is damaged, or for which the buffer is not mapped and writable: the next call returns E_IO or E_FAULT
+ * and reads nothing. */
 COCONUT_CALL(coconut_fs_read, (uint64_t fd, void *buf, size_t max), SYS_FS_READ, "D"(fd), "S"(buf), "d"(max))
 
 /* Returns the size of the open file in bytes. */

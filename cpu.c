@@ -2,8 +2,8 @@
  * cpu.c: the switches of the processor that protect the kernel from shards.
  *
  * Sets CR0, CR4 and EFER once, at boot, from what CPUID offers: setting a bit of CR4 that the processor does
- * not have is a #GP, which would end the run. What the kernel cannot do without it asks for first, to name what is
- * missing.
+ * not have is a #GP, which would end the run. It first asks for what the kernel cannot do without, to
+ * name what is missing.
  *
  * Read next: mm.c. SDM Vol. 3A 2.5 describes the control registers.
  */
@@ -55,7 +55,7 @@ static uint64_t optional_cr4(void) {
 }
 
 /* Turns every protection on, and the caches, which firmware may have left off. The FPU is left enabled for ring 3 (no
- * lazy switching: CR0.TS and EM clear), and so are its alignment checks, for which it sets RFLAGS.AC itself. */
+ * lazy switching: CR0.TS and EM clear), and so are alignment checks, which ring 3 turns on by RFLAGS.AC. */
 void cpu_init(void) {
 	check_features();
 	uint64_t cr0 = (read_cr0() & ~(uint64_t)(CR0_EM | CR0_TS | CR0_CD | CR0_NW)) | CR0_MP | CR0_NE | CR0_AM;

@@ -100,8 +100,8 @@ static inline void __attribute__((noreturn)) halt_for_ever(void) {
 		__asm__ volatile("cli; hlt");
 }
 
-/* True on a CPU with SMAP: stac and clac are undefined instructions elsewhere; true on one that can forget what its
- * predictor of indirect branches has learnt. cpu.c sets both. */
+/* The processor has SMAP, without which stac and clac are undefined instructions; it has IBPB, so it can forget what
+ * its predictor of indirect branches has learnt. cpu.c sets both. */
 extern bool cpu_has_smap, cpu_has_ibpb;
 
 /* Lets ring 0 touch user pages until user_access_end (SDM Vol. 3A 4.6). */

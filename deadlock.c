@@ -4,8 +4,8 @@
  * A shard is stuck when everybody who could end its wait is stuck too. Of the stuck ones those die that wait for each
  * other; whoever only waits for one of them goes on.
  *
- * Invariant: the search lets others run between two pieces. What it has found by then stays true: who is stuck is woken
- * by nobody.
+ * Invariant: the search lets interrupts in between two pieces, but no shard. An interrupt wakes only those that wait
+ * for DMA, which are not looked at: what was found stays true.
  *
  * Read next: pvh.c.
  */
@@ -29,10 +29,11 @@ static void collect_holders(void) {
 	}
 }
 
-/* Returns the shards any of which could end the wait of a blocked shard: those that could send what it waits for
- * or make room for it, the home of the other end, which could close it, and the shard whose end lets a home that
- * has not started yet begin. Those count too from whom its capability comes, who could revoke it (one that is just
- * being revoked ends its wait for certain), and somebody who could kill it: its parent. */
+/* Returns the shards any of which could end the wait of a blocked shard. In a WAIT, that is the shard that it waits
+ * for. At a channel: those that could send what it waits for, or make room; the home of the other end, which could
+ * close it; or, if that has not started yet, the shard that it waits for to start. In both: those who granted the
+ * capability that it waits through, since they could revoke it; and its parent, who could kill it. If that capability
+ * is just being revoked, the wait ends for certain, which counts as anybody. */
 static shard_set who_could_wake(const struct shard *shard) {
 	const struct capability *cap = shard->held;
 	uint32_t other = shard->wait_object ^ 1;
@@ -51,8 +52,8 @@ static shard_set who_could_wake(const struct shard *shard) {
 	return set & ~(1UL << shard->id);
 }
 
-/* Returns the shards on whose ends of waiting that of shard `id` hangs, itself included: whom it waits for, whom those
- * wait for, and so on. */
+/* Returns the shards that shard `id` waits for, directly or not, and itself: whom it waits for, whom those wait for,
+ * and so on. */
 static shard_set waits_for_all(uint32_t id) {
 	shard_set found = 1UL << id, seen = 0, left;
 
@@ -65,9 +66,9 @@ static shard_set waits_for_all(uint32_t id) {
 	return found;
 }
 
-/* Returns a set of stuck shards that keep each other stuck: each waits for all the others, if only by way of others,
- * and for nobody else. The shards outside of it go on when these have ended. Whoever waits for fewer than the set found
- * so far leads to a smaller one. */
+/* Returns a set of stuck shards that keep each other stuck: each of them waits, directly or not, for all the rest of
+ * the set and for nobody else. Stuck shards outside of it go on when these have ended. Begins with all that one shard
+ * waits for; as long as one of the set waits for fewer, those are the next, smaller set. */
 static shard_set circle_among(shard_set stuck) {
 	shard_set circle = waits_for_all((uint32_t)__builtin_ctzl(stuck)), left = circle;
 
@@ -108,13 +109,13 @@ static void print_circle(shard_set stuck) {
 
 /* Searches for shards whose waits can never end, because everybody who could end them waits likewise. Names those that
  * keep each other waiting, and kills them, not those that only wait for one of them: their waits end now. Returns
- * whether there were any. Before that, a DMA engine that has not answered for too long ends the wait for it. */
+ * whether there were any. Before that, edu_watch ends waits for a DMA engine that hangs. */
 bool end_deadlocks(void) {
 	shard_set stuck = 0, before;
 
 	edu_watch();
 	for (uint32_t i = 0; i < MAX_SHARDS; i++)
-		if (shards[i].state == SHARD_BLOCKED && shards[i].wait != WAIT_DMA) /* an engine always answers, or edu_watch */
+		if (shards[i].state == SHARD_BLOCKED && shards[i].wait != WAIT_DMA) /* edu_watch ends those */
 			stuck |= 1UL << i;
 	if (!stuck) return false;
 	collect_holders();

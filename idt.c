@@ -69,7 +69,7 @@ static void load_tables(void) {
 	gdt[SEL_TSS / 8 + 1] = base >> 32;
 	__asm__ volatile("lgdt %0" : : "m"(gdtr));
 	__asm__ volatile("lidt %0" : : "m"(idtr));
-	if (!ABLATE(lldt)) __asm__ volatile("lldt %w0" : : "r"(0)); /* none: a reset leaves one at 0, where shards are */
+	if (!ABLATE(lldt)) __asm__ volatile("lldt %w0" : : "r"(0)); /* a reset leaves an LDT at 0, where shards are */
 	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
 }
 

@@ -5,20 +5,22 @@
  * defines them; those of boot.asm stand with the file that they work for, those of the parsers in headers of their own.
  * Structures stand in structures.h.
  *
- * The ladder: the groups stand in one order, and boot.asm is below them all. A file calls functions and uses variables
- * of files before it only. So read the files from top to bottom: whoever has read down to a line knows what it calls.
- * Up lead the doors below alone: the test ladder.arrows looks for other ways in the objects. The files of devices, from
- * acpi.c to gpu.c, can be passed by at first: one function of shard.c, map_gpu, and the end of a shard need them.
+ * The ladder: the groups stand in one order, boot.asm before them all. A file calls functions and uses variables of
+ * earlier files only. So whoever reads the files in this order knows what a line calls when he comes to it. The only
+ * ways to later files are the doors, listed further down: the test ladder.arrows looks for others in the objects. The
+ * files of devices, from acpi.c to gpu.c, can be left out at first: shard.c, supervisor.c, deadlock.c and main.c call
+ * them in a line each.
  *
  * Invariants of the whole kernel:
  *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point(),
- *     at the end of a wait (sched_wait), and while timer_init waits for the first tick. Unless a handler gives the CPU
- *     away, nothing else runs between two such points, so there are no locks.
- *   - From paging_init on no page is writable and executable. User memory is touched between stac and clac only: see
- *     cpu.h, channel.c.
+ *     at the end of a wait (sched_wait), and while timer_init waits for the first tick. Between two
+ *     such points nothing else runs, unless a system call gives the CPU away, so there are no locks.
+ *   - From paging_init on no page is writable and executable. Addresses of shards are used between stac and
+ *     clac only: see user.c, channel.c. Whoever makes or clears their frames reaches them through the HHDM.
  *   - A free frame that has been used before contains zeros: whoever frees it clears it.
  *   - A function that returns an error does so as a negative COCONUT_E_ number; where it returns something else, its
  *     contract says what. It has then changed nothing, unless it says so.
+ *   - ABLATE(...) is false: it is for test builds that leave a protection out (tests/experiments.h).
  *
  * Read next: lib.c.
  */
@@ -58,7 +60,7 @@
 
 #define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Physical memory as the kernel sees it, once paging_init (or the trampoline, for the first GiB) has run. */
+/* Physical memory as the kernel sees it, once paging_init (or boot.asm, for the first GiB) has mapped it. */
 static inline void *phys_to_virt(uint64_t phys) { return (void *)(phys + HHDM_BASE); }
 
 /* ---- The doors ----------------------------------------------------------------------------------------
@@ -77,8 +79,7 @@ static inline void *phys_to_virt(uint64_t phys) { return (void *)(phys + HHDM_BA
  *   kernel_since                      when the kernel began to work for the current shard
  *   cpu_has_smap, cpu_has_ibpb        which instructions this processor has
  *
- * The others call what is above them, or look at it, only through a variable of their own, in which it was handed down
- * at start:
+ * The other files reach later ones only through a variable of their own, which those set at start:
  *
  *   power_off            panic.c: how the machine is switched off, which devices.c finds out
  *   end_shard            sched.c: how the current shard ends, in shard.c, when it was killed or is at fault
@@ -86,8 +87,7 @@ static inline void *phys_to_virt(uint64_t phys) { return (void *)(phys + HHDM_BA
  *   call_names           refuse.c: what the calls are called, in the table of syscall.c
  *   calls_all            shard.c: a bit for each of these calls, from syscall.c
  *
- * So do a handler of an interrupt, which apic_handle is told, and what the supervisor's thread does, which sched_loop
- * is told: whoever tells them stands above, and names the function.
+ * Handlers of interrupts are passed to apic_handle, and what the supervisor's thread does to sched_loop.
  */
 
 /* ---- lib.c: what the compiler and the parsers expect of a C library ------------------------------- */
@@ -97,7 +97,7 @@ void *memcpy(void *to, const void *from, size_t len);
 int memcmp(const void *a, const void *b, size_t len);
 size_t strlen(const char *s);
 
-/* Returns the smaller of two numbers: what is left of a piece, mostly. */
+/* Returns the smaller of two numbers. */
 static inline uint64_t min(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 /* Copies like memcpy, where the call would cost more than the copying. */
@@ -108,7 +108,7 @@ static inline void copy(void *to, const void *from, uint64_t len) {
 	if (rest) __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(rest) : : "memory");
 }
 
-/* True when the range lies in the page at `page`. */
+/* True when the `len` bytes at `address` lie in the page at `page`. An address before it wraps to a large distance. */
 static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
 	return len <= PAGE_SIZE && address - page <= PAGE_SIZE - len;
 }
@@ -129,7 +129,7 @@ size_t format(char *out, size_t size, const char *template, va_list args);
 #define CONSOLE_SUPERVISOR MAX_SHARDS /* the supervisor's writer number; a shard's is its slot */
 #define CONSOLE_PIECE 64              /* how many bytes a shard writes in one go: a short line stays whole */
 
-/* The words of that name stand on the command line: print every step; print nothing but panics and the profile. */
+/* Words of the command line. verbose: print every step. quiet: print nothing but panics, and how the run ended. */
 extern bool verbose, quiet;
 
 void console_write(uint32_t writer, const char *text, size_t len);
@@ -188,7 +188,6 @@ static inline uint64_t *table_of(uint64_t entry) { return phys_to_virt(entry & P
 /* ---- idt.c: GDT, TSS, IDT ------------------------------------------------------------------------- */
 
 void idt_init(void);
-void shard_start(void);
 
 /* ---- apic.c: the local APIC ----------------------------------------------------------------------- */
 
@@ -241,6 +240,7 @@ static inline void leave_call(struct shard *self, struct shard *next, uint32_t n
 	context_switch_fpu(self, next);
 }
 
+/* Calls `function` with `argument` at the top of another stack. */
 void run_on_stack(uint64_t top, void (*function)(uint64_t), uint64_t argument) __attribute__((noreturn));
 
 /* ---- timer.c: the tick and the time --------------------------------------------------------------- */
@@ -268,7 +268,7 @@ int64_t sys_munmap(uint64_t address, uint64_t pages);
 
 /* ---- user.c: the memory of shards ----------------------------------------------------------------- */
 
-/* True when [address, address + len) lies in the half of the address space that belongs to shards. */
+/* True when [address, address + len) lies in the 512 GiB that belong to shards. */
 static inline bool user_range(uint64_t address, uint64_t len) {
 	return address < USER_LIMIT && len <= USER_LIMIT - address;
 }
@@ -414,6 +414,7 @@ int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ex
 void sys_exit(uint64_t code) __attribute__((noreturn));
 void handle_sys_exit(uint64_t code) __attribute__((noreturn));
 void shard_begin(void);
+void shard_start(void);
 void shard_kill(struct shard *shard, uint8_t priority);
 int64_t shard_free(struct shard *shard);
 

@@ -2,7 +2,7 @@
  * layout.h: every address, selector and offset that C and NASM both need.
  *
  * build.sh turns each `#define NAME value` line into a NASM `%define`, so the lines stay plain: one name,
- * one number. Offsets into C structures are checked by static asserts in sched.c and idt.c.
+ * one number. Offsets into C structures are checked by static asserts in sched.c, idt.c and trap.c.
  * MEMORY_MAP.md explains the addresses; tests/ compares both with the ELF file and the live page tables.
  *
  * Read next: bootinfo.h.
@@ -44,7 +44,7 @@
 #define VECTOR_STUBS        0x40
 #define VECTOR_SPURIOUS     0xFF
 
-/* Offsets that boot.asm uses, checked against the C structures in sched.c and idt.c. */
+/* Offsets that boot.asm uses, checked against the C structures in sched.c, idt.c and trap.c. */
 #define SHARD_KERNEL_RSP    0
 #define SHARD_STACK_TOP     8
 #define SHARD_CR3           16

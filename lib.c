@@ -1,5 +1,5 @@
 /*
- * lib.c: the four functions of a C library that the compiler (three of them) and the parsers call.
+ * lib.c: the four functions of a C library that the compiler (all but strlen) and the parsers call.
  *
  * Copies use string moves: quadwords first, then the odd bytes. They rely on DF being clear, which every entry
  * into the kernel sees to.

@@ -23,7 +23,7 @@ static bool has_word(const char *line, const char *word) {
 	return false;
 }
 
-/* Returns the boot information, whoever started us, once it is certain that it is some. */
+/* Returns the boot information, whoever started us. Panics where it is none. */
 static const struct bootinfo *take_bootinfo(const void *start) {
 	const struct bootinfo *info = pvh_bootinfo(start);
 
@@ -70,7 +70,7 @@ static void supervisor_run(uint64_t argument) {
 	timer_init();
 	devices_init(info);
 	iommu_init();
-	edu_init(); /* the engines get their DMA back, behind the IOMMU */
+	edu_init(); /* until here no device may do DMA; now the IOMMU watches the engines */
 	syscall_init();
 	fs_init(info);
 	if (!manifest_load()) {

@@ -32,8 +32,8 @@ static void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t fram
 		.frames = frames, .summary_words = (frames / BITS + BITS - 1) / BITS};
 }
 
-/* Marks one frame free. It must not be free already. Every page that is mapped or unmapped comes through here and
- * frame_map_take, so they become part of frame_alloc and frame_free. */
+/* Marks one frame free. It must not be free already. It and frame_map_take are on the way of every
+ * page that is allocated or freed: so both are inline. */
 static inline void frame_map_give(struct frame_map *map, uint64_t frame) {
 	uint64_t word = frame / BITS;
 
@@ -52,7 +52,7 @@ static uint64_t count_bits(uint64_t word) {
 	return word * 0x0101010101010101 >> 56;
 }
 
-/* Makes `count` frames from `frame` on free or not free, as far as the map reaches, a word of 64 at a time. */
+/* Frees or takes `count` frames, the first of them `frame`, as far as the map reaches, a word of 64 at a time. */
 static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, bool free) {
 	uint64_t room = frame < map->frames ? map->frames - frame : 0;
 	uint64_t end = frame + (count < room ? count : room);
@@ -72,11 +72,15 @@ static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, boo
 	}
 }
 
-/* Marks `len` frames from `from` on free, as far as the map reaches. Those that are free stay so. */
-static void frame_map_release(struct frame_map *map, uint64_t from, uint64_t len) { set_range(map, from, len, true); }
+/* Frees `count` frames, the first of them `frame`, as far as the map reaches. Those that are free stay so. */
+static void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count) {
+	set_range(map, frame, count, true);
+}
 
-/* Takes `len` frames from `from` on out of use, free or not, as far as the map reaches. */
-static void frame_map_reserve(struct frame_map *map, uint64_t from, uint64_t len) { set_range(map, from, len, false); }
+/* Likewise takes them, free or not. */
+static void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count) {
+	set_range(map, frame, count, false);
+}
 
 /* Takes the lowest free frame. Returns its number, or -1 when there is none; `*clean` says whether it is known
  * to contain zeros. It counts as clean from now on, because whoever frees it sees to that. */
@@ -108,7 +112,8 @@ static inline void clear_page(uint64_t phys) {
 	__asm__ volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(0UL) : "memory");
 }
 
-/* Finds room for the map: usable, above PHYS_FRAMES, inside what the trampoline maps, not in the ramdisk. */
+/* Returns the physical address of `bytes` bytes for the map: usable, above PHYS_FRAMES, inside what the trampoline
+ * maps, not in the ramdisk. Panics where there is no such place. */
 static uint64_t place_for_map(const struct bootinfo *info, uint64_t bytes) {
 	const struct boot_region *region = phys_to_virt(info->regions);
 	uint64_t ramdisk_end = (info->ramdisk + info->ramdisk_size + PAGE_MASK) & ~PAGE_MASK;

@@ -44,7 +44,7 @@ static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t 
 		bool large = size >= LARGE_PAGE_SIZE && (address | phys) % LARGE_PAGE_SIZE == 0;
 		uint64_t step = large ? LARGE_PAGE_SIZE : PAGE_SIZE, leaf = pte_make(phys, large ? rights | PTE_LARGE : rights);
 		ASSERT(leaf);
-		uint64_t run = min(size & -step, step * ENTRIES - (address & (step * ENTRIES - 1)));
+		uint64_t to_table_end = step * ENTRIES - (address & (step * ENTRIES - 1)), run = min(size & -step, to_table_end);
 		uint64_t *pdpt = kernel_table(&table_of(kernel_cr3)[entry_index(address, LEVEL_PML4)]);
 		uint64_t *entry = &kernel_table(&pdpt[entry_index(address, LEVEL_PDPT)])[entry_index(address, LEVEL_PD)];
 
@@ -130,13 +130,13 @@ static bool addressable(uint64_t phys, uint64_t size) {
 }
 
 /* Returns whether a device can be where the firmware says: at addresses that the processor can send out, and none of
- * them RAM, which the HHDM maps. Where it has no table for 2 MiB, all of them are passed at once. */
+ * them RAM, which the HHDM maps. 2 MiB without a table are skipped in one step. */
 bool paging_device_fits(uint64_t phys, uint64_t size) {
 	if (!addressable(phys, size)) return false;
 	for (uint64_t at = phys & ~PAGE_MASK; at < phys + size && at < HHDM_SIZE;) {
-		bool table = paging_entry(kernel_cr3, HHDM_BASE + at, LEVEL_PD);
-		if (table && paging_entry(kernel_cr3, HHDM_BASE + at, LEVEL_PT)) return false;
-		at += table ? PAGE_SIZE : LARGE_PAGE_SIZE - at % LARGE_PAGE_SIZE;
+		bool mapped = paging_entry(kernel_cr3, HHDM_BASE + at, LEVEL_PD);
+		if (mapped && paging_entry(kernel_cr3, HHDM_BASE + at, LEVEL_PT)) return false;
+		at += mapped ? PAGE_SIZE : LARGE_PAGE_SIZE - at % LARGE_PAGE_SIZE;
 	}
 	return true;
 }
@@ -167,8 +167,8 @@ const void *paging_map_table(uint64_t phys, uint64_t size) {
 	return phys_to_virt(phys);
 }
 
-/* Returns the entry of the given level for `address` in the tables at `cr3`: 3 the PML4's, 0 the leaf. A large
- * page is the leaf at every level below its own; 0 when the walk ends before. */
+/* Returns the entry of the given level for `address` in the tables at `cr3`: LEVEL_PML4 to
+ * LEVEL_PT. A large page answers for the levels below its own. Returns 0 when the walk ends before that level. */
 uint64_t paging_entry(uint64_t cr3, uint64_t address, int level) {
 	uint64_t entry = cr3 | PTE_PRESENT;
 

@@ -32,7 +32,7 @@ static int fail(struct shard *shard, int error, const char *reason) {
 	return error;
 }
 
-/* True when the program of a GPU shard leaves out the page that its configuration takes; shards/shard.ld links it
+/* True when the program of a GPU shard leaves the page that its configuration takes empty; shards/shard.ld links it
  * so. */
 static bool leaves_page(const struct ext2_file *program) {
 	uint64_t offset = GPU_CONFIG_VADDR - COCONUT_CODE_BASE, end = offset + PAGE_SIZE, word = 0;
@@ -191,7 +191,7 @@ static void print_end(const struct shard *shard, uint64_t wall_ms) {
 	print(" after %lu ms, at most %u frames\n", wall_ms, shard->frames_peak);
 }
 
-/* Nobody outlives the shard that spawned it. */
+/* Kills what the shard has spawned. */
 static void kill_children(const struct shard *parent) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
 		if (shards[id].parent == parent && shards[id].state != SHARD_FREE)
@@ -246,7 +246,7 @@ static bool descends(const struct shard *shard, const struct shard *ancestor) {
 	return shard;
 }
 
-/* Raises a shard, and what it has spawned and is on its way out. */
+/* Raises a shard, and those of its descendants that are dying. */
 static void raise_family(const struct shard *shard, uint8_t priority) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
 		struct shard *member = &shards[id];

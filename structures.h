@@ -1,8 +1,8 @@
 /*
- * structures.h: what the supervisor remembers: of its stacks, of frames, capabilities, files and shards.
+ * structures.h: what the kernel remembers: of its stacks, of frames, capabilities, files and shards.
  *
  * The fields of a shard are grouped under the file that they belong to. tests/test_outlive.py has a row for each field
- * that outlives a call.
+ * that is kept from one system call to the next.
  *
  * Read next: kernel.h.
  */
@@ -17,12 +17,13 @@
 #define PRIORITIES 4
 
 /* The slots of kernel stacks: one for each shard, then those of the interrupts that need a stack they can trust
- * (the numbers are indices of the interrupt stack table), then the supervisor's own. */
+ * (IST_...: indices of the interrupt stack table, from 1), then the supervisor's own. */
 enum { STACK_IST = MAX_SHARDS, IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK, IST_DEBUG, IST_LIMIT };
 #define STACK_SUPERVISOR (STACK_IST + IST_LIMIT)
 #define STACK_SLOTS (STACK_SUPERVISOR + 1)
 
-/* What isr_common pushes, lowest address first (offsets in hexadecimal). */
+/* What an exception or an interrupt leaves on the kernel stack (boot.asm, isr_common), lowest address first. Offsets
+ * are hexadecimal. */
 struct trap_frame {
 	uint64_t r15, r14, r13, r12, r11, r10, r9, r8; /* 00 .. 38 */
 	uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;    /* 40 .. 70 */
@@ -31,13 +32,13 @@ struct trap_frame {
 	uint64_t rip, cs, rflags, rsp, ss;             /* 88 .. a8 by the CPU */
 };
 
-/* What syscall_entry pushes, and what context_switch leaves at kernel_rsp, lowest address first. */
+/* What syscall_entry and what context_switch leave on the kernel stack, lowest address first. */
 struct syscall_frame { uint64_t rdi, rsi, rdx, r8, r9, r10, rip, rflags, rsp; };
 struct switch_frame { uint64_t r15, r14, r13, r12, rbp, rbx, rip; };
 
-/* Frames of physical memory: one bit each, free and clean, and a summary to find a free one fast. */
+/* Frames of physical memory: a bit that is set if it is free, a bit that is set if it is clean, and a summary. */
 struct frame_map {
-	uint64_t *free, *clean; /* bit f set: frame f may be handed out; it contains zeros only */
+	uint64_t *free, *clean; /* bit f: frame f may be handed out; if so, whether it contains zeros only */
 	uint64_t *summary;      /* bit w set: free[w] is not zero */
 	uint64_t frames;        /* frames covered, a multiple of 64 */
 	uint64_t summary_words, free_count;
@@ -49,10 +50,10 @@ struct frame_map {
 struct capability {
 	uint8_t type, rights; /* CAP_..., 0: the slot names nothing; CAP_RIGHT_... */
 	bool granted;         /* put here by another shard */
-	uint8_t revoked;      /* the type it had: nobody can use it any more, but the slot is not free yet */
+	uint8_t revoked;      /* the type that it had, until its slot is free: nobody can use it any more; else 0 */
 	uint16_t resource;
 	uint16_t parent, child, sibling; /* indices into the table, or CAP_NONE */
-	uint32_t serial;                 /* another one whenever the slot is filled anew; 16 bytes: an index is a shift */
+	uint32_t serial;                 /* another one whenever the slot is filled anew */
 };
 
 /* The capabilities of all shards: slot h of shard s is entry s * COCONUT_CAP_SLOTS + h. */
@@ -70,7 +71,8 @@ struct open_file {
 /* What a shard has used: its calls, the kernel's time for them, and how often it came to run. */
 struct usage { uint64_t syscalls, cycles, switches; };
 
-/* How a life ended: by its own EXIT, by a fault or a KILL, or before it began. A code says nothing about that. */
+/* How a life ended: by its own EXIT, by a fault or a KILL, or before it began. A code says nothing about that: EXIT
+ * takes any. */
 enum __attribute__((packed)) ending { ENDED_BY_EXIT, ENDED_KILLED, ENDED_NOT_STARTED };
 
 /* A row of the profile: one per manifest line, kept over restarts, and one per name of spawned programs. */
@@ -117,20 +119,20 @@ struct shard {
 	enum wait_kind wait;
 	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
 	struct queue *queue; /* of the ready shards of its priority */
-	uint32_t betters;    /* bits of the ready mask: who is more urgent, the supervisor's thread included */
+	uint32_t betters;    /* bits of ready_mask: all that is more urgent, the supervisor's thread included */
 	int64_t turn_left;   /* of its turn, in units of the time stamp; below 0: overdrawn */
 	struct shard *next;  /* behind it in its ready queue or in a list of waiters; else NULL */
-	struct shard **wait_list;
+	struct shard **wait_list; /* the list that it is on while it is blocked */
 	int64_t wait_result; /* what it was woken with */
 	struct usage usage;
 	struct profile *profile;
 
 	/* mm.c */
 	uint32_t frames, frames_peak;
-	uint32_t family_frames, frame_quota; /* of a payer: its own and its children's frames together */
+	uint32_t family_frames, frame_quota; /* of a payer: frames of it and of all its descendants */
 	/* of a payer: shards that it and its children have started, whose slots are in use */
 	uint32_t family_children, children_quota;
-	struct shard *payer;                 /* whose quotas it counts against: its own, or those of its parent's payer */
+	struct shard *payer;                 /* who is charged for it: itself, or its parent's payer */
 
 	/* syscall.c */
 	uint64_t call; /* number of the call in progress */
@@ -145,7 +147,7 @@ struct shard {
 	struct refusal refusal;                /* the last one */
 
 	/* space.c */
-	uint64_t walk_region; /* the 2 MiB of the last walk, */
+	uint64_t walk_region; /* the address of the last walk, divided by 2 MiB; */
 	uint64_t *walk_entry; /* where they stand in the page directory, */
 	uint64_t *walk_table; /* and the table that it leads to */
 
@@ -159,7 +161,7 @@ struct shard {
 	/* channel.c */
 	uint64_t receive_buf, receive_max; /* the last buffer for a message that it has offered, and its size, 0: none */
 	uint8_t *receive_at;               /* the same buffer as the kernel sees it */
-	uint32_t wait_closings; /* of the other end, when the slow path's wait began */
+	uint32_t wait_closings; /* how often the other end had closed when the wait began */
 
 	/* fs.c */
 	struct open_file files[COCONUT_FILES];

@@ -5,8 +5,7 @@
  * restarted, starts those that waited for them, and ends the run after the last one. When nothing can run, and now and
  * then otherwise, it searches for deadlocks, in a way that it is told.
  *
- * Invariant: it never waits, and it lets others in between two pieces of long work, so that a shard that is ready runs
- * soon.
+ * Invariant: it is never blocked, and it lets interrupts in between two pieces of long work. No shard runs meanwhile.
  *
  * Read next: deadlock.c.
  */
@@ -83,7 +82,7 @@ static void reap(void) {
 			lives[id] = LIFE_OVER;
 		}
 	}
-	/* A shard waits for an earlier one, so one that cannot start lets those behind it start in the same pass. */
+	/* A shard waits for an earlier one, so if one cannot start, those on later lines still can in the same pass. */
 	for (uint32_t id = 0; id < manifest.shard_count; id++) {
 		int16_t after = manifest.shard[id].after;
 		if (lives[id] == LIFE_WAITING && (after < 0 || lives[after] == LIFE_OVER)) start_shard(id);
@@ -102,7 +101,7 @@ uint32_t first_of_chain(uint32_t id) {
 
 /* ---- The thread ---- */
 
-/* Becomes the supervisor's own thread: the manifest is loaded, and what the kernel needs for itself it has.
+/* Becomes the supervisor's own thread: the manifest is loaded, and the kernel has all that it needs.
  * `search` ends waits that nobody else can end, and returns whether there were any (deadlock.c). */
 void supervisor_work(bool (*search)(void)) {
 	free_frames_at_start = mm_free_frames();

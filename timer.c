@@ -54,7 +54,7 @@ static void pit_start(uint8_t mode, uint16_t count) {
 	outb(PIT_CHANNEL0, (uint8_t)(count >> 8));
 }
 
-/* Starts the tick, when a first interrupt, the shortest that the timer can be asked for, has come all the way. */
+/* Starts the tick, when a first interrupt, the soonest that the timer can be asked for, has come all the way. */
 void timer_init(void) {
 	pic_init();
 	pit_start(PIT_ONE_SHOT, 1);
