@@ -552,7 +552,7 @@ FLAGS = collections.OrderedDict([("B2", 0x400), ("B3", 0x40000), ("B4", 0x4000),
 CLEARED = 0x47700  # TF, IF, DF, IOPL, NT, AC
 FRAME_FLAGS = 0x98 - 0xB0  # of the interrupted shard, in struct trap_frame, from the top of its kernel stack
 CALL_FLAGS = -16  # of the calling shard (r11), likewise
-TSS_RSP0 = 4  # where in the task state the top of the kernel stack stands that is in use (SDM Vol. 3A, "64-Bit TSS Format")
+TSS_RSP0 = 4  # in the task state: the top of the kernel stack in use (SDM Vol. 3A, "64-Bit TSS Format")
 ENOUGH = 3  # observations of each flag at each place
 PLACES = {"syscall_dispatch": "a system call", "sched_preempt": "an interrupt"}
 

@@ -235,8 +235,7 @@ def door(number):
 
 def chain(number, pc, rbp, rsp):
     """Returns the lines of a backtrace along the frame pointers, from registers that lie saved. The chain may break off
-    at a LEAN function (kernel.h), which keeps no frame pointer; the door that the shard came through is found without
-    it."""
+    in the first or last instructions of a function; the door that the shard came through is found without it."""
     lines, before = [], 0
     for _ in range(DEPTH):
         if not pc or not is_text(pc):
