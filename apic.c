@@ -30,7 +30,7 @@ static volatile uint8_t *registers;
 
 /* Whose interrupt each message vector is, in the order in which they were asked for. */
 static struct handler {
-	void (*function)(void *);
+	void (*function)(void *); /* calls through function: turn_ends, collect_faults, engine_interrupt */
 	void *argument;
 } handlers[VECTOR_STUBS - VECTOR_MSI];
 static uint32_t handler_count;

@@ -381,7 +381,7 @@ run_on_stack:
         mov     rsp, rdi
         xor     ebp, ebp
         mov     rdi, rdx
-        call    rsi
+        call    rsi                             ; calls through rsi: supervisor_run, handle_sys_exit
         ud2
 
 section .note.GNU-stack noalloc noexec nowrite progbits

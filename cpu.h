@@ -2,13 +2,15 @@
  * cpu.h: instructions that C has no words for and that several files use, one inline function each, and the numbers of
  * exceptions.
  *
- * Read next: structures.h.
+ * Read next: marks.h.
  */
 #ifndef CPU_H
 #define CPU_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "marks.h"
 
 /* The exceptions that the kernel tells apart (SDM Vol. 3A table 6-1). */
 enum {
@@ -90,10 +92,10 @@ static inline void cache_flush(const void *at, uint64_t bytes) {
 }
 
 /* Lets pending interrupts in: `sti` does so behind the instruction that follows it (SDM Vol. 2B, STI). */
-static inline void interrupt_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
+MAY_INTERRUPT static inline void interrupt_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
 
 /* Waits for an interrupt, with no gap between enabling them and waiting (SDM Vol. 2B, STI). */
-static inline void wait_for_interrupt(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
+MAY_INTERRUPT static inline void wait_for_interrupt(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
 
 static inline void __attribute__((noreturn)) halt_for_ever(void) {
 	for (;;)

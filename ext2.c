@@ -26,7 +26,7 @@
 
 void *memcpy(void *to, const void *from, size_t len); /* the supervisor's own; libc's in the host tests */
 int memcmp(const void *a, const void *b, size_t len);
-void preempt_point(void); /* lets interrupts in; empty in the host tests */
+MAY_SWITCH void preempt_point(void); /* lets interrupts in; empty in the host tests */
 
 /* Superblock (3.1): 1,024 bytes, 1,024 bytes from the start whatever the block size is. S_FIRST_DATA_BLOCK is its own
  * block; the block size is 1,024 << S_LOG_BLOCK_SIZE. S_MAGIC and S_INODE_SIZE have 16 bits. */

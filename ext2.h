@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "marks.h"
+
 /* The pointers in an inode: 12 direct ones, then the single, the double and the triple indirect one. */
 enum { EXT2_NDIR_BLOCKS = 12, EXT2_N_BLOCKS = 15 };
 
@@ -44,7 +46,7 @@ int ext2_mount(struct ext2 *fs, const void *image, uint64_t size);
  *   -COCONUT_E_NOENT    there is no such name, or a regular file is followed by a slash
  *   -COCONUT_E_NOTFILE  the path leads to a directory, or to or through a symbolic link or a device
  *   -COCONUT_E_IO       an inode or a directory on the way is damaged */
-int ext2_lookup(const struct ext2 *fs, const char *path, size_t len, struct ext2_file *file);
+MAY_SWITCH int ext2_lookup(const struct ext2 *fs, const char *path, size_t len, struct ext2_file *file);
 
 /* Returns the byte offset in the image of the file's block number `index`, of which all block_size bytes lie in the
  * image; 0 when the block is a hole, which reads as zeros; -COCONUT_E_IO when a pointer on the way leads out of

@@ -13,8 +13,9 @@
  *
  * Invariants of the whole kernel:
  *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point(),
- *     at the end of a wait (sched_wait), and while timer_init waits for the first tick. Between two
- *     such points nothing else runs, unless a system call gives the CPU away, so there are no locks.
+ *     at the end of a wait (sched_wait), and while timer_init waits for the first tick. Others run only inside
+ *     functions whose prototypes say MAY_SWITCH (marks.h): between two calls of these nothing else does, so there are
+ *     no locks.
  *   - From paging_init on no page is writable and executable. Addresses of shards are used between stac and
  *     clac only: see user.c, channel.c. Whoever makes or clears their frames reaches them through the HHDM.
  *   - A free frame that has been used before contains zeros: whoever frees it clears it.
@@ -143,7 +144,7 @@ void console_flush_all(void);
 
 /* ---- panic.c: the end of a run -------------------------------------------------------------------- */
 
-extern void (*power_off)(void);
+extern void (*power_off)(void); /* calls through power_off: acpi_power_off */
 
 void debug_exit(uint32_t code) __attribute__((noreturn));
 void panic_begin(void);
@@ -207,24 +208,24 @@ extern bool need_resched; /* the current shard has something to attend to: other
 /* The low half of the time stamp when the kernel began to work for `current`; who wants to run, the most urgent in the
  * lowest bit. */
 extern uint32_t kernel_since, ready_mask;
-extern void (*end_shard)(uint64_t code) __attribute__((noreturn));
+extern void (*end_shard)(uint64_t code) __attribute__((noreturn)); /* calls through end_shard: handle_sys_exit */
 
 void sched_ready(struct shard *shard);
 void sched_tick(void);
-int64_t sys_yield(void);
-void sched_preempt(void);
+MAY_SWITCH int64_t sys_yield(void);
+MAY_SWITCH void sched_preempt(void);
 void sched_set_priority(struct shard *shard, uint8_t priority);
-int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object);
+MAY_SWITCH int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object);
 void sched_wake(struct shard *shard, int64_t result);
 void sched_hand_over(struct shard *shard, int64_t result);
 void sched_wake_all(struct shard **list, int64_t result);
 void sched_supervise(void);
 void sched_raise(struct shard *shard, uint8_t priority);
-void sched_exit(void) __attribute__((noreturn));
-void sched_loop(void (*reap)(void), bool (*end_deadlocks)(void)) __attribute__((noreturn));
-void preempt_point(void);
-void context_switch(struct shard *from, struct shard *to);
-void context_switch_fpu(struct shard *from, struct shard *to);
+MAY_SWITCH void sched_exit(void) __attribute__((noreturn));
+MAY_SWITCH void sched_loop(void (*reap)(void), bool (*end_deadlocks)(void)) __attribute__((noreturn));
+MAY_SWITCH void preempt_point(void);
+MAY_SWITCH void context_switch(struct shard *from, struct shard *to);
+MAY_SWITCH void context_switch_fpu(struct shard *from, struct shard *to);
 
 static inline void mark_running(struct shard *shard) {
 	shard->state = SHARD_RUNNING;
@@ -233,7 +234,7 @@ static inline void mark_running(struct shard *shard) {
 
 /* Takes the CPU from `self`, which is inside a system call, `now` by the low half of the time stamp: its FPU state is
  * still in the registers, and the time until it is back is not time that the call took. */
-static inline void leave_call(struct shard *self, struct shard *next, uint32_t now) {
+MAY_SWITCH static inline void leave_call(struct shard *self, struct shard *next, uint32_t now) {
 	self->usage.cycles += now - kernel_since;
 	kernel_since = now;
 	mark_running(next);
@@ -241,11 +242,11 @@ static inline void leave_call(struct shard *self, struct shard *next, uint32_t n
 }
 
 /* Calls `function` with `argument` at the top of another stack. */
-void run_on_stack(uint64_t top, void (*function)(uint64_t), uint64_t argument) __attribute__((noreturn));
+MAY_SWITCH void run_on_stack(uint64_t top, void (*function)(uint64_t), uint64_t argument) __attribute__((noreturn));
 
 /* ---- timer.c: the tick and the time --------------------------------------------------------------- */
 
-void timer_init(void);
+MAY_INTERRUPT void timer_init(void);
 bool timer_use_acpi(uint16_t port, bool wide);
 void timer_interrupt(void);
 uint64_t timer_ms(void);
@@ -261,10 +262,10 @@ int64_t refuse(int error, int argument, uint64_t value, const char *reason);
 int space_create(struct shard *shard);
 int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
 void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error);
-void space_destroy(struct shard *shard);
+MAY_SWITCH void space_destroy(struct shard *shard);
 uint64_t space_lookup(struct shard *shard, uint64_t address);
-int64_t sys_mmap(uint64_t address, uint64_t pages);
-int64_t sys_munmap(uint64_t address, uint64_t pages);
+MAY_SWITCH int64_t sys_mmap(uint64_t address, uint64_t pages);
+MAY_SWITCH int64_t sys_munmap(uint64_t address, uint64_t pages);
 
 /* ---- user.c: the memory of shards ----------------------------------------------------------------- */
 
@@ -281,12 +282,12 @@ void copy_to_user(uint64_t to, const void *from, uint64_t len);
 
 /* ---- fault.c: a fault in words -------------------------------------------------------------------- */
 
-void fault_kill(struct trap_frame *frame) __attribute__((noreturn));
+MAY_SWITCH void fault_kill(struct trap_frame *frame) __attribute__((noreturn));
 void fault_panic(struct trap_frame *frame) __attribute__((noreturn));
 
 /* ---- trap.c: what arrives: exceptions and interrupts ---------------------------------------------- */
 
-void interrupt_dispatch(struct trap_frame *frame);
+MAY_SWITCH void interrupt_dispatch(struct trap_frame *frame);
 
 /* ---- profile.c: what ran, how much of it, and how it ended ---------------------------------------- */
 
@@ -301,21 +302,22 @@ bool profile_print_ends(void);
 /* ---- fs.c: files ---------------------------------------------------------------------------------- */
 
 void fs_init(const struct bootinfo *info);
-int fs_find(const char *path, size_t len, struct ext2_file *file);
+MAY_SWITCH int fs_find(const char *path, size_t len, struct ext2_file *file);
 const char *fs_reason(int error);
 int64_t fs_load(const struct ext2_file *file, uint64_t offset, void *to, size_t len);
 void files_close_all(struct shard *shard);
-int64_t sys_fs_open(uint64_t path, uint64_t len);
-int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
+MAY_SWITCH int64_t sys_fs_open(uint64_t path, uint64_t len);
+MAY_SWITCH int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
 int64_t sys_fs_stat(uint64_t fd);
 int64_t sys_fs_close(uint64_t fd);
-int64_t sys_fs_map(uint64_t fd, uint64_t address);
+MAY_SWITCH int64_t sys_fs_map(uint64_t fd, uint64_t address);
 
 /* ---- manifest.c: parsing the boot manifest: see manifest.h ---------------------------------------- */
 
 /* ---- cap.c: capabilities -------------------------------------------------------------------------- */
 
 extern struct cap_table caps;
+/* calls through cap_gone: channel_cap_gone, spawn_cap_gone, edu_cap_gone */
 extern void (*cap_gone[])(struct shard *holder, const struct capability *cap);
 
 int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted);
@@ -330,9 +332,9 @@ void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource
 const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error);
 bool cap_is_of_call(const struct capability *cap, const struct shard *shard);
 bool cap_held(void);
-void cap_revoke_index(uint32_t index);
-void caps_drop_all(struct shard *shard);
-int64_t sys_cap_revoke(uint64_t handle);
+MAY_SWITCH void cap_revoke_index(uint32_t index);
+MAY_SWITCH void caps_drop_all(struct shard *shard);
+MAY_SWITCH int64_t sys_cap_revoke(uint64_t handle);
 int64_t sys_cap_restrict(uint64_t handle, uint64_t rights);
 int64_t sys_cap_inspect(uint64_t handle);
 
@@ -341,14 +343,14 @@ int64_t sys_cap_inspect(uint64_t handle);
 void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);
 void channels_open(uint32_t home);
 uint32_t channel_handle(uint32_t home, uint32_t channel);
-void channels_close(struct shard *shard);
+MAY_SWITCH void channels_close(struct shard *shard);
 void channel_call_over(const struct shard *shard);
 void channel_cap_gone(struct shard *holder, const struct capability *cap);
 int channel_home(uint32_t end);
 int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
-int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
-int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
-int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
+MAY_SWITCH int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
+MAY_SWITCH int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
+MAY_SWITCH int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
 
 /* ---- acpi.c: reading ACPI tables: see acpi.h ------------------------------------------------------ */
 
@@ -390,7 +392,8 @@ struct extent {
 #define EDU_BUFFER 0x40000UL /* the engine's own buffer, as it sees it */
 
 void edu_init(void);
-int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable);
+MAY_SWITCH int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable,
+	struct extent writable);
 void edu_cap_gone(struct shard *holder, const struct capability *cap);
 void edu_abandon(struct shard *shard);
 void edu_revoke(uint64_t phys, uint64_t size);
@@ -398,47 +401,47 @@ void edu_watch(void);
 
 /* ---- gpu.c: partitions of the GPU's memory -------------------------------------------------------- */
 
-void gpu_init(void);
-int gpu_attach(struct shard *shard, struct gpu_config *config);
+MAY_SWITCH void gpu_init(void);
+MAY_SWITCH int gpu_attach(struct shard *shard, struct gpu_config *config);
 void gpu_allow(uint32_t id);
-void gpu_release(struct shard *shard);
+MAY_SWITCH void gpu_release(struct shard *shard);
 int64_t sys_gpu_unveil(uint64_t offset, uint64_t size);
-int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
+MAY_SWITCH int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 
 /* ---- shard.c: the life of a shard ----------------------------------------------------------------- */
 
 extern uint64_t calls_all;
 
-int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
+MAY_SWITCH int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ext2_file *program,
 	struct profile *profile, struct shard *parent);
-void sys_exit(uint64_t code) __attribute__((noreturn));
-void handle_sys_exit(uint64_t code) __attribute__((noreturn));
-void shard_begin(void);
-void shard_start(void);
+MAY_SWITCH void sys_exit(uint64_t code) __attribute__((noreturn));
+MAY_SWITCH void handle_sys_exit(uint64_t code) __attribute__((noreturn));
+MAY_SWITCH void shard_begin(void);
+MAY_SWITCH void shard_start(void);
 void shard_kill(struct shard *shard, uint8_t priority);
-int64_t shard_free(struct shard *shard);
+MAY_SWITCH int64_t shard_free(struct shard *shard);
 
 /* ---- spawn.c: shards that start shards ------------------------------------------------------------ */
 
 void spawn_cap_gone(struct shard *holder, const struct capability *cap);
-int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
-int64_t sys_wait(uint64_t handle);
+MAY_SWITCH int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
+MAY_SWITCH int64_t sys_wait(uint64_t handle);
 int64_t sys_kill(uint64_t handle);
 
 /* ---- syscall.c: the door between the rings -------------------------------------------------------- */
 
 void syscall_init(void);
-int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
-void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noreturn));
+MAY_SWITCH int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t number);
+MAY_SWITCH void syscall_bad_return(const struct syscall_frame *frame) __attribute__((noreturn));
 
 /* ---- supervisor.c: the thread that looks after the shards ----------------------------------------- */
 
 uint32_t first_of_chain(uint32_t id);
-void supervisor_work(bool (*search)(void)) __attribute__((noreturn));
+MAY_SWITCH void supervisor_work(bool (*search)(void)) __attribute__((noreturn));
 
 /* ---- deadlock.c: shards that wait for each other for ever ----------------------------------------- */
 
-bool end_deadlocks(void);
+MAY_SWITCH bool end_deadlocks(void);
 
 /* ---- pvh.c: the firmware-less entry --------------------------------------------------------------- */
 
@@ -446,7 +449,7 @@ const struct bootinfo *pvh_bootinfo(const void *start);
 
 /* ---- main.c: the order of initialisation ---------------------------------------------------------- */
 
-void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
+MAY_SWITCH void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) __attribute__((noreturn));
 
 /* supervisor.ld: the borders of the image's sections. */
 extern char image_text[], image_rodata[], image_data[], image_end[];

@@ -286,6 +286,7 @@ static bool parse_line(struct parser *p, char *line) {
 	static const struct {
 		const char *name;
 		uint32_t min, max; /* words, the name itself included */
+		/* calls through parse: parse_shard, parse_channel, parse_gpu, parse_pipeline */
 		bool (*parse)(struct parser *p);
 	} statements[] = {
 		{"shard", 3, MAX_WORDS - 1, parse_shard},

@@ -36,7 +36,7 @@ struct pci_device {
 
 /* Access to the configuration space of the function at a device's bus, dev and fn, by aligned 32-bit words. Reading
  * from one that is absent gives 0xFFFFFFFF. */
-struct pci_access {
+struct pci_access { /* calls through read: config_read; calls through write: config_write */
 	uint32_t (*read)(const struct pci_device *device, uint16_t offset);
 	void (*write)(const struct pci_device *device, uint16_t offset, uint32_t value);
 };

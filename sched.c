@@ -340,7 +340,8 @@ static void run_a_shard(void) {
 }
 
 /* The supervisor's own thread. It calls `reap` when a shard has ended, and `end_deadlocks` when nobody can run, and now
- * and then otherwise; that one says whether it has found any. */
+ * and then otherwise; that one says whether it has found any.
+ * calls through reap: reap; calls through end_deadlocks: end_deadlocks */
 void sched_loop(void (*reap)(void), bool (*end_deadlocks)(void)) {
 	for (;;) {
 		preempt_point(); /* between the end of one shard and what comes up for the next */

@@ -98,7 +98,7 @@ typedef void (*any_handler)(void); /* which C lets one cast from and to without 
 #define HANDLER_OF(name, handler) [SYS_##name] = (call_handler)(any_handler)(handler),
 #define NAME_OF(name, handler) [SYS_##name] = #name,
 #define OR_BIT_OF(name, handler) | BIT(name)
-static const call_handler handlers[SYS_LIMIT] = {CALLS(HANDLER_OF)};
+static const call_handler handlers[SYS_LIMIT] = {CALLS(HANDLER_OF)}; /* calls through handlers: sys_* */
 static const char *const names[SYS_LIMIT] = {CALLS(NAME_OF)};
 
 /* Programs the MSRs of SYSCALL and SYSRET, and tells the files below which calls there are. */
