@@ -14,10 +14,11 @@ source scripts/ramdisk.sh
 
 usage() {
 	cat <<'END'
-usage: ./build.sh [--out DIR] [--define NAME[=VALUE]]...
+usage: ./build.sh [--out DIR] [--define NAME[=VALUE]]... [--rung NAME]
 
 Builds coconutOS into build/, or a variant of it into DIR. Every NAME is defined for the C compiler and for NASM, in
-supervisor and loader; tests use that to provoke faults. Missing tools are installed with apt-get where possible.
+supervisor and loader; tests use that to provoke faults. --rung cuts the supervisor off above a rung of the ladder,
+see run.sh; DIR is build/rungs/NAME then, if it is not given. Missing tools are installed with apt-get where possible.
 
   NO_INSTALL=1   never install; print the command that would
   CI=1           compiler warnings are errors
@@ -48,10 +49,11 @@ shared_sources=(serial.c lib.c)
 # These are part of the supervisor in the variants only that define what they are for.
 test_sources=(tests/provoke.c tests/replay/log.c scripts/trace/trace.c)
 
-out_dir=build
+out_dir=''
 defines=()
+rung=''
 
-# parse_options ARGUMENT...: sets out_dir and defines.
+# parse_options ARGUMENT...: sets out_dir, defines and rung.
 parse_options() {
 	while (($#)); do
 		case $1 in
@@ -65,6 +67,11 @@ parse_options() {
 			defines+=("-D$2")
 			shift
 			;;
+		--rung)
+			[[ ${2:-} ]] || die "--rung needs a name."
+			rung=$2 defines+=("-DRUNG=RUNG_$2")
+			shift
+			;;
 		--help | -h)
 			usage
 			exit 0
@@ -73,9 +80,18 @@ parse_options() {
 		esac
 		shift
 	done
+	[[ $out_dir ]] || out_dir=build${rung:+/rungs/$rung}
 	out_dir=${out_dir#"$PWD/"}
 	variant=$out_dir
 	[[ ${CI:-} != 1 ]] || { kernel_cflags+=(-Werror) && loader_cflags+=(-Werror); }
+}
+
+# find_sources: sets kernel_sources to the C files of the supervisor: with --rung, those of the rung.
+find_sources() {
+	kernel_sources=(*.c "${test_sources[@]}")
+	[[ $rung ]] || return 0
+	[[ " $(python3 -S scripts/rungs.py --names) " == *" $rung "* ]] || die "--rung $rung: ./run.sh --rung list shows them."
+	mapfile -t kernel_sources < <(python3 -S scripts/rungs.py --files "$rung")
 }
 
 # copy FROM TO: copies a finished file or folder.
@@ -124,6 +140,7 @@ find_lookers() {
 		-DPROVOKE=PROVOKE_*) looks="\bPROVOKE( [^=P]|[^_ ])|\b${define#*=}\b" ;; # is it this one? is it any?
 		-DTRACE=*) looks='\bTRACE\b' ;;
 		-DSPEC_LOG=*) looks='\bSPEC_LOG\b' ;;
+		-DRUNG=*) looks='\bHAS\(' ;;
 		*) looks='' ;; # which every line has
 		esac
 		mapfile -t found < <(grep -lE "$looks" ./*.c boot.asm "${test_sources[@]}")
@@ -164,12 +181,13 @@ assemble_boot() {
 # compile_kernel: starts compiling the supervisor, and adds the results to kernel_objects.
 compile_kernel() {
 	local source object flags
-	for source in *.c "${test_sources[@]}"; do
+	for source in "${kernel_sources[@]}"; do
 		[[ " ${loader_sources[*]} " != *" $source "* ]] || continue
 		[[ $source != tests/provoke.c || " ${defines[*]}" == *" -DPROVOKE="* ]] || continue
 		[[ $source != tests/replay/* || " ${defines[*]}" == *" -DSPEC_LOG="* ]] || continue
 		[[ $source != scripts/* || " ${defines[*]}" == *" -DTRACE="* ]] || continue
-		object=${source##*/} flags=("${kernel_cflags[@]}")
+		object=$source flags=("${kernel_cflags[@]}")
+		[[ $source == rungs/* ]] || object=${source##*/}
 		[[ " ${fast_sources[*]} " != *" $source "* ]] || flags+=(-O2)
 		compile "$source" "${object%.c}.o" "${flags[@]}"
 		kernel_objects+=("$object")
@@ -371,7 +389,7 @@ write_compile_commands() {
 	for source in tests/{host,fuzz,system,spec,replay}/*.c; do
 		[[ ! -e $source ]] || compilations[$source]="gcc -Wall -Wextra -I. -Ishards/lib -Itests/host -Itests/spec -c $source"
 	done
-	for source in "${test_sources[@]}"; do
+	for source in "${test_sources[@]}" rungs/*.c; do
 		compilations[$source]="gcc ${kernel_cflags[*]} -DPROVOKE=PROVOKE_panic -DTRACE=1 -DSPEC_LOG=1 -c $source"
 	done
 	while IFS= read -r source; do
@@ -388,6 +406,7 @@ write_compile_commands() {
 trap end_in_words EXIT
 parse_options "$@"
 require_tools
+find_sources
 find_lookers
 build_common
 lock_build

@@ -7,6 +7,7 @@
  * Read next: shards/hello-c/main.c.
  */
 #include "kernel.h"
+#include "rungs/rungs.h"
 
 #define MANIFEST_PATH "/etc/coconut.conf"
 #define MANIFEST_MAX 32768 /* bytes */
@@ -58,27 +59,29 @@ static bool manifest_load(void) {
 
 /* ---- Start and end ---- */
 
-/* Continues supervisor_main on the supervisor's own stack. */
+/* Continues supervisor_main, on the supervisor's own stack where there are stacks. */
 static void supervisor_run(uint64_t argument) {
 	const struct bootinfo *info = (const struct bootinfo *)argument;
 
-	end_shard = handle_sys_exit;
-	cap_gone[CAP_CHANNEL] = channel_cap_gone;
-	cap_gone[CAP_SHARD] = spawn_cap_gone;
-	cap_gone[CAP_GPU_DMA] = edu_cap_gone;
-	apic_init();
-	timer_init();
-	devices_init(info);
-	iommu_init();
-	edu_init(); /* until here no device may do DMA; now the IOMMU watches the engines */
-	syscall_init();
-	fs_init(info);
-	if (!manifest_load()) {
+	if (HAS(threads)) supervisor_thread.cr3 = kernel_cr3;
+	if (HAS(full)) end_shard = handle_sys_exit;
+	if (HAS(full)) cap_gone[CAP_CHANNEL] = channel_cap_gone;
+	if (HAS(full)) cap_gone[CAP_SHARD] = spawn_cap_gone;
+	if (HAS(full)) cap_gone[CAP_GPU_DMA] = edu_cap_gone;
+	if (HAS(threads)) apic_init();
+	if (HAS(full)) timer_init();
+	if (HAS(full)) devices_init(info);
+	if (HAS(full)) iommu_init();
+	if (HAS(full)) edu_init(); /* until here no device may do DMA; now the IOMMU watches the engines */
+	if (HAS(full)) syscall_init();
+	if (HAS(full)) fs_init(info);
+	if (HAS(full) && !manifest_load()) {
 		print("Nothing can be started.\n");
 		debug_exit(DEBUG_EXIT_FAILED);
 	}
-	for (uint32_t i = 0; i < manifest.channel_count; i++)
+	for (uint32_t i = 0; HAS(full) && i < manifest.channel_count; i++)
 		channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
+	if (!HAS(full)) rung_show(info);
 	gpu_init();
 	supervisor_work(end_deadlocks);
 }
@@ -93,11 +96,11 @@ void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	quiet = has_word(command_line, "quiet");
 	print("coconutOS supervisor v%s\n", COCONUT_VERSION);
 	print_verbose("Entered at time stamp %lu\n", clock);
-	idt_init();
-	cpu_init();
-	cpu_report();
-	mm_init(info);
+	if (HAS(threads)) idt_init();
+	if (HAS(frames)) cpu_init();
+	if (HAS(frames)) cpu_report();
+	if (HAS(frames)) mm_init(info);
+	if (!HAS(threads)) supervisor_run((uint64_t)info);
 	paging_init(info);
-	supervisor_thread.cr3 = kernel_cr3;
 	run_on_stack(stack_slot_top(STACK_SUPERVISOR), supervisor_run, (uint64_t)info);
 }

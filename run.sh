@@ -46,6 +46,8 @@ How it boots:
   --kernel              start the supervisor without firmware, by QEMU's -kernel (tests and benchmarks)
   --tour NAME           walk through boot, syscall, fault, ipc or dma in gdb, with the book's explanation at each stop
   --trace FILE          record switches, calls, interrupts, faults, messages and DMA for Perfetto or chrome://tracing
+  --rung NAME           boot the lower part of the kernel, up to a rung of the ladder of its files, which shows what it
+                        can do; --rung list names them
   --build DIR           boot the variant that `build.sh --out DIR` made
 An option's value may also stand behind a `=`. Everything else goes to QEMU unchanged, after our own choices:
 -m 2G, -s -S, -machine pc, -d int ...
@@ -62,7 +64,7 @@ build_dir=build build_given=0
 run_timeout=
 filter=--firmware
 tours=scripts/gdb/tour # their manifests, and the shard that most of them watch
-words='' tour='' debugger='' manifest='' trace='' console='' stray=''
+words='' tour='' debugger='' manifest='' trace='' console='' rung='' stray=''
 shard_dirs=() model_options=() qemu_options=()
 declare -A replaced_files=() added=()
 
@@ -105,7 +107,7 @@ add_file() {
 parse_option() {
 	taken=2
 	case $1 in
-	--shard | --manifest | --add | --model | --tokenizer | --timeout | --console | --build | --trace | --tour)
+	--shard | --manifest | --add | --model | --tokenizer | --timeout | --console | --build | --trace | --tour | --rung)
 		[[ ${2:-} ]] || die "$1 needs a value; --help lists the options."
 		;;&
 	--prompt | --steps | --temperature | --topp | --seed)
@@ -137,6 +139,11 @@ parse_option() {
 		build_dir=${build_dir#"$PWD/"} build_given=1
 		[[ -d $build_dir/esp ]] || die "$2 holds no build; make one with: ./build.sh --out DIR"
 		;;
+	--rung)
+		[[ $2 != list ]] || exec python3 -S scripts/rungs.py --list
+		rung=$2 known=$(python3 -S scripts/rungs.py --names)
+		[[ " $known " == *" $rung "* ]] || die "--rung $2: there are the rungs $known; --rung list says what they show."
+		;;
 	--verbose | --quiet) taken=1 words+=${words:+ }${1#--} ;;
 	--gdb | --gdb=?*)
 		[[ ! $tour ]] || die "--gdb and --tour start gdb, which they can do once; give one."
@@ -155,7 +162,7 @@ parse_option() {
 # parse_options ARGUMENT...: sorts the command line into our options and QEMU's.
 parse_options() {
 	local with_value='--(shard|manifest|add|model|tokenizer|prompt|steps|temperature|topp|seed'
-	with_value+='|timeout|console|build|trace|tour)'
+	with_value+='|timeout|console|build|trace|tour|rung)'
 	local file before='' # an option of QEMU, behind which a word may be its value
 	while (($#)); do
 		[[ ! $1 =~ ^($with_value)=(.*)$ ]] || set -- "${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" "${@:2}"
@@ -180,6 +187,8 @@ parse_options() {
 	for file in "${!replaced_files[@]}"; do
 		[[ ! ${added[/$file]:-} ]] || die "--add and --${file%.bin} both put a file at /$file; give one."
 	done
+	[[ ! $rung || (! $trace && ! $tour && $build_given == 0) ]] ||
+		die "--rung chooses what is built: leave --trace, --tour and --build out."
 	[[ ! $tour || ${#model_options[@]} == 0 ]] || die "${model_options[0]%%=*} has no effect with --tour."
 	[[ ! $stdout_closed || ($console && ! $debugger) ]] ||
 		die "stdout is closed; --console FILE sends what the guest says elsewhere."
@@ -332,6 +341,9 @@ parse_options "$@"
 if [[ $trace && $build_dir == build ]]; then
 	build_dir=build/trace
 	./build.sh --out "$build_dir" --define "TRACE=$trace_pages" || die "the build failed; see above."
+elif [[ $rung && $rung != full ]]; then
+	build_dir=build/rungs/$rung
+	./build.sh --rung "$rung" || die "the build failed; see above."
 elif ((!build_given)); then
 	./build.sh || die "the build failed; see above."
 fi

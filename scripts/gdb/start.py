@@ -35,7 +35,8 @@ def watch():
     """Looks from now on at what passes by: the address that the loader leaves, and faults. Needs a machine."""
     symbols.AtEntry()
     for function in ("fault_kill", "fault_panic"):
-        traps.AtFault(function)
+        if gdb.lookup_global_symbol(function):  # which the lower rungs of the ladder do not have
+            traps.AtFault(function)
 
 
 def show_source():
