@@ -30,7 +30,6 @@ __attribute__((weak)) void syscall_bad_return(const struct syscall_frame *frame)
 
 /* What boot.asm looks at, or keeps there. */
 __attribute__((weak)) struct shard *current;
-__attribute__((weak)) uint64_t current_stack_top;
 __attribute__((weak)) uint8_t tss[8];
 __attribute__((weak)) uint32_t kernel_since;
 __attribute__((weak)) bool cpu_has_smap, cpu_has_ibpb;
