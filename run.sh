@@ -43,6 +43,7 @@ How it boots:
   --console FILE        what the guest says goes to FILE, another terminal for example, and not to stdout
   --gdb[=WHERE]         start gdb attached, stopped in supervisor_main; WHERE: boot (the first instruction of the
                         trampoline), or the name of a shard (its main, in ring 3)
+  --debug               a build for steps: nothing is optimized; --gdb and --tour take it anyway
   --kernel              start the supervisor without firmware, by QEMU's -kernel (tests and benchmarks)
   --tour NAME           walk through boot, syscall, fault, ipc or dma in gdb, with the book's explanation at each stop
   --trace FILE          record switches, calls, interrupts, faults, messages and DMA for Perfetto or chrome://tracing
@@ -64,7 +65,7 @@ build_dir=build build_given=0
 run_timeout=
 filter=--firmware
 tours=scripts/gdb/tour # their manifests, and the shard that most of them watch
-words='' tour='' debugger='' manifest='' trace='' console='' rung='' stray=''
+words='' tour='' debugger='' debug='' manifest='' trace='' console='' rung='' stray=''
 shard_dirs=() model_options=() qemu_options=()
 declare -A replaced_files=() added=()
 
@@ -150,6 +151,7 @@ parse_option() {
 		taken=1 debugger=${1#--gdb} debugger=${debugger#=}
 		debugger=${debugger:-main}
 		;;
+	--debug) taken=1 debug=--debug ;;
 	--kernel) taken=1 filter='' ;;
 	--help | -help | -h | -\? | help)
 		usage
@@ -190,6 +192,9 @@ parse_options() {
 	[[ ! $rung || (! $trace && ! $tour && $build_given == 0) ]] ||
 		die "--rung chooses what is built: leave --trace, --tour and --build out."
 	[[ ! $tour || ${#model_options[@]} == 0 ]] || die "${model_options[0]%%=*} has no effect with --tour."
+	[[ ! $debug ]] || ((!build_given)) ||
+		die "--debug and --build both choose the build; ./build.sh --debug --out DIR makes one for --build."
+	[[ ! $debugger ]] || debug=--debug
 	[[ ! $stdout_closed || ($console && ! $debugger) ]] ||
 		die "stdout is closed; --console FILE sends what the guest says elsewhere."
 	[[ ${ACCEL:-tcg} == tcg || $ACCEL == kvm ]] || die "ACCEL=$ACCEL: only tcg and kvm are known."
@@ -252,12 +257,13 @@ shards_with_args() {
 }
 
 # stage_shards STAGE: builds the shards of --shard into the staged ramdisk; manifest_options lists them.
+# shellcheck disable=SC2086 # debug is an option or nothing
 stage_shards() {
 	local dir option readers
 	readers=$(shards_with_args)
 	for dir in "${shard_dirs[@]}"; do
 		unique_name "$dir"
-		scripts/build-shard.sh "$dir" "$run_dir/shards" "$name" || die "the shard in $dir does not build; see above."
+		scripts/build-shard.sh $debug "$dir" "$run_dir/shards" "$name" || die "the shard in $dir does not build; see above."
 		[[ ! ${added[/shards/$name]:-} ]] || die "--add has put a file at /shards/$name, where the shard in $dir belongs."
 		cp "$run_dir/shards/$name.bin" "$1/shards/$name"
 		manifest_options+=("--shard=$name")
@@ -323,7 +329,8 @@ make_boot_volume() {
 
 # prepare_tour: a tour has a manifest and a shard of its own.
 prepare_tour() {
-	scripts/build-shard.sh "$tours/shard" "$run_dir/shards" tour || die "the shard of the tours does not build; see above."
+	scripts/build-shard.sh --debug "$tours/shard" "$run_dir/shards" tour ||
+		die "the shard of the tours does not build; see above."
 	manifest=$tours/$tour.conf
 	added[/shards/tour]=$PWD/$run_dir/shards/tour.bin
 }
@@ -337,16 +344,23 @@ check_debugger() {
 		die "--gdb=$debugger: the manifest has no such shard; it has: ${known//$'\n'/, }."
 }
 
+# choose_build: builds what boots, unless --build names it.
+# shellcheck disable=SC2086 # debug is an option or nothing
+choose_build() {
+	if [[ $trace && $build_dir == build ]]; then
+		build_dir=build/trace${debug#-}
+		./build.sh $debug --out "$build_dir" --define "TRACE=$trace_pages" || die "the build failed; see above."
+	elif [[ $rung && $rung != full ]]; then
+		build_dir=build${debug:+/debug}/rungs/$rung
+		./build.sh $debug --rung "$rung" || die "the build failed; see above."
+	elif ((!build_given)); then
+		build_dir=build${debug:+/debug}
+		./build.sh $debug || die "the build failed; see above."
+	fi
+}
+
 parse_options "$@"
-if [[ $trace && $build_dir == build ]]; then
-	build_dir=build/trace
-	./build.sh --out "$build_dir" --define "TRACE=$trace_pages" || die "the build failed; see above."
-elif [[ $rung && $rung != full ]]; then
-	build_dir=build/rungs/$rung
-	./build.sh --rung "$rung" || die "the build failed; see above."
-elif ((!build_given)); then
-	./build.sh || die "the build failed; see above."
-fi
+choose_build
 [[ ! $trace ]] || grep -qa trace_ring "$build_dir/supervisor.elf" ||
 	die "--trace: $build_dir was not built with --define TRACE=PAGES."
 make_run_folder

@@ -11,6 +11,11 @@ shard_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protecto
 	-msse2 -mno-avx -fno-asynchronous-unwind-tables -ffp-contract=off -ffunction-sections -I. -Ishards/lib)
 [[ ${CI:-} != 1 ]] || shard_cflags+=(-Werror)
 
+# use_debug_shard_flags: compiles shards for steps in gdb, as `build.sh --debug` does the supervisor.
+use_debug_shard_flags() {
+	shard_cflags=("${shard_cflags[@]/#-O2/-O0}")
+}
+
 # prefer_own_header DIR: in a clone of the earlier implementation a shard would find that one's include/coconut.h, which
 # knows one error only. Ours, included first, has the same guard.
 prefer_own_header() {

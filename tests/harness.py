@@ -138,9 +138,9 @@ def locked(path):
 # ---- Things that are built once ----
 
 
-def build():
-    """Builds the system itself, showing what build.sh says."""
-    process = start(["./build.sh"], cwd=ROOT, stdout=2, stderr=subprocess.PIPE)
+def build(*options):
+    """Builds the system itself, or with `--debug` the one for steps in gdb, showing what build.sh says."""
+    process = start(["./build.sh", *options], cwd=ROOT, stdout=2, stderr=subprocess.PIPE)
     _, err = finish(process, 600)
     if process.returncode:
         raise Failure("./build.sh: " + err.decode(errors="replace")[-1000:])
@@ -395,10 +395,11 @@ class Test:
             file.write(content.encode() if isinstance(content, str) else content)
         return path
 
-    def variant(self, name, **defines):
-        """Builds the system with other definitions, once for all tests. Returns the folder for boot(build=...)."""
+    def variant(self, name, debug=False, **defines):
+        """Builds the system with other definitions, once for all tests; debug: for steps in gdb. Returns the folder for
+        boot(build=...)."""
         out = os.path.join(VARIANTS, name)
-        command = ["./build.sh", "--out", out]
+        command = ["./build.sh", "--out", out] + ["--debug"] * debug
         for key, value in defines.items():
             command += ["--define", "%s=%s" % (key, value)]
         with locked(os.path.join(ROOT, VARIANTS, ".lock." + name)):

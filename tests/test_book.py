@@ -27,6 +27,7 @@ FOLDER = os.path.join("docs", "book")
 CHAPTERS = sorted(glob.glob(os.path.join(harness.ROOT, FOLDER, "[0-9][0-9]-*.md")))
 SESSION = "In the debugger"
 PROMPT = "(gdb) "
+GONE = "<optimized out>"
 
 
 def read(path):
@@ -96,6 +97,7 @@ def replay(t, where, machine, todo):
             output = run_by_hand(t, machine, os.path.join(folder, "commands"), script)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+    t.check(GONE not in output, "%s: a variable is optimized out" % where)
     shown = sessions.steps(output, console)[1:-1]
     for step, (command, wanted) in zip(shown, todo):
         transcripts.check(t, "%s, after `%s`" % (where, command), wanted, step.shown())

@@ -89,10 +89,10 @@ def test_boot(t):
     t.check(re.match(r"_start in section", firmware.said[0]), "gdb stands elsewhere: " + firmware.said[0])
     told = re.search(r"\[BOOT\] loader at (0x[0-9a-f]+)", firmware.console).group(1)
     t.check(told in firmware.said[1], "the console says that the loader is at %s, gdb: %s" % (told, firmware.said[1]))
-    nm = t.sh(["nm", "build/efi_loader.so"], expect=0).stdout
+    nm = t.sh(["nm", "build/debug/efi_loader.so"], expect=0).stdout
     offset = int(re.search(r"^([0-9a-f]+) T efi_main$", nm, re.M).group(1), 16)
     t.check("%#x" % (int(told, 16) + offset) in firmware.said[2], "efi_main is elsewhere: " + firmware.said[2])
-    dump = t.sh("objdump -d --start-address=%#x build/efi_loader.so | grep -m1 -A3 '<efi_main>:' | cut -f 2" %
+    dump = t.sh("objdump -d --start-address=%#x build/debug/efi_loader.so | grep -m1 -A3 '<efi_main>:' | cut -f 2" %
                 offset).stdout
     code = "".join(dump.split("\n")[1:]).split()
     memory = re.findall(r"0x([0-9a-f]{2})\b",
@@ -107,7 +107,7 @@ def test_shard(t):
                                            "kill"],
                       "--kernel --shard shards/fs-reader --shard shards/hello-c")
     t.check("0x23" in session.said[0], "not in ring 3")
-    t.check(re.match(r"main in section .text of .*hello-c.elf", session.said[1]),
+    t.check(re.match(r"main( \+ \d+)? in section .text of .*hello-c.elf", session.said[1]),
             "gdb stands elsewhere: " + session.said[1])
     t.check("hello-c/main.c" in session.start, "the source is not shown")
     done = t.sh("./run.sh --gdb=nobody --kernel --shard shards/hello-c", expect=4)
@@ -221,7 +221,7 @@ def check_memory(t, said, session):
 
 def test_panic(t):
     """trapframe, fault and kbt show at a panic what the panic itself prints."""
-    build = t.variant("provoke-panic", PROVOKE="PROVOKE_panic")
+    build = t.variant("provoke-panic-debug", debug=True, PROVOKE="PROVOKE_panic")
     session = Session(t, "--gdb --build %s" % build,
                       ["hbreak fault_panic", "continue", "trapframe", "kbt", "fault", "continue"],
                       "--kernel", expect=2)
@@ -259,7 +259,8 @@ def test_help(t):
     """Each command has help that begins with its name; without a machine each says so in words."""
     if not shutil.which("gdb"):
         t.skip("there is no gdb")
-    script = "file build/supervisor.elf\nsource scripts/gdb/start.py\n"
+    harness.build("--debug")
+    script = "file build/debug/supervisor.elf\nsource scripts/gdb/start.py\n"
     for name in HELP:
         script += "echo @@%s\\n\nhelp %s\n" % (name, name)
     done = t.sh(["gdb", "-nx", "-q", "-batch", "-x", t.file("script", script)], expect=0)

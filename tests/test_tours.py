@@ -33,6 +33,7 @@ def walk(t, name, options, expect):
 def check_tour(t, name, options="", expect=0):
     """Takes a tour and compares each stop with the book."""
     said = walk(t, name, options, expect)
+    t.check("<optimized out>" not in said, "a variable is optimized out")
     book = importlib.import_module("paragraphs").load(os.path.join(t.root, "docs"))
     stops = re.split(r"^Stop (\d+) of (\d+) in the tour of %s: " % name, said, flags=re.M)
     t.equal([int(number) for number in stops[1::3]], list(range(1, LENGTHS[name] + 1)), "the stops")

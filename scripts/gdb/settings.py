@@ -31,6 +31,7 @@ SETTINGS = (
     "schedule-multiple off",
     "scheduler-locking off",
     "trace-commands off",
+    "trust-readonly-sections off",  # memory is what counts; but see code_from_file
     LASTING,
 )
 
@@ -42,4 +43,27 @@ def apply(settings=SETTINGS):
             gdb.execute("set " + setting, to_string=setting != LASTING)
 
 
+TRUST = "set trust-readonly-sections "
+BREAKING = ("break", "tbreak", "hbreak", "thbreak", "advance", "until")
+
+
+@contextlib.contextmanager
+def code_from_file():
+    """While this lasts gdb reads code in the file and not in memory. A breakpoint on a function belongs behind the
+    instructions that put its arguments into their places, and is often set before the code is in memory."""
+    gdb.execute(TRUST + "on")
+    try:
+        yield
+    finally:
+        gdb.execute(TRUST + "off")
+
+
+def help_breaking():
+    """Lets the commands that set breakpoints read code in the file."""
+    for name in BREAKING:
+        gdb.execute("define hook-%s\n%son\nend" % (name, TRUST), to_string=True)
+        gdb.execute("define hookpost-%s\n%soff\nend" % (name, TRUST), to_string=True)
+
+
 apply()
+help_breaking()

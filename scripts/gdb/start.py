@@ -1,7 +1,7 @@
 """start.py: what gdb reads first: brings the commands, follows the symbols, and goes to where a session begins.
 
 run.sh --gdb writes a script that imports this file and calls begin(). Another front end says `source
-scripts/gdb/start.py` after it has loaded build/supervisor.elf, and `python watch()` once it is attached;
+scripts/gdb/start.py`, loads build/debug/supervisor.elf, and says `python watch()` once it is attached;
 .vscode/launch.json does.
 
 The rooms: layout.py, words.py, pages.py and paragraphs.py know nothing of gdb and are tested by themselves; settings.py
@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import gdb  # noqa: E402 (the path must be set first)
 
-import settings  # noqa: E402,F401 (makes them so)
+import settings  # noqa: E402
 import kernel  # noqa: E402
 import words  # noqa: E402
 import symbols  # noqa: E402
@@ -58,7 +58,7 @@ def begin(socket, where, run=None, build=None):
     """Begins a session: attaches and runs to the supervisor's main, to the trampoline (`boot`), or to a shard's main;
     or leads through a tour (`tour:NAME`)."""
     symbols.Settings.run = run
-    symbols.Settings.build = build or symbols.Settings.build
+    symbols.Settings.build = build
     if run:
         gdb.execute("file " + words.file_name(os.path.join(run, "supervisor.elf")))
     gdb.execute("target remote " + socket, to_string=True)
@@ -74,7 +74,8 @@ def begin(socket, where, run=None, build=None):
         for name in ENTRIES:
             gdb.Breakpoint("*0x%x" % kernel.address_of(name), type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
     elif where == "main":
-        gdb.Breakpoint("supervisor_main", type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
+        with settings.code_from_file():
+            gdb.Breakpoint("supervisor_main", type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
     else:
         symbols.load(symbols.elf_of(where))
         # by its name, so that gdb shows main and not what is inlined there

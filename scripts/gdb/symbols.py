@@ -11,6 +11,7 @@ import gdb
 
 import kernel
 import pages
+import settings
 import words
 
 USER_HALF = 1 << 47
@@ -18,10 +19,10 @@ COMPARED = 4096  # bytes of a shard's code, at most
 
 
 class Settings:
-    """Where symbol files are looked for. start.py and the command `coconut` fill it in."""
+    """Where symbol files are looked for. start.py fills it in."""
 
     run = None  # the folder of this run, None: another front end has started gdb
-    build = os.path.join(kernel.layout.ROOT, "build")
+    build = None  # the folder of the build, None: that of the supervisor whose symbols gdb has
 
 
 class Loaded:
@@ -33,9 +34,14 @@ class Loaded:
     found = None  # the same, as soon as it is known
 
 
+def build_folder():
+    """Returns the folder of the build that runs."""
+    return Settings.build or os.path.dirname(gdb.current_progspace().filename or "")
+
+
 def candidates(program):
     """Yields the ELF files that may be those of a program of the ramdisk."""
-    folders = [Settings.run and os.path.join(Settings.run, "shards"), os.path.join(Settings.build, "shards")]
+    folders = [Settings.run and os.path.join(Settings.run, "shards"), os.path.join(build_folder(), "shards")]
     if Settings.run and os.path.exists(os.path.join(Settings.run, "elves")):
         with open(os.path.join(Settings.run, "elves"), encoding="utf-8") as file:
             for line in file:
@@ -67,7 +73,8 @@ def load(elf):
     if Loaded.elf == elf:
         return
     unload()
-    gdb.execute("add-symbol-file " + words.file_name(elf), to_string=True)
+    with settings.code_from_file():
+        gdb.execute("add-symbol-file " + words.file_name(elf), to_string=True)
     Loaded.elf = elf
 
 
@@ -75,7 +82,8 @@ def unload():
     """Takes the symbols of a shard away."""
     if Loaded.elf:
         Loaded.elf = None
-        gdb.execute("remove-symbol-file -a 0x%x" % kernel.layout_number("COCONUT_CODE_BASE"), to_string=True)
+        with settings.code_from_file():
+            gdb.execute("remove-symbol-file -a 0x%x" % kernel.layout_number("COCONUT_CODE_BASE"), to_string=True)
 
 
 def follow_current():
@@ -116,7 +124,7 @@ def on_stop(_event):
 
 def load_loader(base):
     """Loads the loader's symbols for the address where the firmware put it."""
-    elf = os.path.join(Settings.build, "efi_loader.so")
+    elf = os.path.join(build_folder(), "efi_loader.so")
     if Loaded.loader == base or not os.path.exists(elf):
         return
     gdb.execute("add-symbol-file %s -o 0x%x" % (words.file_name(elf), base), to_string=True)
@@ -172,7 +180,8 @@ class InShard(gdb.Breakpoint):
 
     def __init__(self, name, location, temporary=False):
         self.shard = name
-        super().__init__(location, type=gdb.BP_HARDWARE_BREAKPOINT, temporary=temporary)
+        with settings.code_from_file():
+            super().__init__(location, type=gdb.BP_HARDWARE_BREAKPOINT, temporary=temporary)
 
     def stop(self):
         return kernel.in_ring3() and is_named(kernel.current(), self.shard)
@@ -182,7 +191,8 @@ def break_in_shard(name, location):
     """Sets a lasting breakpoint in a shard that need not have started yet. Returns it."""
     load(elf_of(name))
     Loaded.pinned = True
-    places = [place for place in gdb.decode_line(location)[1] or [] if place.pc < USER_HALF]
+    with settings.code_from_file():
+        places = [place for place in gdb.decode_line(location)[1] or [] if place.pc < USER_HALF]
     if not places:
         kernel.fail("%s has no %s" % (name, location))
     return InShard(name, "*0x%x" % places[0].pc)
@@ -192,7 +202,7 @@ def break_in_shard(name, location):
 def ring3(arguments):
     """Stops when shard NAME (as in the manifest, or its program) comes to LOCATION in ring 3, `main` if not given.
 
-It need not have started yet. Example: ring3 hello-c main.c:12"""
+It need not have started yet. Example: ring3 hello-c main.c:25"""
     if len(arguments) not in (1, 2):
         kernel.fail("usage: ring3 NAME [LOCATION]")
     point = break_in_shard(arguments[0], arguments[1] if len(arguments) == 2 else "main")

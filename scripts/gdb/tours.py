@@ -44,7 +44,8 @@ class At(gdb.Breakpoint):
 
     def __init__(self, location, when):
         self.when = when
-        super().__init__(location, type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
+        with settings.code_from_file():
+            super().__init__(location, type=gdb.BP_HARDWARE_BREAKPOINT, temporary=True)
 
     def stop(self):
         return self.when is None or bool(self.when())
@@ -74,16 +75,16 @@ def instruction(mnemonic, first, last, which=0):
     return find
 
 
-def in_main(pattern):
-    """Returns the place of the first instruction that fits the pattern in main of the tour's first shard. It is looked
-    up in the ELF file: the shard need not be in memory yet."""
+def in_program(function, pattern):
+    """Returns the place of the first instruction that fits the pattern in a function of the tour's first shard. It is
+    looked up in the ELF file: the shard need not be in memory yet."""
     def find():
         elf = symbols.elf_of(symbols.manifest_lines()[0][0])
         done = subprocess.run(["objdump", "-d", "--no-show-raw-insn", elf], stdout=subprocess.PIPE, text=True)
-        main = re.search(r"<main>:\n((?:.+\n)+)", done.stdout)
-        found = re.search(r"^ *([0-9a-f]+):\t(?:%s)" % pattern, main.group(1), re.M) if main else None
+        body = re.search(r"<%s>:\n((?:.+\n)+)" % function, done.stdout)
+        found = re.search(r"^ *([0-9a-f]+):\t(?:%s)" % pattern, body.group(1), re.M) if body else None
         if not found:
-            raise Lost("main of %s has no instruction %s" % (elf, pattern))
+            raise Lost("%s of %s has no instruction %s" % (function, elf, pattern))
         symbols.load(elf)
         return "*0x" + found.group(1)
     return find
@@ -131,7 +132,8 @@ TOURS = {
              ["info registers rip cs cr3", "shards"], ring3()),
     ],
     "syscall": [
-        Stop("syscall-shard", in_main("syscall"), ["info registers rax rdi rsi cs", "x/i $pc"], ring3()),
+        Stop("syscall-shard", in_program("coconut_serial_write", "syscall"),
+             ["info registers rax rdi rsi cs", "x/i $pc"], ring3()),
         Stop("syscall-entry", label("syscall_entry"), ["info registers rcx r11 rsp cs"]),
         Stop("syscall-dispatch", lambda: "syscall_dispatch", ["print number", "print call_names[number]"]),
         Stop("syscall-handler", lambda: "sys_serial_write", ["kbt"]),
@@ -141,7 +143,7 @@ TOURS = {
         Stop("syscall-back", lambda: "*0x%x" % kernel.register("rcx"), ["info registers rax cs"], ring3()),
     ],
     "fault": [
-        Stop("fault-shard", in_main(r"mov +0x0,"), ["x/i $pc", "pagewalk 0"], ring3()),
+        Stop("fault-shard", in_program("main", r"mov +\(%rax\),"), ["x/i $pc", "pagewalk 0"], ring3()),
         Stop("fault-stub", label("isr_14"), ["info registers rsp cs cr2", "x/6gx $rsp"]),
         Stop("fault-dispatch", lambda: "interrupt_dispatch", ["trapframe"], at_page_fault),
         Stop("fault-words", lambda: "fault_kill", ["fault"]),
