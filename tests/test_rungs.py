@@ -175,7 +175,7 @@ def look_at_console(machine):
 
 
 def test_console(t):
-    """console: lines come out whole, the ramdisk's checksum is that of the file, return addresses stand behind calls."""
+    """console: lines come out whole, the ramdisk's checksum is that of the file, return addresses follow calls."""
     judge(t, "console", look_at_console,
           ("console.c", "if (owner == NOBODY || owner == number) {", "if (true) {", "lines of the three writers"),
           ("pvh.c", "? module->size : 0", "? module->size - 1 : 0", "checksum of the ramdisk"),
