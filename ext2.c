@@ -26,7 +26,7 @@
 
 void *memcpy(void *to, const void *from, size_t len); /* the supervisor's own; libc's in the host tests */
 int memcmp(const void *a, const void *b, size_t len);
-MAY_SWITCH void preempt_point(void); /* lets interrupts in; empty in the host tests */
+MAY_SWITCH bool preempt_point(void); /* lets interrupts in; nothing in the host tests */
 
 /* Superblock (3.1): 1,024 bytes, 1,024 bytes from the start whatever the block size is. S_FIRST_DATA_BLOCK is its own
  * block; the block size is 1,024 << S_LOG_BLOCK_SIZE. S_MAGIC and S_INODE_SIZE have 16 bits. */
@@ -148,7 +148,7 @@ static int64_t find_in_block(const uint8_t *block, uint32_t block_size, const ch
 		uint32_t inode = le32(entry + DIRENT_INODE);
 		if (inode == 0 || name_len != len) continue;
 		if (memcmp(entry + DIRENT_NAME, name, len) == 0) return inode;
-		preempt_point();
+		if (preempt_point()) return -COCONUT_E_IO;
 	}
 	return 0;
 }
@@ -160,7 +160,7 @@ static int64_t find_entry(const struct ext2 *fs, const struct ext2_file *directo
 		if (at <= 0) return -COCONUT_E_IO;
 		int64_t inode = find_in_block(fs->image + at, fs->block_size, name, len);
 		if (inode != 0) return inode;
-		preempt_point();
+		if (preempt_point()) return -COCONUT_E_IO;
 	}
 	return 0;
 }

@@ -45,7 +45,7 @@ int ext2_mount(struct ext2 *fs, const void *image, uint64_t size);
  *   -COCONUT_E_INVAL    the path is empty, not absolute, contains a NUL or is longer than COCONUT_PATH_MAX
  *   -COCONUT_E_NOENT    there is no such name, or a regular file is followed by a slash
  *   -COCONUT_E_NOTFILE  the path leads to a directory, or to or through a symbolic link or a device
- *   -COCONUT_E_IO       an inode or a directory on the way is damaged */
+ *   -COCONUT_E_IO       an inode or a directory on the way is damaged, or the shard that asks has been killed */
 MAY_SWITCH int ext2_lookup(const struct ext2 *fs, const char *path, size_t len, struct ext2_file *file);
 
 /* Returns the byte offset in the image of the file's block number `index`, of which all block_size bytes lie in the

@@ -93,7 +93,7 @@ int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max) {
 		copy_to_user(buf + done, piece, part);
 		open->offset += part;
 		done += part;
-		if (done < len) preempt_point();
+		if (done < len && preempt_point()) break;
 	}
 	return (int64_t)done;
 }
@@ -132,8 +132,8 @@ int64_t sys_fs_map(uint64_t fd, uint64_t address) {
 		int64_t block = ext2_block(&ramdisk, &open->file, done);
 		uint64_t page = address + done * PAGE_SIZE, phys = ramdisk_phys + (uint64_t)block;
 		error = block > 0 ? space_map(current, page, phys, PTE_NX | PTE_BORROWED) : -COCONUT_E_NOMAP;
-		preempt_point();
 		if (error) break;
+		if (preempt_point()) return COCONUT_KILLED;
 	}
 	if (!error) return (int64_t)open->file.size;
 	if (done) sys_munmap(address, done);

@@ -260,7 +260,7 @@ static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t
 		bool same_owner = to->owner && (to->owners == owners || ABLATE(owners));
 		if (!same_owner || !(ABLATE(dma_check) || cap_held())) return -COCONUT_E_CLOSED;
 		memcpy(vram + target + done, vram + source + done, min(len - done, PAGE_SIZE));
-		preempt_point();
+		if (preempt_point()) return -COCONUT_E_CLOSED;
 	}
 	return 0;
 }

@@ -223,7 +223,7 @@ void sched_supervise(void);
 void sched_raise(struct shard *shard, uint8_t priority);
 MAY_SWITCH void sched_exit(void) __attribute__((noreturn));
 MAY_SWITCH void sched_loop(void (*reap)(void), bool (*end_deadlocks)(void)) __attribute__((noreturn));
-MAY_SWITCH void preempt_point(void);
+MAY_SWITCH bool preempt_point(void);
 MAY_SWITCH void context_switch(struct shard *from, struct shard *to);
 MAY_SWITCH void context_switch_fpu(struct shard *from, struct shard *to);
 

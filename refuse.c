@@ -9,7 +9,8 @@
 
 const char *const *call_names;
 
-/* Prints the refusal that the current shard has just met. Returns -error. */
+/* Prints the refusal that the current shard has just met, unless it has been killed and only leaves its call. Returns
+ * -error. */
 static __attribute__((noinline)) int64_t print_refusal(int error) {
 	static const char *const error_names[] = {
 		"", "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE", "E_RIGHTS", "E_CLOSED", "E_BUSY", "E_TOOSMALL",
@@ -19,6 +20,7 @@ static __attribute__((noinline)) int64_t print_refusal(int error) {
 	const struct refusal *refusal = &self->refusal;
 	const char *name = refusal->call < SYS_LIMIT ? call_names[refusal->call] : NULL;
 
+	if (self->killed) return -error;
 	print("Shard %u (%s): %s refused: ", self->id, self->profile->name, name ? name : "unknown call");
 	if (refusal->argument) print("argument %d = 0x%lx, ", refusal->argument, refusal->value);
 	print("%s (%s)\n", refusal->reason, error_names[error]);

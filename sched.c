@@ -280,13 +280,15 @@ void sched_exit(void) {
 }
 
 /* Lets interrupts in, and other shards when their time has come. Long work calls it between its pieces. What was true
- * of other shards before, what a capability names included, need not be true after. */
-void preempt_point(void) {
+ * of other shards before, what a capability names included, need not be true after. Returns whether the current shard
+ * has been killed: its call returns at once, whatever it has done so far, and syscall_dispatch ends the shard. */
+bool preempt_point(void) {
 	struct shard *next;
 
 	interrupt_window();
-	if (current == &supervisor_thread) return;
+	if (current == &supervisor_thread) return false;
 	if (need_resched && (next = relieve())) leave_call(current, next, rdtsc_low());
+	return current->killed && !ABLATE(leave);
 }
 
 /* Called when the APIC's timer has counted down. */

@@ -69,7 +69,7 @@ static int load_code(struct shard *shard, const struct manifest_shard *spec, con
 		void *page = map_page(shard, COCONUT_CODE_BASE + offset, 0, &error);
 		if (!page) return fail(shard, error, NULL);
 		if (fs_load(program, offset, page, PAGE_SIZE) < 0) return fail(shard, -COCONUT_E_IO, "its file is damaged");
-		preempt_point();
+		if (preempt_point()) return fail(shard, -COCONUT_E_IO, "whoever starts it has been killed");
 	}
 	return 0;
 }

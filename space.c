@@ -144,12 +144,12 @@ uint64_t space_lookup(struct shard *shard, uint64_t address) {
 	return place ? *place : 0;
 }
 
-/* Returns how many of `pages` pages from `address` on are mapped without a hole. */
+/* Returns how many of `pages` pages from `address` on are mapped without a hole; fewer to a shard that is killed. */
 static uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
 	uint64_t done = 0, *place;
 
 	for (; done < pages && (place = leaf_of(shard, address)) && *place; done++, address += PAGE_SIZE)
-		if (address % LOOK_STEP == 0) preempt_point();
+		if (address % LOOK_STEP == 0 && preempt_point()) break;
 	return done;
 }
 
@@ -201,7 +201,7 @@ static inline int64_t check_heap(uint64_t address, uint64_t pages) {
 static void unmap_pages(uint64_t address, uint64_t pages) {
 	for (; pages; pages--, address += PAGE_SIZE) {
 		space_unmap(current, address);
-		preempt_point();
+		if (preempt_point()) return;
 	}
 }
 
@@ -222,7 +222,7 @@ int64_t sys_mmap(uint64_t address, uint64_t pages) {
 				      "that page is mapped already" : "no frame is left for that page");
 		}
 		if (++done == pages) return 0;
-		preempt_point();
+		if (preempt_point()) return COCONUT_KILLED;
 	}
 }
 

@@ -70,7 +70,7 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 			if (turns > TURNS_TO_END_LINE || ++all > TURNS_TO_END_LINES) console_cut();
 			else sys_yield();
 		}
-		attend(0); /* so others run while the UART is busy */
+		if (preempt_point()) break; /* others run while the UART is busy */
 	}
 	return 0;
 }

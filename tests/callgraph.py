@@ -190,7 +190,7 @@ class Graph:
                     names = {name for word in bare if re.fullmatch(target.replace("*", r"\w*"), word)
                              for name in bare[word]}
                     if not names or ("*" not in target and len(names) > 1):
-                        self.problems.append("%s is to be called through %s, and there is no such function, or several" %
+                        self.problems.append("%s is to be called through %s, and there is no such function, or more" %
                                              (target, pointer))
                     function.calls |= names
                     reached |= names

@@ -15,7 +15,7 @@
 	X(dma_check) X(dma_unmap) X(dma_invalidate) X(dma_translation) X(dma_write) X(dma_extent) X(dma_overflow) \
 	X(interrupt_source) X(dma_early) X(dma_revoke) X(fault) X(cr4) X(io_map) X(iopl) X(sysenter) X(lldt) X(gates) \
 	X(heap) X(upper) X(code) X(preempt) X(entry) X(numbers) X(lengths) X(handles) X(slots) X(close_wakes) X(lost) \
-	X(room) X(fits) X(claim) X(clean) X(walk) X(descriptors) X(leak) X(drop) X(nmi) X(rank) X(flood) X(held) \
+	X(room) X(fits) X(claim) X(clean) X(walk) X(descriptors) X(leak) X(drop) X(nmi) X(rank) X(flood) X(held) X(leave) \
 	X(serial) X(call_over) X(kill_first) X(circle) X(owners) X(dma_orphan) X(forget) X(raise) X(turns) X(fast_held) \
 	X(utf8) X(uart) X(killed_flag) X(vram_zeroing) X(ipc_fast)
 #define ABLATION_NUMBER(name) ABLATION_##name,

@@ -20,6 +20,7 @@
 WRAPPED(serial_init);
 WRAPPED(fs_init);
 WRAPPED(preempt_point);
+WRAPPED(handle_sys_exit);
 WRAPPED(syscall_dispatch);
 WRAPPED(msi_allocate);
 WRAPPED(iommu_map);
@@ -267,14 +268,24 @@ static void damage_entry(void) {
 	__asm__ volatile("invlpg (%0)" : : "r"(COCONUT_LARGE_BASE) : "memory");
 }
 
+static uint32_t points[MAX_SHARDS]; /* that a shard has come to after it was killed */
+
 /* Lets others run at every point where it could, whether their time has come or not. */
-void __wrap_preempt_point(void) {
-	if ((PROVOKE != PROVOKE_preempt && PROVOKE != PROVOKE_kill) || current == &supervisor_thread) {
-		__real_preempt_point();
-		return;
-	}
+bool __wrap_preempt_point(void) {
+	if ((PROVOKE != PROVOKE_preempt && PROVOKE != PROVOKE_kill) || current == &supervisor_thread)
+		return __real_preempt_point();
+	points[current->id] += current->killed;
 	interrupt_window();
 	sys_yield();
+	return current->killed && !ABLATE(leave);
+}
+
+/* Says how long a shard has gone on with its call after it was killed. */
+void __wrap_handle_sys_exit(uint64_t code) {
+	if (PROVOKE == PROVOKE_kill && current->killed)
+		print("Provoked: killed in call %lu, then at %u more preemption points\n", current->call, points[current->id]);
+	points[current->id] = 0;
+	__real_handle_sys_exit(code);
 }
 
 /* Commits the mistakes that need a shard. Unused beside a recorder. */

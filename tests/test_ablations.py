@@ -262,7 +262,8 @@ ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", 
                  interrupt_source="dma", vram_zeroing="gpu", owners="dma", ipc_fast="ipc", circle="life",
                  turns="fair", uart="fair", utf8="console", ibpb="machines",
                  **{name: "stale" for name in ("serial", "call_over", "kill_first", "raise", "forget", "fast_held",
-                                           "held")})
+                                           "held")},
+                 leave="life")
 ELSEWHERE.update(preempt="life", drop="life", killed_flag="life", lost="stale", rank="stale", flood="dma")
 
 

@@ -39,6 +39,47 @@ def test_restart(t):
             "the control: capabilities that nobody has dropped are gone")
 
 
+# A long call, how many pieces of it come before the kill, and to how many preemption points it may come after that: to
+# the one at the end of each call, and SPAWN to those of giving back what the new shard has.
+LEFT = [("fs_read", 0, 1), ("mmap", 5, 1), ("munmap", 0, 1), ("munmap", 9, 1), ("fs_map", 3, 1), ("serial_write", 2, 1),
+        ("fs_open", 0, 1), ("spawn", 9, 16), ("gpu_dma", 4, 1)]
+LEAVES = r"^Provoked: killed in call \d+, then at (\d+) more preemption points$"
+
+
+def killed_in(t, call, pieces, *others):
+    """Kills a shard in the middle of a call. Returns to how many preemption points the shard has come after that."""
+    lines = ['shard killer /t/leave args="killer %d%s"' % (pieces, " gpu" * (call == "gpu_dma")),
+             'shard victim /t/leave args="%s" spawn=yes frames=400' % call, "channel killer victim"]
+    files = {"/d/%02d" % i: b"" for i in range(100)}
+    files.update({"/big": BIG, "/large": b"\x90" * (200 << 12)})
+    ablations = {"ABLATION": "ABLATION_" + others[0]} if others else {}
+    build = t.variant("-".join(("provoke-kill",) + others), PROVOKE="PROVOKE_kill", **ablations)
+    result = t.guest("\n".join(lines + ["gpu killer", "gpu victim"] * (call == "gpu_dma")), files=files, verbose=True,
+                     build=build, options=["-machine", "pc"] * (call == "gpu_dma"))
+    ends = result.endings()
+    t.equal((ends["killer"], ends["victim"]), (0, "killed"), "ends in " + call)
+    t.check("refused" not in result.text.split("Provoked")[0], "a refusal is printed for a shard that is killed")
+    left = re.findall(LEAVES, result.text, re.M)
+    t.check(left, "no death is told in " + call)
+    return max(map(int, left))
+
+
+def test_leaves_its_call(t):
+    """A shard that is killed in the middle of a long call does not begin another piece of it; a SPAWN gives back what
+    the new shard has. REVOKE is done to its end, as the death would have to do it."""
+    for call, pieces, most in LEFT:
+        more = killed_in(t, call, pieces)
+        t.check(more <= most, "%s goes on to %d preemption points" % (call, more))
+    t.check(killed_in(t, "revoke", 1) >= 4, "REVOKE stops half done")
+
+
+def test_leaves_control(t):
+    """Without that it does the whole call first."""
+    for call, pieces, most in LEFT:
+        more = killed_in(t, call, pieces, "leave")
+        t.check(more > most + 20, "%s goes on to %d preemption points only" % (call, more))
+
+
 def test_exit_with_minus_one(t):
     """EXIT(-1) is no death: the shard is not restarted, its code is shown as what it is, and WAIT tells it from a
     kill."""

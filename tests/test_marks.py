@@ -150,8 +150,8 @@ def test_twin_check(t):
 
 
 def depths(graph):
-    """Returns (bytes, words): the most that a kernel stack can hold. That is the deepest way from an entry, an interrupt
-    on top of it, and a panic on top of that."""
+    """Returns (bytes, words): the most that a kernel stack can hold: the deepest way from an entry, an interrupt on top
+    of it, and a panic on top of that."""
     good = new_stacks(graph) | {"panic", "fault_panic"}
     from_kernel = good | {("interrupt_dispatch", name) for name in FROM_RING_3}
     entry = max(graph.deepest(name, RECURSION, good) for name in ENTRIES)

@@ -33,11 +33,10 @@ static uint8_t *image;
 static size_t image_size;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
-void preempt_point(void);
+bool preempt_point(void);
 
 /* Nobody else runs here. */
-void preempt_point(void) {
-}
+bool preempt_point(void) { return false; }
 
 /* Loads the image once. */
 int LLVMFuzzerInitialize(int *argc, char ***argv) {

@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,11 +25,10 @@ static uint8_t *image;
 static size_t image_size;
 static char long_path[256]; /* 255 bytes, the longest that is allowed */
 
-void preempt_point(void);
+bool preempt_point(void);
 
 /* Nobody else runs here. */
-void preempt_point(void) {
-}
+bool preempt_point(void) { return false; }
 
 /* Runs a shell command and fails the test when the command fails. */
 static void run(const char *command) {

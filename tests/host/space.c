@@ -39,7 +39,7 @@ bool verbose;
 
 void panic(const char *template, ...) { printf("  panic: %s\n", template), abort(); }
 void print(const char *template, ...) { (void)template; }
-void preempt_point(void) {}
+bool preempt_point(void) { return false; }
 uint64_t mm_free_frames(void) { return (uint64_t)frames_left; }
 
 int64_t refuse(int error, int argument, uint64_t value, const char *reason) {

@@ -14,7 +14,7 @@
 
 enum { PAGES = 64 };
 
-void preempt_point(void) {}
+bool preempt_point(void) { return false; }
 
 /* Maps PAGES pages of which page i is page `of(i)` of the card, all of them written to before. */
 static void map_card(uint64_t (*of)(uint64_t)) {

@@ -111,9 +111,9 @@ void act_spawn(struct life *me, int64_t result) {
 
 /* ---- Ending ---- */
 
-/* KILL: the shard executes no instruction any more: it dies when it next gets to run. A call that it is in may still
- * do what it would have done, but does not begin to sleep (spec_sleeps). It gets to run at a priority at least as
- * high as the killer's (spec_killed_with). A shard that is dying has nothing more to lose. */
+/* KILL: the shard executes no instruction any more: it dies when it next gets to run. A call that it is in may still do
+ * what it would have done, or part of it (CHOICE: how much), but does not begin to sleep (spec_sleeps). It gets to run
+ * at a priority at least as high as the killer's (spec_killed_with). A shard that is dying has nothing more to lose. */
 void spec_kill(int slot) {
 	struct life *life = &world.life[slot];
 
