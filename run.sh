@@ -49,6 +49,8 @@ How it boots:
   --trace FILE          record switches, calls, interrupts, faults, messages and DMA for Perfetto or chrome://tracing
   --rung NAME           boot the lower part of the kernel, up to a rung of the ladder of its files, which shows what it
                         can do; --rung list names them
+  --record FILE         boot without firmware and keep in FILE all that the machine does, for --replay
+  --replay FILE         the recorded run once more, instruction by instruction; with --gdb also backwards
   --build DIR           boot the variant that `build.sh --out DIR` made
 An option's value may also stand behind a `=`. Everything else goes to QEMU unchanged, after our own choices:
 -m 2G, -s -S, -machine pc, -d int ...
@@ -65,7 +67,7 @@ build_dir=build build_given=0
 run_timeout=
 filter=--firmware
 tours=scripts/gdb/tour # their manifests, and the shard that most of them watch
-words='' tour='' debugger='' debug='' manifest='' trace='' console='' rung='' stray=''
+words='' tour='' debugger='' debug='' manifest='' trace='' console='' rung='' record='' replay='' stray=''
 shard_dirs=() model_options=() qemu_options=()
 declare -A replaced_files=() added=()
 
@@ -108,7 +110,8 @@ add_file() {
 parse_option() {
 	taken=2
 	case $1 in
-	--shard | --manifest | --add | --model | --tokenizer | --timeout | --console | --build | --trace | --tour | --rung)
+	--shard | --manifest | --add | --model | --tokenizer | --timeout | --console | --build | --trace | --tour | --rung | \
+		--record | --replay)
 		[[ ${2:-} ]] || die "$1 needs a value; --help lists the options."
 		;;&
 	--prompt | --steps | --temperature | --topp | --seed)
@@ -134,6 +137,8 @@ parse_option() {
 		[[ $2 == boot ]] || filter=''
 		;;
 	--trace) trace=$(host_output "$1" "$2") ;;
+	--record) record=$(host_output "$1" "$2") filter='' ;;
+	--replay) replay=$(host_file "$1" "$2") filter='' ;;
 	--console) console=$(host_output "$1" "$2") ;;
 	--build)
 		build_dir=$(host_path "$2")
@@ -164,7 +169,7 @@ parse_option() {
 # parse_options ARGUMENT...: sorts the command line into our options and QEMU's.
 parse_options() {
 	local with_value='--(shard|manifest|add|model|tokenizer|prompt|steps|temperature|topp|seed'
-	with_value+='|timeout|console|build|trace|tour|rung)'
+	with_value+='|timeout|console|build|record|replay|trace|tour|rung)'
 	local file before='' # an option of QEMU, behind which a word may be its value
 	while (($#)); do
 		[[ ! $1 =~ ^($with_value)=(.*)$ ]] || set -- "${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" "${@:2}"
@@ -194,7 +199,14 @@ parse_options() {
 	[[ ! $tour || ${#model_options[@]} == 0 ]] || die "${model_options[0]%%=*} has no effect with --tour."
 	[[ ! $debug ]] || ((!build_given)) ||
 		die "--debug and --build both choose the build; ./build.sh --debug --out DIR makes one for --build."
+	[[ ! $record ]] || debug=--debug # for the gdb of the replay
 	[[ ! $debugger ]] || debug=--debug
+	[[ ! $record || (! $debugger && ! $trace && ! $replay) ]] ||
+		die "--record only records: leave --gdb, --tour, --trace and --replay out; gdb comes with --replay."
+	[[ ! $replay || (! $manifest && ! $trace && ! $tour && ! $rung && ! $words && $build_given == 0 &&
+		$((${#shard_dirs[@]} + ${#added[@]} + ${#model_options[@]} + ${#replaced_files[@]})) == 0) ]] ||
+		die "--replay boots what was recorded: of our options it takes --gdb, --console and --timeout."
+	[[ ! $record$replay || ${ACCEL:-tcg} == tcg ]] || die "--record and --replay need TCG: leave ACCEL out."
 	[[ ! $stdout_closed || ($console && ! $debugger) ]] ||
 		die "stdout is closed; --console FILE sends what the guest says elsewhere."
 	[[ ${ACCEL:-tcg} == tcg || $ACCEL == kvm ]] || die "ACCEL=$ACCEL: only tcg and kvm are known."
@@ -359,13 +371,20 @@ choose_build() {
 	fi
 }
 
+# unpack_recording: fills the run's folder from the recording, which holds what booted and the symbols.
+unpack_recording() {
+	tar -C "$run_dir" -xf "$replay" 2>/dev/null || true
+	[[ -s $run_dir/esp/snapshot ]] || die "--replay: $replay was not written by --record, or there is no room for it."
+	build_dir=$run_dir/build
+}
+
 parse_options "$@"
-choose_build
+[[ $replay ]] || choose_build
 [[ ! $trace ]] || grep -qa trace_ring "$build_dir/supervisor.elf" ||
 	die "--trace: $build_dir was not built with --define TRACE=PAGES."
 make_run_folder
 [[ ! $tour ]] || prepare_tour
-make_boot_volume
+if [[ $replay ]]; then unpack_recording; else make_boot_volume; fi
 check_debugger
 watch_options=(--run "$run_dir" --build "$build_dir" "--folder=$caller_dir")
 [[ ! $console ]] || watch_options+=(--console "$console")

@@ -175,24 +175,67 @@ check_kernel_memory() {
 	((${#append} <= append_max)) || die "-append: the command line has ${#append} bytes, and QEMU passes $append_max on."
 }
 
-# choose_machine: fills qemu_command; adds to watch_options what the watcher has to know.
-choose_machine() {
-	local ramdisk=$run_dir/esp/ramdisk.img
-	qemu_command=(qemu-system-x86_64)
-	choose_devices
-	choose_accelerator
-	choose_memory "$ramdisk"
-	if [[ $filter ]]; then
-		watch_options+=("$filter")
-		choose_firmware
-	else
-		qemu_command+=(-kernel "$PWD/$run_dir/supervisor.elf" -initrd "$PWD/$ramdisk" -append "$words")
-	fi
-	qemu_command+=(${qemu_options[@]+"${qemu_options[@]}"})
-	[[ ! $debugger ]] || watch_options+=(--gdb "$debugger")
+# rr MODE: adds to qemu_command what QEMU needs to record or to replay a run: the events of the run in a file, and in an
+# image a snapshot of its beginning, from which each way backwards begins. Not QEMU 7.2's kvmvapic: its reset waits for
+# the processor's thread, which waits for whoever loads a snapshot, so that a step backwards would never end.
+rr() {
+	local folder
+	folder=$(quote_commas "$PWD/$run_dir/esp")
+	qemu_command+=(-icount "shift=auto,rr=$1,rrfile=$folder/events,rrsnapshot=beginning"
+		-drive "if=none,format=qcow2,file=$folder/snapshot" -global apic-common.vapic=off)
+}
+
+# keep_command: writes down with which options the machine that is recorded has started, a line each.
+folder_of_run=@RUN@ # stands there for the run's folder
+keep_command() {
+	[[ "${qemu_command[*]}" != *$'\n'* ]] || die "--record: no option of QEMU may have several lines."
+	printf '%s\n' "${qemu_command[@]//"$PWD/$run_dir"/$folder_of_run}" >"$run_dir/esp/command"
+	python3 -S scripts/qcow2.py "$run_dir/esp/snapshot"
+}
+
+# choose_recorded_machine: fills qemu_command with the options of a recorded machine.
+choose_recorded_machine() {
+	mapfile -t qemu_command <"$run_dir/esp/command"
+	qemu_command=("${qemu_command[@]//"$folder_of_run"/"$PWD/$run_dir"}" ${qemu_options[@]+"${qemu_options[@]}"})
+	rr replay
+}
+
+# choose_time_out: adds to watch_options how long the run may take, where it is not for a debugger to say.
+choose_time_out() {
 	if [[ $run_timeout ]]; then
 		watch_options+=(--timeout "$run_timeout")
 	elif [[ ! $debugger ]] && ! option_given -S && ! option_given -s; then
 		watch_options+=(--timeout 600)
 	fi
+}
+
+# choose_machine: fills qemu_command; adds to watch_options what the watcher has to know.
+choose_machine() {
+	[[ ! $debugger ]] || watch_options+=(--gdb "$debugger")
+	choose_time_out
+	if [[ $replay ]]; then
+		choose_recorded_machine
+	else
+		choose_new_machine "$run_dir/esp/ramdisk.img"
+	fi
+	if [[ $record ]]; then
+		keep_command
+		rr record
+		watch_options+=(--record "$record")
+	fi
+}
+
+# choose_new_machine RAMDISK: the same for a machine that is not recorded yet.
+choose_new_machine() {
+	qemu_command=(qemu-system-x86_64)
+	choose_devices
+	choose_accelerator
+	choose_memory "$1"
+	if [[ $filter ]]; then
+		watch_options+=("$filter")
+		choose_firmware
+	else
+		qemu_command+=(-kernel "$PWD/$run_dir/supervisor.elf" -initrd "$PWD/$1" -append "$words")
+	fi
+	qemu_command+=(${qemu_options[@]+"${qemu_options[@]}"})
 }

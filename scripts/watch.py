@@ -320,6 +320,31 @@ def write_trace(ram, folder, out):
     subprocess.run(command, pass_fds=[ram.fileno()], check=False)
 
 
+RECORDED = ("supervisor.elf", "manifest", "elves", "shards", "esp/ramdisk.img", "esp/command", "esp/events",
+            "esp/snapshot")  # of the run's folder
+
+
+def write_recording(folder, build, out):
+    """Puts what a replay needs into one file: what booted, what QEMU has recorded, and the symbols."""
+    import tarfile  # not at the top: it is slow to load, and seldom needed
+
+    with tarfile.open(out, "w") as archive:
+        for name in RECORDED:
+            if os.path.exists(os.path.join(folder, name)):
+                archive.add(os.path.join(folder, name), name)
+        for name in sorted(os.listdir(os.path.join(build, "shards"))):
+            if name.endswith((".elf", ".bin")):
+                archive.add(os.path.join(build, "shards", name), "build/shards/" + name)
+
+
+def end_recording(qemu):
+    """Lets a QEMU that still runs write the end of its recording."""
+    if qemu.poll() is None:
+        qemu.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            qemu.wait(STARTING)
+
+
 def stop(process):
     """Ends a process of ours that may still run."""
     if process and process.poll() is None:
@@ -337,6 +362,7 @@ def run(options, command):
     if ram:
         command = command[:1] + memory_options(options.memory, ram.fileno()) + command[1:]
     qemu = gdb = remarks = None
+    status = NOT_STARTED
     try:
         qemu, pipe, remarks = start_qemu(command, options.folder, socket, options.console,
                                          [ram.fileno()] if ram else [])
@@ -366,7 +392,11 @@ def run(options, command):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         stop(gdb)
+        if options.record and qemu:
+            end_recording(qemu)
         stop(qemu)
+        if options.record and status != NOT_STARTED:
+            write_recording(options.run, options.build, options.record)
         if remarks:
             remarks.drain(1)
             remarks.pass_on()
@@ -391,6 +421,7 @@ def main():
     parser.add_argument("--gdb", metavar="WHERE", help="start gdb, attached, and run to WHERE: main, boot, or a shard")
     parser.add_argument("--console", metavar="FILE", help="where what the guest says goes instead of stdout")
     parser.add_argument("--trace", metavar="FILE", help="write what the recorder in the guest has left in its memory")
+    parser.add_argument("--record", metavar="FILE", help="keep what a replay needs")
     parser.add_argument("--manifest", metavar="FILE", help="the user's file that became the manifest")
     parser.add_argument("--memory", metavar="SIZE", help="of the machine, which --trace needs to know")
     parser.add_argument("command", nargs="+", help="QEMU and its options, after --")

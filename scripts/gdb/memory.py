@@ -51,11 +51,15 @@ def cr3_of(arguments):
 def pagewalk(arguments):
     """Shows how the processor translates ADDRESS: each level's entry, with its bits in words.
 
-ADDRESS is any expression of gdb's. The tables are those in use, those of shard N, or the supervisor's own."""
+ADDRESS is any expression of gdb's. The tables are those in use, those of shard N, or the supervisor's own. The last
+entry of the walk is *$entry from then on: `watch -l *$entry` stops where it is written."""
     if not arguments:
         kernel.fail("usage: pagewalk ADDRESS [N | kernel]")
     address = int(gdb.parse_and_eval("(unsigned long)(%s)" % arguments[0])) & (1 << 64) - 1
-    return pages.Walk(kernel.read_table, cr3_of(arguments[1:]), address).lines()
+    walk = pages.Walk(kernel.read_table, cr3_of(arguments[1:]), address)
+    gdb.set_convenience_variable("entry", gdb.Value(kernel.layout_number("HHDM_BASE") + walk.steps[-1][1]).cast(
+        gdb.lookup_type("unsigned long").pointer()))
+    return walk.lines()
 
 
 @kernel.command("memmap", "memmap [N | kernel]")
