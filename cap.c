@@ -91,11 +91,10 @@ void cap_remove(struct cap_table *table, uint32_t index) {
 	*cap = (struct capability){0};
 }
 
-/* Returns the capability that `handle` names for `shard`, NULL when there is none. */
-const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle) {
+/* Returns the capability that `handle` names among the slots of a shard, NULL when there is none. */
+const struct capability *cap_find(const struct capability *slots, uint64_t handle) {
 	if (handle >= COCONUT_CAP_SLOTS && !ABLATE(handles)) return NULL;
-	const struct capability *cap = &table->entry[shard * COCONUT_CAP_SLOTS + handle];
-	return cap->type ? cap : NULL;
+	return slots[handle].type ? &slots[handle] : NULL;
 }
 
 /* ---- The calls ---- */
@@ -157,7 +156,7 @@ const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, ui
 		"the capability lacks the right SEND", "the capability lacks the right RECV",
 		"the capability lacks the right GRANT", "the capability lacks the right CREATE",
 		"the capability lacks the right WAIT", "the capability lacks the right KILL"};
-	const struct capability *cap = cap_find(&caps, current->id, handle);
+	const struct capability *cap = cap_find(current->caps, handle);
 
 	if (!cap)
 		*error = refuse(COCONUT_E_BADHANDLE, argument, handle, "the handle names no capability");
@@ -205,7 +204,7 @@ int64_t sys_cap_restrict(uint64_t handle, uint64_t rights) {
 
 /* CAP_INSPECT: returns type << 48 | resource << 16 | rights. */
 int64_t sys_cap_inspect(uint64_t handle) {
-	const struct capability *cap = cap_find(&caps, current->id, handle);
+	const struct capability *cap = cap_find(current->caps, handle);
 
 	if (!cap) return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
 	return (int64_t)((uint64_t)cap->type << 48 | (uint64_t)cap->resource << 16 | cap->rights);

@@ -325,7 +325,7 @@ int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rig
 void cap_mark(struct cap_table *table, uint32_t top);
 uint32_t cap_leaf(const struct cap_table *table, uint32_t top);
 void cap_remove(struct cap_table *table, uint32_t index);
-const struct capability *cap_find(const struct cap_table *table, uint32_t shard, uint64_t handle);
+const struct capability *cap_find(const struct capability *slots, uint64_t handle);
 
 int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
 void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);

@@ -25,7 +25,7 @@ void spawn_cap_gone(struct shard *holder, const struct capability *cap) {
 /* Returns 0 when the current shard holds the right to start others, its own or a granted one, or refuses. */
 static int64_t check_create(void) {
 	for (uint64_t handle = 0; handle < COCONUT_CAP_SLOTS; handle++) {
-		const struct capability *cap = cap_find(&caps, current->id, handle);
+		const struct capability *cap = cap_find(current->caps, handle);
 		if (cap && cap->type == CAP_SHARD && cap->rights & CAP_RIGHT_CREATE) return 0;
 	}
 	return refuse(COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");

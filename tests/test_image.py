@@ -5,8 +5,10 @@ Read next: CONTRIBUTING.md for the promises that these tests keep; supervisor.ld
 """
 
 import glob
+import json
 import os
 import re
+import shlex
 
 ELF = "build/supervisor.elf"
 LINES = 5500  # of all sources at the top level, the loader's too, neither blank nor comment
@@ -38,6 +40,51 @@ def test_general_registers_only(t):
             wrong.append(mnemonic + " " + operands)
     t.check(count > 3000 and saves >= 4, "only %d instructions and %d saves found: the test is blind" % (count, saves))
     t.check(not wrong, "%d instructions, the first of them: %s" % (len(wrong), wrong[:1]))
+
+
+def compiled_functions(t, elf):
+    """Returns {name: its instructions as text, in order} of the C functions in the file."""
+    found, assembly = {}, set(re.findall(r" [tT] (\S+)", t.sh(["nm", "build/boot.o"], expect=0).stdout))
+    for line in t.sh(["objdump", "-d", "--no-show-raw-insn", elf], expect=0).stdout.split("\n"):
+        head = re.match(r"[0-9a-f]+ <([\w.]+)>:$", line)
+        if head:
+            code = found.setdefault(head.group(1), [])
+        elif re.match(r"\s*[0-9a-f]+:\t", line):
+            code.append(line.split("\t")[-1])
+    return {name: code for name, code in found.items() if name not in assembly | {"image_text"}}
+
+
+def without_frame(code_of):
+    """Returns the functions that call without a frame, or jump where they should call: a backtrace would leave one out.
+    What gcc has put aside, name.cold, has the frame of its function."""
+    found = []
+    for name, code in code_of.items():
+        words = [line.split()[0] for line in code]
+        calls = words.index("call") if "call" in words else 0
+        framed = not calls or name.endswith(".cold") or any(line.split()[:2] == ["push", "%rbp"] for line in code[:calls])
+        goals = [re.match(r"j\w+ +(?:\S+ <(\w+)|\*(%))", line) for line in code]
+        if not framed or any(goal and goal.group(1) != name.split(".")[0] for goal in goals):
+            found.append(name)
+    return found
+
+
+def test_frames(t):
+    """Each function that calls another has a frame, and a call is no jump: a backtrace shows every caller. The twins, a
+    file without frames and one whose last calls are jumps, fail."""
+    code_of = compiled_functions(t, ELF)
+    t.check(len(code_of) > 200, "only %d functions were found" % len(code_of))
+    t.equal(without_frame(code_of), [], "functions that are missing in a backtrace, or hide their caller")
+    with open(os.path.join(t.root, "build", "compile_commands.json"), encoding="utf-8") as file:
+        command = next(entry["command"] for entry in json.load(file) if entry["file"] == "cap.c")
+    words = shlex.split(command)
+    for flag in ("-fomit-frame-pointer", "-foptimize-sibling-calls"):
+        out = os.path.join(t.scratch, "cap.o")
+        t.sh(words[:words.index("-MMD")] + ["-O2", flag, "-c", "-o", out, "cap.c"], expect=0)
+        others = [path for path in glob.glob(os.path.join(t.root, "build", "*.o")) if not path.endswith("/cap.o")]
+        linked = os.path.join(t.scratch, "supervisor.elf")
+        t.sh(["ld", "-nostdlib", "-T", "supervisor.ld", "-o", linked, out, "build/symbols/symbols.o"] + others, expect=0)
+        t.check("sys_cap_inspect" in without_frame(compiled_functions(t, linked)), "cap.c with %s passes" % flag)
+    t.note("%d functions" % len(code_of))
 
 
 def test_segments(t):

@@ -46,9 +46,9 @@ TEST(handles_count_from_zero) {
 	CHECK_EQ(own(5, 99, ALL), -COCONUT_E_FULL);
 	CHECK_EQ(own(4, 99, ALL), 0);
 	CHECK_EQ(own(6, 99, ALL), 0);
-	CHECK_EQ(cap_find(&table, 5, 7)->resource, 7);
+	CHECK_EQ(cap_find(&table.entry[5 * SLOTS], 7)->resource, 7);
 	CHECK_EQ(revoke(entry(5, 7)), 1);
-	CHECK(!cap_find(&table, 5, 7));
+	CHECK(!cap_find(&table.entry[5 * SLOTS], 7));
 	CHECK_EQ(own(5, 100, ALL), 7);
 }
 
@@ -59,10 +59,10 @@ TEST(handles_that_name_nothing) {
 	own(0, 1, ALL);
 	own(1, 1, ALL);
 	for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++)
-		CHECK(!cap_find(&table, 0, wrong[i]));
-	CHECK(cap_find(&table, 0, 0));
-	CHECK(!cap_find(&table, MAX_SHARDS - 1, SLOTS - 1));
-	CHECK(!cap_find(&table, MAX_SHARDS - 1, SLOTS));
+		CHECK(!cap_find(&table.entry[0 * SLOTS], wrong[i]));
+	CHECK(cap_find(&table.entry[0 * SLOTS], 0));
+	CHECK(!cap_find(&table.entry[(MAX_SHARDS - 1) * SLOTS], SLOTS - 1));
+	CHECK(!cap_find(&table.entry[(MAX_SHARDS - 1) * SLOTS], SLOTS));
 }
 
 TEST(others_fill_at_most_half) {
@@ -98,7 +98,7 @@ TEST(rights_never_grow) {
 			clear();
 			own(0, 1, (uint8_t)held);
 			int handle = cap_copy(&table, entry(0, 0), 1, (uint8_t)asked);
-			CHECK_EQ(cap_find(&table, 1, (uint64_t)handle)->rights, held & asked);
+			CHECK_EQ(cap_find(&table.entry[1 * SLOTS], (uint64_t)handle)->rights, held & asked);
 		}
 }
 
@@ -112,12 +112,12 @@ TEST(revoke_takes_copies_of_copies) {
 	int back = cap_copy(&table, entry(3, d), 0, ALL);
 	int other = cap_copy(&table, entry(0, 1), 2, ALL);
 	CHECK_EQ(revoke(entry(1, b)), 4);
-	CHECK(!cap_find(&table, 1, (uint64_t)b));
-	CHECK(!cap_find(&table, 2, (uint64_t)c));
-	CHECK(!cap_find(&table, 3, (uint64_t)d));
-	CHECK(!cap_find(&table, 0, (uint64_t)back));
-	CHECK(cap_find(&table, 0, 0));
-	CHECK(cap_find(&table, 2, (uint64_t)other));
+	CHECK(!cap_find(&table.entry[1 * SLOTS], (uint64_t)b));
+	CHECK(!cap_find(&table.entry[2 * SLOTS], (uint64_t)c));
+	CHECK(!cap_find(&table.entry[3 * SLOTS], (uint64_t)d));
+	CHECK(!cap_find(&table.entry[0 * SLOTS], (uint64_t)back));
+	CHECK(cap_find(&table.entry[0 * SLOTS], 0));
+	CHECK(cap_find(&table.entry[2 * SLOTS], (uint64_t)other));
 	CHECK_EQ(revoke(entry(0, 1)), 2);
 	CHECK_EQ(revoke(entry(0, 0)), 1);
 }
@@ -131,17 +131,17 @@ TEST(revoked_before_removed) {
 	int c = cap_copy(&table, entry(1, b), 2, ALL);
 	int d = cap_copy(&table, entry(1, b), 3, ALL);
 	cap_mark(&table, entry(0, 0));
-	CHECK(!cap_find(&table, 0, 0));
-	CHECK(!cap_find(&table, 1, (uint64_t)b));
-	CHECK(!cap_find(&table, 2, (uint64_t)c));
-	CHECK(!cap_find(&table, 3, (uint64_t)d));
+	CHECK(!cap_find(&table.entry[0 * SLOTS], 0));
+	CHECK(!cap_find(&table.entry[1 * SLOTS], (uint64_t)b));
+	CHECK(!cap_find(&table.entry[2 * SLOTS], (uint64_t)c));
+	CHECK(!cap_find(&table.entry[3 * SLOTS], (uint64_t)d));
 	CHECK_EQ(own(1, 7, ALL), b + 1);
 	CHECK_EQ(table.entry[entry(2, c)].revoked, CAP_CHANNEL);
 	CHECK_EQ(revoke(entry(1, b)), 3); /* by its holder, who dies meanwhile */
 	CHECK_EQ(own(1, 8, ALL), b);
 	CHECK_EQ(cap_leaf(&table, entry(0, 0)), entry(0, 0));
 	CHECK_EQ(revoke(entry(0, 0)), 1);
-	CHECK_EQ(cap_find(&table, 1, (uint64_t)b)->resource, 8);
+	CHECK_EQ(cap_find(&table.entry[1 * SLOTS], (uint64_t)b)->resource, 8);
 }
 
 TEST(longest_chain) {
@@ -206,7 +206,7 @@ static int model_revoke(int serial) {
 
 static void compare(void) {
 	for (uint32_t i = 0; i < ENTRIES; i++) {
-		const struct capability *cap = cap_find(&table, i / SLOTS, i % SLOTS);
+		const struct capability *cap = cap_find(&table.entry[i / SLOTS * SLOTS], i % SLOTS);
 		CHECK_EQ(cap != NULL, model[i].serial != 0);
 		if (!cap || !model[i].serial) continue;
 		CHECK_EQ(cap->rights, model[i].rights);

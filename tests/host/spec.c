@@ -360,7 +360,7 @@ static struct cap_table table;
 
 static void same_tables(void) {
 	for (uint32_t i = 0; i < SHARDS * HANDLES; i++) {
-		const struct capability *theirs = cap_find(&table, i / HANDLES, i % HANDLES);
+		const struct capability *theirs = cap_find(&table.entry[i / HANDLES * HANDLES], i % HANDLES);
 		const struct cap *ours = spec_named((int)(i / HANDLES), i % HANDLES);
 		CHECK_EQ(theirs != NULL, ours != NULL);
 		if (!theirs || !ours) continue;
