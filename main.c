@@ -64,22 +64,22 @@ static void supervisor_run(uint64_t argument) {
 	const struct bootinfo *info = (const struct bootinfo *)argument;
 
 	if (HAS(threads)) supervisor_thread.cr3 = kernel_cr3;
-	if (HAS(full)) end_shard = handle_sys_exit;
-	if (HAS(full)) cap_gone[CAP_CHANNEL] = channel_cap_gone;
-	if (HAS(full)) cap_gone[CAP_SHARD] = spawn_cap_gone;
-	if (HAS(full)) cap_gone[CAP_GPU_DMA] = edu_cap_gone;
+	if (HAS(channels)) cap_gone[CAP_CHANNEL] = channel_cap_gone;
+	if (HAS(dma)) cap_gone[CAP_GPU_DMA] = edu_cap_gone;
+	if (HAS(shard)) cap_gone[CAP_SHARD] = spawn_cap_gone;
+	if (HAS(shard)) end_shard = handle_sys_exit;
 	if (HAS(threads)) apic_init();
-	if (HAS(full)) timer_init();
-	if (HAS(full)) devices_init(info);
-	if (HAS(full)) iommu_init();
-	if (HAS(full)) edu_init(); /* until here no device may do DMA; now the IOMMU watches the engines */
-	if (HAS(full)) syscall_init();
-	if (HAS(full)) fs_init(info);
-	if (HAS(full) && !manifest_load()) {
+	if (HAS(timer)) timer_init();
+	if (HAS(devices)) devices_init(info);
+	if (HAS(dma)) iommu_init();
+	if (HAS(dma)) edu_init(); /* until here no device may do DMA; now the IOMMU watches the engines */
+	if (HAS(shard)) syscall_init();
+	if (HAS(files)) fs_init(info);
+	if (HAS(shard) && !manifest_load()) {
 		print("Nothing can be started.\n");
 		debug_exit(DEBUG_EXIT_FAILED);
 	}
-	for (uint32_t i = 0; HAS(full) && i < manifest.channel_count; i++)
+	for (uint32_t i = 0; HAS(shard) && i < manifest.channel_count; i++)
 		channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
 	if (!HAS(full)) rung_show(info);
 	gpu_init();
@@ -96,11 +96,11 @@ void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	quiet = has_word(command_line, "quiet");
 	print("coconutOS supervisor v%s\n", COCONUT_VERSION);
 	print_verbose("Entered at time stamp %lu\n", clock);
-	if (HAS(threads)) idt_init();
-	if (HAS(frames)) cpu_init();
-	if (HAS(frames)) cpu_report();
+	if (HAS(gates)) idt_init();
+	if (HAS(cpu)) cpu_init();
+	if (HAS(cpu)) cpu_report();
 	if (HAS(frames)) mm_init(info);
-	if (!HAS(threads)) supervisor_run((uint64_t)info);
+	if (!HAS(paging)) supervisor_run((uint64_t)info);
 	paging_init(info);
 	run_on_stack(stack_slot_top(STACK_SUPERVISOR), supervisor_run, (uint64_t)info);
 }

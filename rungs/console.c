@@ -2,14 +2,11 @@
  * console.c, the rung: what one can do with lib.c, serial.c, console.c and panic.c.
  *
  * Shows that lines of several writers come out whole, whatever pieces they are written in; that all of the ramdisk is
- * in memory; and that a backtrace names who called whom. There is neither an IDT nor memory of the kernel's own: a fault
- * here resets the machine.
+ * in memory; and that a backtrace names who called whom. There is no IDT yet: a fault here resets the machine.
  *
  * Read next: cpu.c.
  */
 #include "rungs.h"
-
-#define ADLER_MODULUS 65521 /* of Adler-32, the checksum of zlib (RFC 1950, 8.2) */
 
 static const char *const lines[] = {
 	"  writer 0: one character at a time, in turns with the others\n",
@@ -32,17 +29,6 @@ static void write_in_turns(void) {
 	console_flush_all();
 }
 
-/* Returns a checksum of `len` bytes. */
-static uint32_t adler32(const uint8_t *bytes, uint64_t len) {
-	uint32_t a = 1, b = 0;
-
-	for (uint64_t i = 0; i < len; i++) {
-		a = (a + bytes[i]) % ADLER_MODULUS;
-		b = (b + a) % ADLER_MODULUS;
-	}
-	return b << 16 | a;
-}
-
 /* Calls itself, so often, and then prints who has called whom. The empty instruction keeps the call a call. */
 static __attribute__((noinline)) void go_down(int calls) {
 	if (calls)
@@ -56,7 +42,7 @@ void rung_show(const struct bootinfo *info) {
 	print("Console: three writers, a character each in turns:\n");
 	write_in_turns();
 	print("Console: the ramdisk has %lu bytes, Adler-32 0x%08x\n", info->ramdisk_size,
-	      adler32(phys_to_virt(info->ramdisk), info->ramdisk_size));
+	      adler32(1, phys_to_virt(info->ramdisk), info->ramdisk_size));
 	go_down(3);
 	rung_end();
 }

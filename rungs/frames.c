@@ -4,7 +4,7 @@
  * Shows how many they are and the sum of their numbers, which whoever knows the memory map can compute, and that no
  * frame comes twice: the numbers only go up. Those that are handed out last are cleared, and contain zeros.
  *
- * Read next: threads.c.
+ * Read next: paging.c.
  */
 #include "rungs.h"
 

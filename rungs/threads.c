@@ -1,14 +1,14 @@
 /*
  * threads.c, the rung: what sched.c adds: threads that take turns.
  *
- * Two threads own a number each, and add the other's to it whenever it is their turn: from 0 and 1 on they come to 1 and
- * 2, 3 and 5, 8 and 13, ... The numbers are Fibonacci's only if neither runs twice in a row. A third thread is more urgent, and runs
- * before both. They are shards that never enter ring 3: a stack, the supervisor's address space, a place in the queue.
- * No interrupt comes yet.
+ * Two threads own a number each, and add the other's to it whenever it is their turn: from 0 and 1 on they come to 1
+ * and 2, 3 and 5, 8 and 13, ... The numbers are Fibonacci's only if neither runs twice in a row. A third thread is more
+ * urgent, and runs before both. They are shards that never enter ring 3: a stack, the supervisor's address space, a
+ * place in the queue. No interrupt comes yet.
  *
  * Read next: timer.c.
  */
-#include "rungs.h"
+#include "thread.h"
 
 enum { TURNS = 40, URGENT = 2, THREADS = 3, PIC1_DATA = 0x21, PIC2_DATA = 0xA1, PIC_MASK_ALL = 0xFF };
 
@@ -27,18 +27,6 @@ static void thread_main(void) {
 	sched_exit();
 }
 
-/* Makes a thread that begins in thread_main. */
-static void make_thread(uint8_t id, uint8_t priority) {
-	struct shard *thread = &shards[id];
-	struct switch_frame *frame = (struct switch_frame *)(stack_slot_top(id) - sizeof(uint64_t)) - 1;
-
-	*thread = (struct shard){
-		.id = id, .cr3 = kernel_cr3, .stack_top = stack_slot_top(id), .kernel_rsp = (uint64_t)frame};
-	*frame = (struct switch_frame){.rip = (uint64_t)thread_main};
-	sched_set_priority(thread, priority);
-	sched_ready(thread);
-}
-
 /* What the supervisor's thread does whenever one has ended: the last one ends the run. */
 static void reap(void) {
 	for (uint32_t id = 0; id < THREADS; id++)
@@ -50,14 +38,12 @@ static void reap(void) {
 	rung_end();
 }
 
-static bool none_is_stuck(void) { return false; }
-
 void rung_show(const struct bootinfo *info) {
 	(void)info;
 	outb(PIC1_DATA, PIC_MASK_ALL); /* its vectors are still those of the firmware: timer.c moves them */
 	outb(PIC2_DATA, PIC_MASK_ALL);
-	make_thread(0, PRIORITY_NORMAL);
-	make_thread(1, PRIORITY_NORMAL);
-	make_thread(URGENT, PRIORITY_HIGH);
+	make_thread(0, PRIORITY_NORMAL, thread_main);
+	make_thread(1, PRIORITY_NORMAL, thread_main);
+	make_thread(URGENT, PRIORITY_HIGH, thread_main);
 	sched_loop(reap, none_is_stuck);
 }

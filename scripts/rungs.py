@@ -13,6 +13,7 @@ is repeated here. Read next: rungs/rungs.h.
 import collections
 import os
 import re
+import signal
 import sys
 
 import stdout
@@ -39,11 +40,22 @@ def order_of_files(index):
 def rungs():
     """Returns all rungs from the bottom up, the whole kernel last."""
     order = order_of_files(read("kernel.h"))
+    header = read("rungs/rungs.h")
+    wing = re.findall(r"^#define WING_\w+ RUNG_(\w+)$", header, re.M)
     found = []
-    for name, top, shows in re.findall(r'^\tX\((\w+), (\w+),\s*"(.*?)"\)', read("rungs/rungs.h"), re.M):
+    for name, top, shows in re.findall(r'^\tX\((\w+), (\w+), "(.*?)"\)', header, re.M):
         files = order[:order.index(top + ".c") + 1]
+        if wing[1] in [rung.name for rung in found]:  # above the wing one passes it by
+            first, last = (index_of(found, name) for name in wing)
+            devices = set(found[last].files) - set(found[first - 1].files)
+            files = [file for file in files if file not in devices]
         found.append(Rung(name, top + ".c", shows, files + START))
     return found + [Rung(FULL, order[-1], "the whole system, as without --rung", order)]
+
+
+def index_of(found, name):
+    """Returns which of the rungs has a name."""
+    return [rung.name for rung in found].index(name)
 
 
 def lines_of(rung):
@@ -89,4 +101,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may go away
     stdout.run("rungs.py", lambda: main(sys.argv[1:]))
