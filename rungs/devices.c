@@ -9,13 +9,13 @@
 #include "rungs.h"
 #include "../pci.h"
 
-enum { PAUSE_MS = 20 };
+enum { PAUSE_MS = 20, LOOKS = 1000000 };
 
 /* Waits, without letting an interrupt in, until the time has gone on. Returns whether it has. */
 static bool time_goes_on(void) {
 	uint64_t start = timer_ms();
 
-	for (uint32_t looks = 0; looks < 100000000; looks++)
+	for (uint32_t looks = 0; looks < LOOKS; looks++)
 		if (timer_ms() - start >= PAUSE_MS) return true;
 	return false;
 }

@@ -9,7 +9,7 @@
  */
 #include "rungs.h"
 
-enum { TICKS = 50 };
+enum { TICKS = 20 };
 
 static volatile uint64_t came;
 

@@ -1,7 +1,8 @@
 """pictures_ladder.py: draws the ladder of the supervisor's files, from the objects in build/.
 
-Order, headings and doors are those of kernel.h; how many files below a file uses, its object says. Read next: kernel.h,
-"The doors"; tests/test_ladder.py, which finds what does not stand where it should.
+Order, headings and doors are those of kernel.h; how many files below a file uses, its object says; at which file a
+rung ends, rungs.py knows. Read next: kernel.h, "The doors"; tests/test_ladder.py, which finds what does not stand where
+it should.
 """
 
 import os
@@ -9,11 +10,12 @@ import re
 
 import harness
 import pictures
+import rungs
 import test_image
 
 RUNG = 22       # points from one file to the next
 FILES = 150     # where their names begin
-USES, LINES = 656, 736  # where the two columns of numbers end
+RUNGS, USES, LINES = 590, 656, 736  # where these columns end
 DOOR = 11       # points between the ways of two doors
 
 
@@ -53,14 +55,17 @@ def draw(folder):
     picture = pictures.Picture("The ladder of the supervisor's files: each uses files below it", height)
     picture.text(24, 30, "doors", pictures.RED, 13)
     picture.text(FILES + 10, 30, "file", weight="bold")
-    picture.text(USES, 30, "uses of those below", pictures.QUIET, 12, "end")
+    picture.text(RUNGS, 30, "rung", pictures.GREEN, 12, "end")
+    picture.text(USES, 30, "uses below", pictures.QUIET, 12, "end")
     picture.text(LINES, 30, "lines of code", pictures.QUIET, 12, "end")
+    tops = {rung.top: rung.name for rung in rungs.rungs()}
     y = {file: height - 24 - RUNG * i for i, file in enumerate(order)}
     for file in order:
         below = {owner[name] for name in used[file] if name in owner} - {file}
         below = {other for other in below if order.index(other) < order.index(file)}
         picture.text(FILES + 10, y[file], file, pictures.BLUE, 13, weight="bold")
         picture.text(FILES + 120, y[file], headings[file], pictures.INK, 12)
+        picture.text(RUNGS, y[file], tops.get(file, ""), pictures.GREEN, 12, "end")
         picture.text(USES, y[file], str(len(below)), pictures.QUIET, 12, "end")
         lines = test_image.code_lines(os.path.join(harness.ROOT, file))
         picture.text(LINES, y[file], str(lines), pictures.QUIET, 12, "end")

@@ -10,14 +10,10 @@ import os
 import re
 import shlex
 
+import rungs
 import test_docs
 
 TYPES_WEAK = "wWvV"
-
-
-def order_of_files(index):
-    """Returns the files of the ladder from the bottom up: boot.asm, and those of the groups in kernel.h."""
-    return ["boot.asm"] + re.findall(r"^/\* ---- (\w+\.c)\b", index, re.M)
 
 
 def doors_of(index):
@@ -95,7 +91,7 @@ def given_symbols(t):
 def test_arrows(t):
     """No file uses what a file above it defines, but through the doors."""
     index = test_docs.read("kernel.h")
-    order, doors = order_of_files(index), doors_of(index)
+    order, doors = rungs.order_of_files(index), doors_of(index)
     loader = re.search(r"^loader_sources=\((.*)\)$", test_docs.read("build.sh"), re.M).group(1).split()
     there = {name for name in os.listdir(t.root) if name.endswith((".c", ".asm"))} - set(loader)
     t.equal(sorted(order), sorted(there), "the files of the ladder in kernel.h")
@@ -108,7 +104,7 @@ def test_arrows(t):
 
 def test_read_next(t):
     """Each file of the ladder names the next one first under "Read next", or its header, which then names the file."""
-    order = order_of_files(test_docs.read("kernel.h"))[1:]
+    order = rungs.order_of_files(test_docs.read("kernel.h"))[1:]
     for file, following in zip(["kernel.h"] + order, order):
         header = following[:-1] + "h"
         wanted = header if os.path.exists(os.path.join(t.root, header)) and following != "cpu.c" else following
@@ -135,7 +131,7 @@ def compiled(t, name, text):
 def test_twin_call(t):
     """A call upwards that is added to a copy of a file is found, and named with its function."""
     index = test_docs.read("kernel.h")
-    order = order_of_files(index)
+    order = rungs.order_of_files(index)
     text = test_docs.read("lib.c") + "\nuint64_t stray(void);\nuint64_t stray(void) { return timer_ms(); }\n"
     objects = Objects(t, order, {"lib.c": compiled(t, "lib.c", text)})
     found = problems(order, doors_of(index), objects, given_symbols(t))
@@ -146,7 +142,7 @@ def test_twin_call(t):
 def test_twin_move(t):
     """A function that is moved up, away from whoever calls it, is found at each of its callers."""
     index = test_docs.read("kernel.h")
-    order = order_of_files(index)
+    order = rungs.order_of_files(index)
     moved = re.search(r"^uint64_t stack_slot_top\(.*\}\n", test_docs.read("paging.c"), re.M).group(0)
     instead = {"paging.c": compiled(t, "paging.c", test_docs.read("paging.c").replace(moved, "")),
                "timer.c": compiled(t, "timer.c", test_docs.read("timer.c") + moved)}
@@ -159,7 +155,7 @@ def test_twin_move(t):
 def test_twin_doors(t):
     """A door that is taken off the list is found, so is one that nobody uses, and one that is no variable."""
     index = test_docs.read("kernel.h")
-    order, doors = order_of_files(index), doors_of(index)
+    order, doors = rungs.order_of_files(index), doors_of(index)
     objects, given = Objects(t, order), given_symbols(t)
     entries, handed = doors
     t.check({"supervisor_main", "current"} <= entries and {"power_off", "end_shard"} <= handed,

@@ -390,8 +390,7 @@ def test_timer(t):
     """timer: with a clock of one instruction a nanosecond, ticks and milliseconds are what QEMU has counted."""
     judge(t, "timer", look_at_timer,
           ("timer.c", "TICK_HZ = 1000,", "TICK_HZ = 990,", "a tick takes 1.0"),
-          ("timer.c", "return ticks * 1000 / TICK_HZ;", "return ticks * 1024 / TICK_HZ;", "ms have passed"),
-          ("timer.c", "PIC_MASK_ALL_BUT_TIMER = 0xFE", "PIC_MASK_ALL_BUT_TIMER = 0xFF", "exit status of the run"))
+          ("timer.c", "return ticks * 1000 / TICK_HZ;", "return ticks * 1200 / TICK_HZ;", "ms have passed"))
 
 
 def look_at_memory(machine):
