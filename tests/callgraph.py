@@ -15,8 +15,8 @@ import os
 import re
 import shlex
 
+import rungs
 import test_docs
-import test_ladder
 
 WINDOW = re.compile(r"\bsti\b")  # lets interrupts in
 RETURN_ADDRESS = 8
@@ -51,7 +51,7 @@ class Graph:
 
     def __init__(self, t, flags=(), instead=None):
         self.t, self.functions, self.problems, self.sites, self.taken = t, {}, [], [], {}
-        self.order = test_ladder.order_of_files(test_docs.read("kernel.h"))
+        self.order = rungs.order_of_files(test_docs.read("kernel.h"))
         self.texts = {name: (instead or {}).get(name) or test_docs.read(name)
                       for name in sorted(os.listdir(t.root)) if name.endswith((".c", ".h", ".asm"))}
         with open(os.path.join(t.root, "build", "compile_commands.json"), encoding="utf-8") as file:
