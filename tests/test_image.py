@@ -61,7 +61,8 @@ def without_frame(code_of):
     for name, code in code_of.items():
         words = [line.split()[0] for line in code]
         calls = words.index("call") if "call" in words else 0
-        framed = not calls or name.endswith(".cold") or any(line.split()[:2] == ["push", "%rbp"] for line in code[:calls])
+        framed = not calls or name.endswith(".cold") or any(line.split()[:2] == ["push", "%rbp"]
+                                                            for line in code[:calls])
         goals = [re.match(r"j\w+ +(?:\S+ <(\w+)|\*(%))", line) for line in code]
         if not framed or any(goal and goal.group(1) != name.split(".")[0] for goal in goals):
             found.append(name)
@@ -82,7 +83,8 @@ def test_frames(t):
         t.sh(words[:words.index("-MMD")] + ["-O2", flag, "-c", "-o", out, "cap.c"], expect=0)
         others = [path for path in glob.glob(os.path.join(t.root, "build", "*.o")) if not path.endswith("/cap.o")]
         linked = os.path.join(t.scratch, "supervisor.elf")
-        t.sh(["ld", "-nostdlib", "-T", "supervisor.ld", "-o", linked, out, "build/symbols/symbols.o"] + others, expect=0)
+        objects = [out, "build/symbols/symbols.o"] + others
+        t.sh(["ld", "-nostdlib", "-T", "supervisor.ld", "-o", linked] + objects, expect=0)
         t.check("sys_cap_inspect" in without_frame(compiled_functions(t, linked)), "cap.c with %s passes" % flag)
     t.note("%d functions" % len(code_of))
 

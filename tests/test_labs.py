@@ -46,7 +46,7 @@ class Student:
         for pattern in SOURCES:
             for path in glob.glob(os.path.join(t.root, pattern)):
                 shutil.copy(path, self.tree)
-        for folder in ("shards", "etc", "model", "labs/" + name):
+        for folder in ("shards", "etc", "model", "rungs", "labs/" + name):
             shutil.copytree(os.path.join(t.root, folder), os.path.join(self.tree, folder))
 
     def apply(self, patch, *options):
