@@ -4,44 +4,27 @@
  * A channel has two ends, numbered 2c and 2c + 1, so that the other end of e is e ^ 1. Each end has an inbox, a
  * home (the shard that the manifest put there) and two lists of waiters: shards that wait to receive from the
  * inbox and shards that wait for room in it. A message is copied into the inbox by its sender and out of it by
- * its receiver, each in its own address space; or at once, by the fast path of CALL, through the kernel's view of the
- * page. A capability can be granted to the shard at the other end.
+ * its receiver, each in its own address space; or at once, where call.c finds the short way. A capability can be granted
+ * to the shard at the other end.
  *
  * Invariants: whoever waits is woken by a message, by room, by the end of the other side, by the loss of the
  * capability it waits through, by a CALL at its end (E_BUSY), or by a KILL. A woken shard looks again: being woken
  * promises nothing. While a CALL waits at an end, nobody else receives there.
  *
- * Read next: acpi.h.
+ * Read next: call.c.
  */
 #include "kernel.h"
 
 #define INBOX (ABLATE(room) ? 1 : 4) /* messages that one direction queues */
 #define ENDS (2 * MAX_CHANNELS)
 
-/* Of the two ends of a channel that the manifest makes. Pending: its home has not started yet, and messages to it wait.
- * Closed: its home has ended, or could not start. */
-enum __attribute__((packed)) end_state { END_UNUSED, END_PENDING, END_OPEN, END_CLOSED };
-
 struct message {
 	uint64_t len; /* bytes */
 	uint8_t bytes[COCONUT_MESSAGE_MAX];
 };
 
-struct end {
-	enum end_state state;
-	uint8_t home, first, count; /* its home's slot; of the inbox */
-	uint32_t closings;       /* how often it has closed: a wait must not outlast one */
-	struct shard *receivers; /* blocked until the inbox has a message, first come first */
-	struct shard *senders;   /* blocked until the inbox has room */
-	struct shard *caller;    /* inside a CALL that waits for its answer here */
-	struct message *inbox;   /* INBOX of them */
-} __attribute__((aligned(64))); /* a power of two: see other_end */
-
-static struct end ends[ENDS] __attribute__((aligned(2 * sizeof(struct end))));
+struct end ends[ENDS] __attribute__((aligned(2 * sizeof(struct end))));
 static struct message inboxes[ENDS][INBOX];
-
-/* Returns the other end of the channel. */
-static inline struct end *other_end(struct end *end) { return (struct end *)((uint64_t)end ^ sizeof(*end)); }
 
 /* ---- Set-up and tear-down ---- */
 
@@ -187,17 +170,6 @@ static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len, boo
 	return 0;
 }
 
-/* Lets the fast path of CALL write into a buffer of the current shard that begins in the page known to be writable, if
- * it also ends there. A processor without SMAP has no fast path. Returns whether the buffer is offered. */
-static inline bool offer_buffer(uint64_t buf, uint64_t max) {
-	struct shard *self = current;
-
-	self->receive_buf = buf;
-	self->receive_at = self->writable_view + (buf - self->writable_page);
-	self->receive_max = in_page(self->writable_page, buf, max) && cpu_has_smap ? max : 0;
-	return self->receive_max;
-}
-
 /* Waits for a message at end `e` and takes it. Returns its length or an error; a message that is larger than
  * `max` stays. */
 static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) {
@@ -209,7 +181,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 		if (end->count) break;
 		if (ends[e ^ 1].state == END_CLOSED || end->state == END_CLOSED)
 			return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
-		offer_buffer(buf, max);
+		user_offer(buf, max);
 		wait_on(&end->receivers, WAIT_RECV, e);
 		int64_t result = wait_end(handle, e);
 		if (result) return result;
@@ -255,9 +227,9 @@ int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max) {
 	return bad ? bad : receive(handle, (uint32_t)e, buf, max);
 }
 
-/* CHANNEL_CALL, the slow path: everything that the fast path below does not take. */
-static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply,
-	uint64_t max) {
+/* CHANNEL_CALL, where call.c has no short way: sends, then waits at the same end for the answer, with nobody else
+ * receiving there. */
+int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max) {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND | CAP_RIGHT_RECV), result;
 
 	if (e < 0) return e;
@@ -274,7 +246,7 @@ static __attribute__((noinline)) int64_t call_slowly(uint64_t handle, uint64_t b
 }
 
 /* Continues a CALL that took the fast path and was woken without an answer in its buffer. */
-static __attribute__((noinline)) int64_t call_woken(void) {
+int64_t call_woken(void) {
 	struct shard *self = current;
 	struct end *end = (struct end *)((char *)self->wait_list - offsetof(struct end, receivers));
 	uint32_t e = (uint32_t)(end - ends);
@@ -282,62 +254,7 @@ static __attribute__((noinline)) int64_t call_woken(void) {
 
 	if (self->killed) end_shard(COCONUT_KILLED);
 	int64_t result = wait_end(handle, e);
-	if (result == 0) result = receive(handle, e, self->receive_buf, self->receive_max);
+	if (result == 0) result = receive(handle, e, self->known.receive_buf, self->known.receive_max);
 	if (end->caller == self) end->caller = NULL;
 	return result;
-}
-
-/* Type and rights of a capability, as far as CALL needs them: one load, one comparison. */
-#define CALL_BITS_ALL (CAP_CHANNEL | (CAP_RIGHT_SEND | CAP_RIGHT_RECV) << 8)
-#define CALL_BITS(cap) (((cap)->type | (uint32_t)(cap)->rights << 8) & (0xFF | CALL_BITS_ALL))
-
-/* True when somebody is in a CALL at an end or waits to receive there, or its inbox has a message: one test for all. */
-static inline bool in_use(const struct end *end) {
-	return (uint64_t)end->caller | (uint64_t)end->receivers | end->count;
-}
-
-/* CHANNEL_CALL: sends, then waits at the same end for the answer, with nobody else receiving there.
- *
- * Two shards that take turns go by the fast path: the message is copied from buffer to buffer, and the peer runs at
- * once. It is taken when
- *   1. the handle names a channel with the rights SEND and RECV;
- *   2. the message lies in the page that is known to be readable;
- *   3. the buffer for the answer is the one that was offered last, or lies in the page that is known to be writable;
- *   4. exactly one shard waits to receive at the other end, through a capability that is not just being revoked, and
- *      has offered a buffer with room for the message;
- *   5. nobody is in a CALL at this end or waits to receive there, and its inbox is empty;
- *   6. nobody more urgent than the peer is ready.
- * The effect is that of call_slowly: the peer is woken with its message and has the rest of this shard's turn, which
- * the tick ends as it ends any other; this shard waits. */
-int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max) {
-	struct shard *self = current;
-	const struct capability *cap = &self->caps[handle];
-
-	if (handle >= COCONUT_CAP_SLOTS || CALL_BITS(cap) != CALL_BITS_ALL || /* 1. */
-	    len - 1 >= COCONUT_MESSAGE_MAX || !in_page(self->readable_page, buf, len) || max == 0 || /* 2. */
-	    ((reply != self->receive_buf || max != self->receive_max) && !offer_buffer(reply, max))) /* 3. */
-		return call_slowly(handle, buf, len, reply, max);
-	struct end *end = &ends[cap->resource], *other = other_end(end);
-	struct shard *peer = other->receivers;
-	if (!peer || peer->next || peer->receive_max < len || /* 4. */
-	    (peer->held->type != CAP_CHANNEL && !ABLATE(fast_held)) ||
-	    in_use(end) || /* 5. */
-	    (ready_mask & peer->betters && !ABLATE(rank)) || ABLATE(ipc_fast)) /* 6. */
-		return call_slowly(handle, buf, len, reply, max);
-
-	self->state = SHARD_BLOCKED;
-	self->wait = WAIT_RECV;
-	self->wait_object = cap->resource;
-	self->wait_list = &end->receivers;
-	self->held = cap;
-	self->held_serial = cap->serial;
-	peer->turn_left = self->turn_left;
-	end->caller = end->receivers = self;
-	other->caller = other->receivers = NULL;
-	peer->wait_result = (int64_t)len;
-	__asm__ volatile("stac" : : : "memory");
-	copy(peer->receive_at, (const void *)buf, len);
-	__asm__ volatile("clac" : : : "memory");
-	leave_call(self, peer, rdtsc_low());
-	return current->wait_result > 0 ? current->wait_result : call_woken();
 }

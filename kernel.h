@@ -259,11 +259,33 @@ int64_t refuse(int error, int argument, uint64_t value, const char *reason);
 
 /* ---- space.c: address spaces of shards ------------------------------------------------------------ */
 
+/* Returns where the leaf of `address` stands; NULL when there is no table for it. The shard remembers the last table.
+ * Entry 0 is the only one of the PML4 that a shard uses: `address` is below USER_LIMIT. */
+static inline uint64_t *leaf_of(struct shard *shard, uint64_t address) {
+	if (PLAIN || shard->known.region != address / LARGE_PAGE_SIZE) {
+		uint64_t pdpt = table_of(shard->cr3)[0];
+		uint64_t pd = pdpt ? table_of(pdpt)[entry_index(address, LEVEL_PDPT)] : 0;
+		uint64_t *entry = pd ? &table_of(pd)[entry_index(address, LEVEL_PD)] : NULL;
+		if (!entry || !*entry) return NULL;
+		shard->known.region = address / LARGE_PAGE_SIZE;
+		shard->known.entry = entry;
+		shard->known.table = table_of(*entry);
+	}
+	return &shard->known.table[entry_index(address, LEVEL_PT)];
+}
+
+/* Returns the leaf entry of a page of the shard, 0 when nothing is mapped there. `address` < USER_LIMIT. */
+static inline uint64_t space_lookup(struct shard *shard, uint64_t address) {
+	const uint64_t *place = leaf_of(shard, address);
+
+	return place ? *place : 0;
+}
+
+void forget(struct shard *shard);
 int space_create(struct shard *shard);
 int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rights);
 void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *error);
 MAY_SWITCH void space_destroy(struct shard *shard);
-uint64_t space_lookup(struct shard *shard, uint64_t address);
 MAY_SWITCH int64_t sys_mmap(uint64_t address, uint64_t pages);
 MAY_SWITCH int64_t sys_munmap(uint64_t address, uint64_t pages);
 
@@ -275,10 +297,31 @@ static inline bool user_range(uint64_t address, uint64_t len) {
 }
 
 int64_t user_path(uint64_t path, uint64_t len, char *copy);
-bool user_readable(uint64_t address, uint64_t len);
-bool user_writable(uint64_t address, uint64_t len);
+bool look_up_readable(uint64_t address, uint64_t len);
+bool look_up_writable(uint64_t address, uint64_t len);
+bool user_offer(uint64_t buf, uint64_t max);
+
+/* True when the current shard may read all `len` bytes at `address`, at least one. */
+static inline bool user_readable(uint64_t address, uint64_t len) {
+	return ABLATE(user_check) || (!PLAIN && in_page(current->known.readable_page, address, len)) ||
+	       look_up_readable(address, len);
+}
+
+/* True when the current shard may write all `len` bytes at `address`, at least one. */
+static inline bool user_writable(uint64_t address, uint64_t len) {
+	return ABLATE(user_check) || (!PLAIN && in_page(current->known.writable_page, address, len)) ||
+	       look_up_writable(address, len);
+}
 void copy_from_user(void *to, uint64_t from, uint64_t len);
 void copy_to_user(uint64_t to, const void *from, uint64_t len);
+
+/* Copies a message from the current shard to where the kernel sees the buffer that another one has offered. Who offers
+ * has asked whether the processor has SMAP. */
+static inline void copy_across(void *to, uint64_t from, uint64_t len) {
+	__asm__ volatile("stac" : : : "memory");
+	copy(to, (const void *)from, len);
+	__asm__ volatile("clac" : : : "memory");
+}
 
 /* ---- fault.c: a fault in words -------------------------------------------------------------------- */
 
@@ -340,6 +383,11 @@ int64_t sys_cap_inspect(uint64_t handle);
 
 /* ---- channel.c: messages between shards ----------------------------------------------------------- */
 
+extern struct end ends[];
+
+/* Returns the other end of the channel. */
+static inline struct end *other_end(struct end *end) { return (struct end *)((uint64_t)end ^ sizeof(*end)); }
+
 void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);
 void channels_open(uint32_t home);
 uint32_t channel_handle(uint32_t home, uint32_t channel);
@@ -350,6 +398,11 @@ int channel_home(uint32_t end);
 int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
 MAY_SWITCH int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
 MAY_SWITCH int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
+MAY_SWITCH int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
+MAY_SWITCH int64_t call_woken(void);
+
+/* ---- call.c: the fast path of CALL ---------------------------------------------------------------- */
+
 MAY_SWITCH int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
 
 /* ---- acpi.c: reading ACPI tables: see acpi.h ------------------------------------------------------ */

@@ -126,7 +126,6 @@ static int map_stack(struct shard *shard, const struct manifest_shard *spec) {
 	char *page = map_page(shard, STACK_PAGE, PTE_WRITE | PTE_NX, &error);
 
 	if (!page) return fail(shard, error, NULL);
-	shard->writable_view = shard->stack_view = (uint8_t *)page;
 	if (len > 1) {
 		memcpy(page + PAGE_SIZE - len, spec->args, len);
 		args = COCONUT_STACK_TOP - len;
@@ -164,8 +163,8 @@ int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ex
 		.children_quota = spec->children, .caps = &caps.entry[id * COCONUT_CAP_SLOTS],
 		.held = &caps.entry[id * COCONUT_CAP_SLOTS], .profile = profile,
 		.allowed = calls_all, .refusals_left = verbose ? UINT32_MAX : REFUSALS_SHOWN,
-		.walk_region = NO_REGION, .readable_page = STACK_PAGE, .writable_page = STACK_PAGE,
 	};
+	forget(shard);
 	sched_set_priority(shard, spec->priority);
 	shard->payer->family_children += parent != NULL; /* before others run: two of a family may start shards at once */
 	int error = build(shard, spec, program);

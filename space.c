@@ -21,6 +21,14 @@
 /* Returns how many entries of the table that an entry points to are used. */
 static inline uint64_t count_of(uint64_t entry) { return entry >> COUNT_SHIFT & 0x3FF; }
 
+/* Forgets what is known of a shard's memory: whoever takes a page or a table from it, or a right to a page, calls this.
+ * Checks begin anew at the stack page, which is always mapped. */
+void forget(struct shard *shard) {
+	shard->known.region = NO_REGION;
+	shard->known.readable_page = shard->known.writable_page = STACK_PAGE;
+	if (!ABLATE(forget)) shard->known.receive_max = 0;
+}
+
 /* Gives a shard an address space: an empty lower half, the supervisor's upper half. Returns 0 or an error. */
 int space_create(struct shard *shard) {
 	int error = frame_alloc(shard, &shard->cr3);
@@ -31,21 +39,6 @@ int space_create(struct shard *shard) {
 	return 0;
 }
 
-/* Returns where the leaf of `address` stands; NULL when there is no table for it. The shard remembers the last table.
- * Entry 0 is the only one of the PML4 that a shard uses: `address` is below USER_LIMIT. */
-static inline uint64_t *leaf_of(struct shard *shard, uint64_t address) {
-	if (shard->walk_region != address / LARGE_PAGE_SIZE) {
-		uint64_t pdpt = table_of(shard->cr3)[0];
-		uint64_t pd = pdpt ? table_of(pdpt)[entry_index(address, LEVEL_PDPT)] : 0;
-		uint64_t *entry = pd ? &table_of(pd)[entry_index(address, LEVEL_PD)] : NULL;
-		if (!entry || !*entry) return NULL;
-		shard->walk_region = address / LARGE_PAGE_SIZE;
-		shard->walk_entry = entry;
-		shard->walk_table = table_of(*entry);
-	}
-	return &shard->walk_table[entry_index(address, LEVEL_PT)];
-}
-
 /* Frees those of the tables on the way to `address` that are empty: goes down as far as there are entries, and up again
  * as long as the entry above says that nothing is left below it. What the processor remembers of the page and of all
  * tables is forgotten behind the last change, not before: it may look at tables, and remember them, at any time (SDM
@@ -54,7 +47,7 @@ static void prune(struct shard *shard, uint64_t address) {
 	uint64_t *path[LEVEL_PML4 + 1], *table = table_of(shard->cr3);
 	int level = LEVEL_PML4;
 
-	shard->walk_region = NO_REGION;
+	forget(shard);
 	for (; level > LEVEL_PT; level--) {
 		path[level] = &table[entry_index(address, level)];
 		if (!*path[level]) break;
@@ -70,8 +63,7 @@ static void prune(struct shard *shard, uint64_t address) {
 
 /* Makes the tables on the way to `address` that are missing. Returns 0 or an error, and has then made none. It is kept
  * out of space_map, which seldom needs it and maps every page. */
-__attribute__((noinline))
-static int walk_create(struct shard *shard, uint64_t address) {
+static __attribute__((noinline)) int walk_create(struct shard *shard, uint64_t address) {
 	uint64_t *table = table_of(shard->cr3), *above = NULL;
 
 	for (int level = LEVEL_PML4; level > LEVEL_PT; level--) {
@@ -105,7 +97,7 @@ int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rig
 	}
 	if (*place) return -COCONUT_E_EXISTS;
 	*place = leaf | (ABLATE(code) ? PTE_WRITE : 0);
-	*shard->walk_entry += COUNT_ONE;
+	*shard->known.entry += COUNT_ONE;
 	return 0;
 }
 
@@ -119,29 +111,18 @@ void *map_page(struct shard *shard, uint64_t address, uint64_t rights, int *erro
 	return NULL;
 }
 
-/* Unmaps one page that is mapped, and frees its frame unless it is borrowed (a file's, a BAR's). Whatever the shard
- * remembers of a buffer may have been this page: the checks start anew, from the stack page, which is always mapped. */
+/* Unmaps one page that is mapped, and frees its frame unless it is borrowed (a file's, a BAR's). */
 static void space_unmap(struct shard *shard, uint64_t address) {
 	uint64_t *place = leaf_of(shard, address), leaf = *place;
 
 	ASSERT(leaf & PTE_PRESENT);
 	*place = 0;
-	*shard->walk_entry -= COUNT_ONE;
-	shard->readable_page = shard->writable_page = STACK_PAGE;
-	shard->writable_view = shard->stack_view;
-	if (!ABLATE(forget)) shard->receive_max = 0;
-	if (!count_of(*shard->walk_entry))
+	*shard->known.entry -= COUNT_ONE;
+	if (!count_of(*shard->known.entry))
 		prune(shard, address);
 	else if (!ABLATE(invlpg))
 		invlpg(address);
 	if (!(leaf & PTE_BORROWED)) frame_free(shard, leaf & PTE_ADDRESS);
-}
-
-/* Returns the leaf entry of a page of the shard, 0 when nothing is mapped there. `address` < USER_LIMIT. */
-uint64_t space_lookup(struct shard *shard, uint64_t address) {
-	const uint64_t *place = leaf_of(shard, address);
-
-	return place ? *place : 0;
 }
 
 /* Returns how many of `pages` pages from `address` on are mapped without a hole; fewer to a shard that is killed. */
@@ -177,6 +158,7 @@ static void free_table(struct shard *shard, uint64_t entry, int level) {
 void space_destroy(struct shard *shard) {
 	uint64_t *pml4 = table_of(shard->cr3), lower = pml4[0], phys = shard->cr3;
 
+	forget(shard);
 	shard->cr3 = kernel_cr3;
 	if (shard == current) write_cr3(kernel_cr3);
 	if (lower) free_table(shard, lower, LEVEL_PML4 - 1);
@@ -199,6 +181,7 @@ static inline int64_t check_heap(uint64_t address, uint64_t pages) {
 
 /* Unmaps `pages` pages of the current shard that are mapped, letting interrupts in after each. */
 static void unmap_pages(uint64_t address, uint64_t pages) {
+	forget(current);
 	for (; pages; pages--, address += PAGE_SIZE) {
 		space_unmap(current, address);
 		if (preempt_point()) return;

@@ -98,6 +98,30 @@ enum __attribute__((packed)) shard_state { SHARD_FREE, SHARD_BUILDING, SHARD_REA
 /* What a blocked shard waits for. */
 enum __attribute__((packed)) wait_kind { WAIT_RECV, WAIT_SEND, WAIT_SHARD, WAIT_DMA };
 
+/* What the kernel knows of a shard's memory, so as not to look it up again: forget() forgets all of it. */
+struct known {
+	uint64_t region; /* the address of the last walk, divided by 2 MiB; */
+	uint64_t *entry; /* where these 2 MiB stand in the page directory, */
+	uint64_t *table; /* and the table that it leads to */
+	uint64_t readable_page, writable_page; /* where the last check of a buffer said yes; at first the stack page */
+	uint64_t receive_buf, receive_max; /* the last buffer for a message that it has offered, and its size, 0: none */
+	uint8_t *receive_at;               /* the same buffer as the kernel sees it */
+};
+
+/* Of the two ends of a channel that the manifest makes. Pending: its home has not started yet, and messages to it wait.
+ * Closed: its home has ended, or could not start. */
+enum __attribute__((packed)) end_state { END_UNUSED, END_PENDING, END_OPEN, END_CLOSED };
+
+struct end {
+	enum end_state state;
+	uint8_t home, first, count; /* its home's slot; of the inbox */
+	uint32_t closings;       /* how often it has closed: a wait must not outlast one */
+	struct shard *receivers; /* blocked until the inbox has a message, first come first */
+	struct shard *senders;   /* blocked until the inbox has room */
+	struct shard *caller;    /* inside a CALL that waits for its answer here */
+	struct message *inbox;   /* see channel.c */
+} __attribute__((aligned(64))); /* a power of two: see other_end */
+
 struct shard {
 	/* boot.asm: the offsets stand in layout.h */
 	uint64_t kernel_rsp, stack_top, cr3, reserved;
@@ -138,18 +162,12 @@ struct shard {
 	uint64_t call; /* number of the call in progress */
 	uint64_t allowed; /* a bit for each call that exists and that it has not pledged away */
 
-	/* user.c */
-	uint64_t readable_page, writable_page; /* where the last check of a buffer said yes; at first the stack page */
-	uint8_t *writable_view, *stack_view;   /* the writable page and the stack page as the kernel sees them */
-
 	/* refuse.c */
 	uint32_t refusals_left;                /* to be printed */
 	struct refusal refusal;                /* the last one */
 
 	/* space.c */
-	uint64_t walk_region; /* the address of the last walk, divided by 2 MiB; */
-	uint64_t *walk_entry; /* where they stand in the page directory, */
-	uint64_t *walk_table; /* and the table that it leads to */
+	struct known known;
 
 	/* cap.c */
 	struct capability *caps; /* its part of the table */
@@ -159,8 +177,6 @@ struct shard {
 	uint32_t held_serial;
 
 	/* channel.c */
-	uint64_t receive_buf, receive_max; /* the last buffer for a message that it has offered, and its size, 0: none */
-	uint8_t *receive_at;               /* the same buffer as the kernel sees it */
 	uint32_t wait_closings; /* how often the other end had closed when the wait began */
 
 	/* fs.c */

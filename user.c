@@ -9,43 +9,46 @@
  */
 #include "kernel.h"
 
-/* Returns the entry of the last page of the range when every page of it is mapped with all the given bits, else 0. */
-static __attribute__((noinline)) uint64_t user_mapped(uint64_t address, uint64_t len, uint64_t bits) {
-	uint64_t entry = 0;
+/* True when every page of the range is mapped with all the given bits. */
+static inline bool user_mapped(uint64_t address, uint64_t len, uint64_t bits) {
+	uint64_t page = address & ~PAGE_MASK;
 
-	if (!user_range(address, len)) return 0;
-	for (uint64_t page = address & ~PAGE_MASK; page < address + len; page += PAGE_SIZE) {
-		entry = space_lookup(current, page);
-		if ((entry & bits) != bits) return 0;
-	}
-	return entry;
-}
-
-/* The rest of user_readable and of user_writable: looks the pages up, and remembers the last one. */
-static __attribute__((noinline)) bool look_up_readable(uint64_t address, uint64_t len) {
-	if (!user_mapped(address, len, PTE_PRESENT | PTE_USER)) return false;
-	current->readable_page = (address + len - 1) & ~PAGE_MASK;
+	if (!user_range(address, len)) return false;
+	do {
+		if ((space_lookup(current, page) & bits) != bits) return false;
+		page += PAGE_SIZE;
+	} while (page < address + len);
 	return true;
 }
 
-static __attribute__((noinline)) bool look_up_writable(uint64_t address, uint64_t len) {
-	uint64_t entry = user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE);
-
-	if (entry && !(entry & PTE_BORROWED)) { /* the kernel may have no view of another page */
-		current->writable_page = (address + len - 1) & ~PAGE_MASK;
-		current->writable_view = phys_to_virt(entry & PTE_ADDRESS);
-	}
-	return entry;
+/* The rest of user_readable and of user_writable: looks the pages up, and remembers the last one. */
+bool look_up_readable(uint64_t address, uint64_t len) {
+	if (!user_mapped(address, len, PTE_PRESENT | PTE_USER)) return false;
+	current->known.readable_page = (address + len - 1) & ~PAGE_MASK;
+	return true;
 }
 
-/* True when the current shard may read all `len` bytes at `address`, at least one. */
-bool user_readable(uint64_t address, uint64_t len) {
-	return ABLATE(user_check) || in_page(current->readable_page, address, len) || look_up_readable(address, len);
+bool look_up_writable(uint64_t address, uint64_t len) {
+	if (!user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE)) return false;
+	current->known.writable_page = (address + len - 1) & ~PAGE_MASK;
+	return true;
 }
 
-/* True when the current shard may write all `len` bytes at `address`, at least one. */
-bool user_writable(uint64_t address, uint64_t len) {
-	return ABLATE(user_check) || in_page(current->writable_page, address, len) || look_up_writable(address, len);
+/* Lets the fast path of CALL write into a buffer of the current shard for a message of at most `max` bytes, if it is
+ * writable and lies in one page that is the shard's own: of another the kernel may have no view. A processor without SMAP
+ * has no fast path. Returns whether the buffer is offered. */
+bool user_offer(uint64_t buf, uint64_t max) {
+	uint64_t own = PTE_PRESENT | PTE_USER | PTE_WRITE, last = PAGE_MASK - (buf & PAGE_MASK);
+	struct known *known = &current->known;
+
+	known->receive_max = 0;
+	if (buf >= USER_LIMIT || max - 1 > last || !cpu_has_smap) return false; /* no room at all is none in this page */
+	uint64_t entry = space_lookup(current, buf);
+	if ((entry & (own | PTE_BORROWED)) != own) return false;
+	known->receive_buf = buf;
+	known->receive_max = max;
+	known->receive_at = (uint8_t *)table_of(entry) + (buf & PAGE_MASK);
+	return true;
 }
 
 /* Copies the path of a call, its first two arguments, with a NUL behind it. Returns 0 or the refusal. */

@@ -29,8 +29,8 @@ VARIANT = "build/variants/bench"
 SHARDS = ["bench", "peer", "crowd", "victim", "first", "token", "steps"]
 ICOUNT = ["-icount", "shift=0,align=off,sleep=off"]
 MEMORY = 128 # MiB
-ORDER = ["null", "reject", "yield", "rtt8", "rtt8_2pairs", "rtt8_30pairs", "rtt8_yielder", "rtt256", "mmap1",
-         "fsread4k", "fault", "life", "tick", "boot", "token"]
+ORDER = ["null", "reject", "yield", "rtt8", "rtt8_2pairs", "rtt8_30pairs", "rtt8_yielder", "rtt8_requests",
+         "rtt8_replies", "rtt256", "mmap1", "fsread4k", "fault", "life", "tick", "boot", "token"]
 # The shape of the checkpoint that `token` runs: dim, hidden, layers, heads, KV heads, vocabulary, context.
 SHAPE = (64, 172, 5, 8, 4, 512, 256)
 

@@ -55,4 +55,10 @@ enum {
 #define PROVOKE PROVOKE_none
 #endif
 
+/* True in a build made with `--define PLAIN`: it does everything by the plain way, without the fast path of CALL and
+ * without what is known of a shard's memory, and must do the same. */
+#ifndef PLAIN
+#define PLAIN 0
+#endif
+
 #endif

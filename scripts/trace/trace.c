@@ -147,11 +147,11 @@ void __wrap_context_switch_fpu(struct shard *from, struct shard *to) {
 
 	left_to_receive[from->id] = receives;
 	if (receives && left_to_receive[to->id] && to->wait == WAIT_RECV && to->wait_result > 0)
-		record(TRACE_SEND, 1, (uint64_t)to->receive_at, (uint64_t)to->wait_result, 0);
+		record(TRACE_SEND, 1, (uint64_t)to->known.receive_at, (uint64_t)to->wait_result, 0);
 	record(TRACE_SWITCH, to->id, from->state, from->wait, from->wait_object);
 	__real_context_switch_fpu(from, to);
 	if (receives && from->wait_result > 0)
-		record(TRACE_RECEIVE, 1, (uint64_t)from->receive_at, (uint64_t)from->wait_result, 0);
+		record(TRACE_RECEIVE, 1, (uint64_t)from->known.receive_at, (uint64_t)from->wait_result, 0);
 }
 
 /* ---- Messages: what a channel call copies from and to its shard is the message ---- */

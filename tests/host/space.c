@@ -73,7 +73,8 @@ static void begin(void) {
 	memset(memory, 0, sizeof(picture));
 	memset(used, 0, sizeof(used));
 	frames_left = FRAMES;
-	shard = (struct shard){.walk_region = NO_REGION};
+	shard = (struct shard){0};
+	forget(&shard);
 	CHECK(!frame_alloc(NULL, &kernel_cr3) && !space_create(&shard));
 	pictures = 0;
 }

@@ -153,7 +153,7 @@ void __wrap_context_switch_fpu(struct shard *from, struct shard *to) {
 
 	left_to_receive[from->id] = receives;
 	if (receives && left_to_receive[to->id] && to->wait == WAIT_RECV && to->wait_result > 0)
-		RECORD(SENT_FAST, to->id, (uint64_t)to->wait_result, content(to->receive_at, (uint64_t)to->wait_result));
+		RECORD(SENT_FAST, to->id, (uint64_t)to->wait_result, content(to->known.receive_at, (uint64_t)to->wait_result));
 	record_switch(from, to);
 	__real_context_switch_fpu(from, to);
 }

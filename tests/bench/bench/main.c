@@ -71,6 +71,20 @@ static void bench_round_trip(const char *name, size_t len) {
 	if (memcmp(request, reply, len)) fail("CHANNEL_CALL");
 }
 
+/* rtt8_requests and rtt8_replies: round trips whose requests, or whose answers, lie in two pages in turn. */
+static void bench_two_pages(const char *name, char *request, char *reply, char *other_request, char *other_reply) {
+	coconut_mmap(HEAP, 2);
+	*request = *other_request = ORDER_ANSWER;
+	uint64_t start = clock_now();
+	for (int i = 0; i < ROUNDS / 2; i++) {
+		coconut_channel_call(BENCH_CHANNEL, request, 8, reply, 8);
+		coconut_channel_call(BENCH_CHANNEL, other_request, 8, other_reply, 8);
+	}
+	report(name, clock_now() - start, ROUNDS);
+	if (*reply != ORDER_ANSWER || *other_reply != ORDER_ANSWER) fail("CHANNEL_CALL");
+	coconut_munmap(HEAP, 2);
+}
+
 /* mmap1: one page, zeroed, with its share of MUNMAP. */
 static void bench_mmap(void) {
 	uint64_t total = 0;
@@ -196,7 +210,7 @@ static void bench_loaded(void) {
 }
 
 int main(const char *args) {
-	char order = ORDER_END;
+	char order = ORDER_END, here[8] = {0}, *page = (char *)HEAP, *other_page = page + COCONUT_PAGE_SIZE;
 
 	if (args) {
 		bench_loaded();
@@ -207,6 +221,8 @@ int main(const char *args) {
 	bench_yield();
 	bench_round_trip("rtt8", 8);
 	bench_round_trip("rtt256", 256);
+	bench_two_pages("rtt8_requests", page, here, other_page, here);
+	bench_two_pages("rtt8_replies", here, page, here, other_page);
 	/* The peer stands in a CALL that waits for the next request: the next order ends its answering. */
 	bench_tick();
 	bench_mmap();
