@@ -136,11 +136,12 @@ static void wait_on(struct shard **list, enum wait_kind kind, uint32_t e) {
 
 /* Returns how the wait of the current shard at end `e` has ended: with a refusal, with 0 to look again, or with the
  * length of a message that the fast path of CALL has put into the offered buffer. A shard that was woken to look again
- * may have lost its capability or its peer before it came to run. */
+ * may have lost its capability or its peer before it came to run; one that was killed takes and sends nothing. */
 static int64_t wait_end(uint64_t handle, uint32_t e) {
 	int64_t result = current->wait_result;
 	bool answered = current->wait == WAIT_RECV && ends[e].count;
 
+	if (current->killed) return COCONUT_KILLED;
 	if (result == 0 && !cap_held()) result = -COCONUT_E_BADHANDLE;
 	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !answered) result = -COCONUT_E_CLOSED;
 	if (result >= 0) return result;
@@ -251,8 +252,6 @@ int64_t call_woken(void) {
 	struct end *end = (struct end *)((char *)self->wait_list - offsetof(struct end, receivers));
 	uint32_t e = (uint32_t)(end - ends);
 	uint64_t handle = (uint64_t)(self->held - self->caps);
-
-	if (self->killed) end_shard(COCONUT_KILLED);
 	int64_t result = wait_end(handle, e);
 	if (result == 0) result = receive(handle, e, self->known.receive_buf, self->known.receive_max);
 	if (end->caller == self) end->caller = NULL;

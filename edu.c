@@ -111,7 +111,7 @@ static void engine_interrupt(void *argument) {
 }
 
 /* Has the current shard's engine move bytes from one device address to another, of which one is its buffer, and waits
- * for the end. Returns 0, -COCONUT_E_IO, or -COCONUT_E_CLOSED when the copy has been ended. */
+ * for the end. Returns 0, -COCONUT_E_IO, or -COCONUT_E_CLOSED when the copy has been ended, or the shard killed. */
 static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target, uint64_t len) {
 	ASSERT(len > 0 && len <= PIECE_MAX && engine->owner == current && !engine->running);
 	iommu_faulted(engine->domain); /* forgets what was before */
@@ -121,8 +121,7 @@ static int64_t transfer(struct engine *engine, uint64_t source, uint64_t target,
 	REG64(engine, EDU_TARGET) = target;
 	REG64(engine, EDU_COUNT) = len;
 	REG64(engine, EDU_COMMAND) = COMMAND_INTERRUPT | COMMAND_START | (source == EDU_BUFFER ? COMMAND_TO_MEMORY : 0);
-	sched_wait(&engine->waiter, WAIT_DMA, 0);
-	if (!copies[current->id].len) return -COCONUT_E_CLOSED;
+	if (sched_wait(&engine->waiter, WAIT_DMA, 0) < 0 || !copies[current->id].len) return -COCONUT_E_CLOSED;
 	return engine->failed ? -COCONUT_E_IO : 0;
 }
 
@@ -156,7 +155,7 @@ static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) 
 	if (!error) error = map_piece(engine, EDU_TARGET_IOVA, target, len, copy->writable, true);
 	if (!error) error = transfer(engine, from, EDU_BUFFER, len);
 	if (!error) error = transfer(engine, EDU_BUFFER, to, len);
-	if (error == -COCONUT_E_CLOSED) return error; /* whoever ended the copy has taken the engine and unmapped all */
+	if (error == -COCONUT_E_CLOSED) return error; /* whoever ended the copy takes the engine, and unmaps all */
 	unmap_piece(engine);
 	pass_on(engine);
 	return error;
@@ -174,6 +173,7 @@ int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent r
 	*copy = (struct copy){source, target, len, readable, writable};
 	for (uint64_t done = 0; done < len && !error; done += PIECE_MAX)
 		error = copy_piece(copy, done, min(len - done, PIECE_MAX));
+	if (current->killed) edu_abandon(current);
 	copy->len = 0;
 	return error;
 }

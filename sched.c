@@ -191,7 +191,8 @@ void sched_preempt(void) {
 }
 
 /* Takes the current shard off the CPU, at the tail of a list of waiters, until it is woken. `kind` and `object`
- * say what it waits for. Returns what it was woken with; does not return to a shard that was killed meanwhile. */
+ * say what it waits for. Returns what it was woken with, or COCONUT_KILLED: as after preempt_point, the call
+ * is then left at once. */
 int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object) {
 	struct shard *self = current;
 	uint32_t now = rdtsc_low();
@@ -207,8 +208,7 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object) {
 	charge(now);
 	leave_call(self, pick(), now);
 	interrupt_window(); /* all in a long list may have been woken to look again, and run one behind the other */
-	if (self->killed) end_shard(COCONUT_KILLED);
-	return self->wait_result;
+	return self->killed ? (int64_t)COCONUT_KILLED : self->wait_result;
 }
 
 /* Takes a blocked shard, which is to find `result`, off its list of waiters. */
