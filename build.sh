@@ -188,8 +188,8 @@ assemble_boot() {
 	local home own_defines
 	step "$out_dir/layout.inc" layout.h -- make_layout_inc "$out_dir/layout.inc"
 	find_home boot.asm
-	[[ $home != "$out_dir" ]] || background_step "$home/boot.o" boot.asm "$home/layout.inc" scripts/asm-lines.sh -- \
-		assemble_kernel "$home/boot.o" ${own_defines[@]+"${own_defines[@]}"}
+	[[ $home != "$out_dir" ]] || background_step "$home/boot.o" boot.asm "$home/layout.inc" \
+		scripts/asm-{lines.sh,frames.py} -- assemble_kernel "$home/boot.o" ${own_defines[@]+"${own_defines[@]}"}
 	kernel_objects=("$home/boot.o")
 }
 

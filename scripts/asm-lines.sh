@@ -4,7 +4,7 @@
 # NASM writes a line table for every section, but one address range for the whole file, as if its sections lay behind
 # each other. In boot.asm they do not: the trampoline is linked at its physical address. So NASM's description of the
 # file is replaced by one with a range for each section (DWARF 3, 2.17.3 "Non-contiguous Address Ranges"); the line
-# tables stay. Read next: boot.asm.
+# tables stay. asm-frames.py adds where the code keeps its callers' registers. Read next: boot.asm.
 set -euo pipefail
 shopt -s inherit_errexit # set -e holds in $(...) as well
 in=$1 out=$2 source=$3
@@ -19,12 +19,14 @@ code_sections() {
 # 0x11 compile_unit; attributes 0x10 stmt_list, 0x55 ranges, 0x11 low_pc, 3 name, 0x1b comp_dir; forms 6 data4, 1 addr,
 # 8 string.
 describe() {
-	local section size sections count=0 ranges=''
+	local section size sections count=0 ranges='' frames=''
 	sections=$(code_sections)
 	while read -r section size; do
 		((count += 1))
 		printf 'section %s progbits alloc exec nowrite align=1\nits_start%d:\n' "$section" "$count"
+		printf 'its_start%d_size equ 0x%s\n' "$count" "$size"
 		ranges+="dq its_start$count, its_start$count + 0x$size"$'\n'
+		[[ $section != .text ]] || frames=$(python3 -S scripts/asm-frames.py "$in" "its_start$count")
 	done <<<"$sections"
 	cat <<END
 section .debug_line progbits noalloc noexec nowrite align=1
@@ -45,6 +47,7 @@ dd its_lines, its_ranges
 dq 0
 db \`$source\`, 0, \`${PWD//\\/\\\\}\`, 0
 its_end:
+$frames
 section .note.GNU-stack noalloc noexec nowrite progbits
 END
 }

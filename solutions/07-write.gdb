@@ -1,6 +1,6 @@
 # run.sh --kernel --shard shards/hello-c
 # The first entry of the walk without W, and the instruction at the saved rip.
-add-symbol-file build/shards/hello-c.elf
+add-symbol-file build/debug/shards/hello-c.elf
 python
 from diagnosis import *
 steps = stop_at_fault()

@@ -1,6 +1,6 @@
 # run.sh --kernel --manifest labs/11-bss/pair.conf
 # Behind the code lies nothing that the kernel has mapped for writing.
-add-symbol-file build/shards/counter.elf
+add-symbol-file build/debug/shards/counter.elf
 python
 from diagnosis import *
 stop_at_fault()

@@ -91,13 +91,13 @@ class Student:
                              "`%s` does not print `%s`" % (text.strip(), value.strip()))
 
     def diagnose(self, script):
-        """Runs a gdb script on the graded machine; its first line names the options of run.sh. Returns {key:
-        answer}."""
+        """Runs a gdb script on the graded machine, in the build for steps, which gdb gets in the handouts too; its first
+        line names the options of run.sh. Returns {key: answer}."""
         with open(script, encoding="utf-8") as file:
             options = re.match(r"# run.sh (.*)", file.readline()).group(1)
         folder = tempfile.mkdtemp(prefix="coconut-")
         socket = os.path.join(folder, "gdb")
-        command = "exec ./run.sh %s --timeout 300 -S -gdb unix:%s,server=on,wait=off" % (options, socket)
+        command = "exec ./run.sh --debug %s --timeout 300 -S -gdb unix:%s,server=on,wait=off" % (options, socket)
         machine = harness.start(["bash", "-c", command], cwd=self.work, stdout=-1, stderr=-1)
         try:
             deadline = time.monotonic() + 300
@@ -105,13 +105,14 @@ class Student:
                 time.sleep(0.05)
             start = ["-iex", "set pagination off", "-iex", "set auto-load no",
                      "-iex", "python import sys; sys.path.insert(0, %r)" % SOLUTIONS, "-ex",
-                     "file build/supervisor.elf",
+                     "set trust-readonly-sections on", "-ex", "file build/debug/supervisor.elf",
                      "-ex", "set architecture i386:x86-64", "-ex", "target remote " + socket]
             done = self.t.sh(["gdb", "-nx", "-q", "-batch", *start, "-x", script], cwd=self.work, timeout=120)
         finally:
             harness.end_group(machine, 15)
             harness.finish(machine, 60)
             shutil.rmtree(folder, ignore_errors=True)
+        self.t.check("<optimized out>" not in done.stdout, "a variable is optimized out: " + script)
         return dict(re.findall(r"^answer (\w+): (.*)$", done.stdout, re.M))
 
 
