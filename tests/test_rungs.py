@@ -711,6 +711,13 @@ def test_command(t):
     t.check(done.stdout.endswith("Halting.\n"), "the last line is another one")
 
 
+def test_debug(t):
+    """Where nothing is optimized, main.c still needs nothing of what a rung has not."""
+    for name, said in (("console", "Adler-32"), ("shard", "Shard: code 0, ")):
+        done = t.sh(["./run.sh", "--timeout", "120", "--kernel", "--debug", "--rung", name], expect=0)
+        t.check(said in done.stdout, "the rung %s shows nothing" % name)
+
+
 def test_gdb(t):
     """`./run.sh --rung NAME --gdb` stops in main, knows the rung's symbols, and runs to its end."""
     if not shutil.which("gdb"):
