@@ -253,6 +253,7 @@ int64_t call_woken(void) {
 	uint32_t e = (uint32_t)(end - ends);
 	uint64_t handle = (uint64_t)(self->held - self->caps);
 	int64_t result = wait_end(handle, e);
+
 	if (result == 0) result = receive(handle, e, self->known.receive_buf, self->known.receive_max);
 	if (end->caller == self) end->caller = NULL;
 	return result;
