@@ -13,8 +13,7 @@
  */
 #include "kernel.h"
 
-/* Type and rights of a capability, which lie side by side, so that one comparison does; what a CALL needs of them. */
-#define TYPE_AND_RIGHTS(cap) ((cap)->type | (uint32_t)(cap)->rights << 8)
+/* What a CALL needs of a capability: its type and two rights, which lie side by side, so that one comparison does. */
 #define FOR_CALL (CAP_CHANNEL | (CAP_RIGHT_SEND | CAP_RIGHT_RECV) << 8)
 
 /* CHANNEL_CALL: sends, then waits at the same end for the answer, with nobody else receiving there. */
@@ -26,7 +25,7 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	/* The handle is one of the shard's slots. */
 	if (handle >= COCONUT_CAP_SLOTS) goto slowly;
 	/* It names a channel, with the rights to send the message and to receive the answer. */
-	if ((TYPE_AND_RIGHTS(cap) & (0xFF | FOR_CALL)) != FOR_CALL) goto slowly;
+	if (((cap->type | cap->rights << 8) & (0xFF | FOR_CALL)) != FOR_CALL) goto slowly;
 	/* The message has 1 to 256 bytes, which the shard may read. */
 	if (len - 1 >= COCONUT_MESSAGE_MAX) goto slowly;
 	if (!user_readable(buf, len)) goto slowly;

@@ -9,29 +9,26 @@
  */
 #include "kernel.h"
 
-/* True when every page of the range is mapped with all the given bits. */
-static inline bool user_mapped(uint64_t address, uint64_t len, uint64_t bits) {
+/* True when every page of the range is mapped with all the given bits. The last one is then `*known`. */
+static inline bool look_up(uint64_t address, uint64_t len, uint64_t bits, uint64_t *known) {
 	uint64_t page = address & ~PAGE_MASK;
 
 	if (!user_range(address, len)) return false;
-	do {
+	for (;; page += PAGE_SIZE) {
 		if ((space_lookup(current, page) & bits) != bits) return false;
-		page += PAGE_SIZE;
-	} while (page < address + len);
+		if (address + len - page <= PAGE_SIZE) break;
+	}
+	*known = page;
 	return true;
 }
 
-/* The rest of user_readable and of user_writable: looks the pages up, and remembers the last one. */
+/* The rest of user_readable and of user_writable, for pages that are not known. */
 bool look_up_readable(uint64_t address, uint64_t len) {
-	if (!user_mapped(address, len, PTE_PRESENT | PTE_USER)) return false;
-	current->known.readable_page = (address + len - 1) & ~PAGE_MASK;
-	return true;
+	return look_up(address, len, PTE_PRESENT | PTE_USER, &current->known.readable_page);
 }
 
 bool look_up_writable(uint64_t address, uint64_t len) {
-	if (!user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE)) return false;
-	current->known.writable_page = (address + len - 1) & ~PAGE_MASK;
-	return true;
+	return look_up(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE, &current->known.writable_page);
 }
 
 /* Lets the fast path of CALL write into a buffer of the current shard for a message of at most `max` bytes, if it is
