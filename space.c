@@ -179,12 +179,12 @@ static inline int64_t check_heap(uint64_t address, uint64_t pages) {
 	return 0;
 }
 
-/* Unmaps `pages` pages of the current shard that are mapped, letting interrupts in after each. */
+/* Unmaps `pages` pages of the current shard that are mapped, letting interrupts in between two. */
 static void unmap_pages(uint64_t address, uint64_t pages) {
 	forget(current);
-	for (; pages; pages--, address += PAGE_SIZE) {
+	for (; pages; address += PAGE_SIZE) {
 		space_unmap(current, address);
-		if (preempt_point()) return;
+		if (--pages && preempt_point()) return;
 	}
 }
 
