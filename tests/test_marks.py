@@ -138,12 +138,12 @@ def test_twin_pointers(t):
 def test_twin_check(t):
     """A check of a buffer that lets others run, as it once did, is found at all that check one."""
     text = test_docs.read("user.c")
-    place = "		if ((entry & bits) != bits) return 0;\n"
+    place = "		page += PAGE_SIZE;\n"
     t.equal(text.count(place), 1, "places for the change")
     graph = callgraph.Graph(t, PLAIN, {"user.c": text.replace(place, place + "		preempt_point();\n")})
     found = problems(graph, marks_of(graph.texts))
     named = set(re.findall(r": (\w+) is marked nothing, and lets others run", "\n".join(found)))
-    t.equal(named, {"user_readable", "user_writable", "user_path"}, "functions: " + "\n".join(found))
+    t.check({"user_readable", "user_writable", "user_path"} <= named, "found: " + "\n".join(found))
 
 
 # ---- Stacks ----
