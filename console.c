@@ -4,7 +4,7 @@
  * Whoever begins a line owns the console until the line ends, and may stream it piece by piece. What others
  * write meanwhile waits in a bounded buffer of theirs; when one is full, the open line is ended with a visible
  * mark. All bytes are cleaned: only printable text, newline and tab pass, so that no shard, no word of the
- * manifest and no name of a file can drive the user's terminal.
+ * manifest and no name of a file can drive the user's terminal. Bytes are looked at one by one, and go on in runs.
  *
  * Invariant: a writer's bytes appear in the order in which they were written.
  *
@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 #define CUT_MARK " [cut]\n"
-#define REPLACEMENT '?'
+#define REPLACEMENT "?"
 
 /* PENDING_MAX: how many bytes of a writer can wait. PRINT_MAX: the longest piece of one print(), which a path and a
  * reason fit into; the rest is cut. */
@@ -76,19 +76,23 @@ void console_cut(void) {
 	owner = NOBODY;
 }
 
-/* Prints one byte of a writer if the console is its own or nobody's, and keeps it until then otherwise. */
-static void put(uint32_t number, char c) {
+/* Prints clean bytes of a writer, one or more, if the console is its own or nobody's, and keeps them until then
+ * otherwise. */
+static void put(uint32_t number, const char *text, size_t len) {
 	struct writer *writer = &writers[number];
 
-	if (owner != NOBODY && owner != number && writer->pending_len == PENDING_MAX) console_cut();
-	if (owner == NOBODY && writer->pending_len) drain(number);
-	if (owner == NOBODY || owner == number) {
-		serial_write(&c, 1);
-		owner = c == '\n' ? NOBODY : number;
-		return;
+	if (owner != NOBODY && owner != number) {
+		size_t kept = min(len, PENDING_MAX - writer->pending_len);
+		memcpy(writer->pending + writer->pending_len, text, kept);
+		writers_waiting += !writer->pending_len;
+		writer->pending_len += (uint32_t)kept;
+		if (kept == len) return;
+		console_cut();
+		text += kept, len -= kept;
 	}
-	writers_waiting += writer->pending_len == 0;
-	writer->pending[writer->pending_len++] = c;
+	if (owner == NOBODY && writer->pending_len) drain(number);
+	serial_write(text, len);
+	owner = text[len - 1] == '\n' ? NOBODY : number;
 }
 
 /* Whether the complete sequence of `len` bytes, two or more, is one that UTF-8 has, and what it stands for is text. */
@@ -104,28 +108,26 @@ static bool is_text(const uint8_t *sequence, uint32_t len) {
 	return code >= shortest[len] && code <= 0x10FFFF && (code & 0xFFFE) != 0xFFFE;
 }
 
+/* True for the bytes that are text by themselves. */
+static inline bool is_plain(uint8_t byte) { return (byte >= ' ' && byte < 0x7F) || byte == '\n' || byte == '\t'; }
+
 /* Passes one byte: text as it is, complete UTF-8 sequences together, everything else replaced. */
 static void put_clean(uint32_t number, uint8_t byte) {
 	struct writer *writer = &writers[number];
 
-	if (writer->held_len) {
-		bool continues = byte >> UTF8_BITS == UTF8_CONTINUATION;
-		if (continues) writer->held[writer->held_len++] = byte;
-		if (continues && writer->held_len < writer->held_want) return;
-		bool good = continues && (is_text(writer->held, writer->held_len) || ABLATE(utf8));
-		for (uint8_t i = 0; good && i < writer->held_len; i++)
-			put(number, (char)writer->held[i]);
-		if (!good) put(number, REPLACEMENT);
+	if (writer->held_len && byte >> UTF8_BITS != UTF8_CONTINUATION) {
+		put(number, REPLACEMENT, 1); /* its sequence will not be complete */
 		writer->held_len = 0;
-		if (continues) return;
 	}
-	/* A lead byte says how long its sequence is. */
-	writer->held_want = byte < UTF8_LEAD_FIRST || byte > UTF8_LEAD_LAST ? 0
-			  : byte >= UTF8_LEAD_4 ? 4 : byte >= UTF8_LEAD_3 ? 3 : 2;
-	if (writer->held_want)
-		writer->held[writer->held_len++] = byte;
-	else
-		put(number, byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7F) || ABLATE(clean) ? (char)byte : REPLACEMENT);
+	if (!writer->held_len) /* a lead byte says how long its sequence is */
+		writer->held_want = byte < UTF8_LEAD_FIRST || byte > UTF8_LEAD_LAST ? 1
+				  : byte >= UTF8_LEAD_4 ? 4 : byte >= UTF8_LEAD_3 ? 3 : 2;
+	writer->held[writer->held_len++] = byte;
+	if (writer->held_len < writer->held_want) return;
+	bool good = writer->held_len > 1 ? is_text(writer->held, writer->held_len) || ABLATE(utf8)
+					 : is_plain(byte) || ABLATE(clean);
+	put(number, good ? (const char *)writer->held : REPLACEMENT, good ? writer->held_len : 1);
+	writer->held_len = 0;
 }
 
 /* Returns 1 when a writer's next CONSOLE_PIECE bytes, and what it has waiting, can be sent, or be kept while another's
@@ -142,8 +144,14 @@ int console_room(uint32_t number) {
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */
 void console_write(uint32_t writer, const char *text, size_t len) {
-	for (size_t i = 0; i < len; i++)
-		put_clean(writer, (uint8_t)text[i]);
+	for (size_t run; len; text += run, len -= run) {
+		for (run = 0; run < len && is_plain((uint8_t)text[run]) && !writers[writer].held_len; run++)
+			;
+		if (run)
+			put(writer, text, run);
+		else
+			put_clean(writer, (uint8_t)text[run++]);
+	}
 	serial_room(SERIAL_LINE);
 }
 
@@ -153,7 +161,7 @@ void console_end(uint32_t number) {
 
 	writer->held_len = 0;
 	if (owner == number || (writer->pending_len && writer->pending[writer->pending_len - 1] != '\n'))
-		put(number, '\n');
+		put(number, "\n", 1);
 }
 
 /* Sends everything that waits: the run is over. Shards that have ended have ended their lines. */

@@ -1,8 +1,8 @@
 /*
  * lib.c: the four functions of a C library that the compiler (all but strlen) and the parsers call.
  *
- * Copies use string moves: quadwords first, then the odd bytes. They rely on DF being clear, which every entry
- * into the kernel sees to.
+ * They use the instructions for strings; copies move quadwords first, then the odd bytes. These rely on DF being clear,
+ * which every entry into the kernel sees to.
  *
  * Read next: serial.c.
  */
@@ -25,20 +25,20 @@ void *memcpy(void *to, const void *from, size_t len) {
 	return to;
 }
 
-/* Compares byte by byte. Returns 0 when equal, else the sign of the first difference. */
+/* Compares byte by byte. Returns 0 when equal, else a number of the sign of the first difference. */
 int memcmp(const void *a, const void *b, size_t len) {
 	const uint8_t *left = a, *right = b;
 
-	for (size_t i = 0; i < len; i++)
-		if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
-	return 0;
+	if (len == 0) return 0;
+	__asm__ volatile("repe cmpsb" : "+S"(left), "+D"(right), "+c"(len) : : "memory", "cc");
+	return left[-1] - right[-1];
 }
 
 /* Returns the number of bytes before the NUL. */
 size_t strlen(const char *s) {
-	size_t len = 0;
+	const char *end = s;
+	size_t left = SIZE_MAX;
 
-	while (s[len])
-		len++;
-	return len;
+	__asm__ volatile("repne scasb" : "+D"(end), "+c"(left) : "a"(0) : "memory", "cc");
+	return (size_t)(end - s) - 1;
 }

