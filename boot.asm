@@ -4,9 +4,9 @@
 ;   isr_*        interrupt and exception stubs, with FXSAVE/FXRSTOR around what interrupts ring 3
 ;   syscall_entry, context_switch, run_on_stack
 ;
-; Invariants: the kernel runs with interrupts off except in the idle loop, at preemption points, after waits, and while
-; timer_init waits for the first tick; whoever leaves the CPU has its FPU state saved in its struct shard before another
-; shard's state is loaded.
+; Invariants: the kernel runs with interrupts off except in the idle loop, where it looks at them, after waits, and
+; while timer_init waits for the first tick; whoever leaves the CPU has its FPU state saved in its struct shard before
+; another shard's state is loaded.
 ; There is one CPU, and interrupts are off until a stack is in use (SFMASK, interrupt gates), so single words of memory
 ; (current, user_rsp) need no per-CPU base and no swapgs.
 ;

@@ -53,10 +53,10 @@ int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rig
 	return handle;
 }
 
-/* Makes entry `top` and every copy below it void, all at once: none can be used or copied any more.
+/* Makes entry `top` and every copy below it void, before anybody else runs: none can be used or copied any more.
  * They are still to be removed. */
 void cap_mark(struct cap_table *table, uint32_t top) {
-	for (uint32_t at = top;;) {
+	for (uint32_t at = top;; interrupt_point()) {
 		struct capability *cap = &table->entry[at];
 		if (cap->type) cap->revoked = cap->type;
 		cap->type = 0;

@@ -46,6 +46,7 @@ void channels_open(uint32_t home) {
 		end->state = END_OPEN;
 		if (ABLATE(lost)) ends[e ^ 1].count = 0;
 		cap_give_first(home, CAP_CHANNEL, CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT, e);
+		interrupt_point();
 	}
 }
 

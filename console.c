@@ -6,6 +6,10 @@
  * mark. All bytes are cleaned: only printable text, newline and tab pass, so that no shard, no word of the
  * manifest and no name of a file can drive the user's terminal. Bytes are looked at one by one, and go on in runs.
  *
+ * Whoever writes sends little at once. Before it tells something of a shard, the supervisor lets interrupts in between
+ * two bursts of the UART, and then writes whole lines; what it prints at boot, in an interrupt, in a panic and in the
+ * summary it prints at once.
+ *
  * Invariant: a writer's bytes appear in the order in which they were written.
  *
  * Read next: panic.c.
@@ -15,9 +19,10 @@
 #define CUT_MARK " [cut]\n"
 #define REPLACEMENT "?"
 
-/* PENDING_MAX: how many bytes of a writer can wait. PRINT_MAX: the longest piece of one print(), which a path and a
- * reason fit into; the rest is cut. */
+/* PENDING_MAX: how many bytes of a writer can wait. PRINT_MAX: the longest piece of one print() or tell(), which a path
+ * and a reason fit into; the rest is cut. TELL_ROOM: so much at most, with a cut, and what waits before it. */
 enum { WRITERS = MAX_SHARDS + 1, NOBODY = WRITERS, PENDING_MAX = 1024, PRINT_MAX = 400 };
+enum { TELL_ROOM = PENDING_MAX + PRINT_MAX + sizeof(CUT_MARK) };
 
 /* UTF-8 (RFC 3629): the range of lead bytes, of which those from LEAD_3 and LEAD_4 on begin sequences of three and of
  * four bytes; in all that follow the two upper bits are those of CONTINUATION. */
@@ -135,11 +140,11 @@ static void put_clean(uint32_t number, uint8_t byte) {
  * and the number names its owner. */
 int console_room(uint32_t number) {
 	const struct writer *writer = &writers[number];
-	int room = serial_room(SERIAL_LINE);
+	bool behind = owner != NOBODY && owner != number;
 
-	if (owner == NOBODY || owner == number) return room >= PENDING_MAX + 2 * CONSOLE_PIECE || ABLATE(uart);
-	if (writer->pending_len + writer->held_len + CONSOLE_PIECE <= PENDING_MAX) return 1;
-	return room < (int)sizeof(CUT_MARK) ? 0 : -1 - (int)owner;
+	if (behind && writer->pending_len + writer->held_len + CONSOLE_PIECE <= PENDING_MAX) return 1;
+	if (serial_room(SERIAL_BURSTS) < PENDING_MAX + 2 * CONSOLE_PIECE && !ABLATE(uart)) return 0;
+	return behind ? -1 - (int)owner : 1;
 }
 
 /* Writes `len` bytes for the given writer: a shard's slot or CONSOLE_SUPERVISOR. */
@@ -152,7 +157,7 @@ void console_write(uint32_t writer, const char *text, size_t len) {
 		else
 			put_clean(writer, (uint8_t)text[run++]);
 	}
-	serial_room(SERIAL_LINE);
+	serial_room(SERIAL_BURSTS);
 }
 
 /* Ends the line that a dying shard left open, printed or pending. */
@@ -172,18 +177,37 @@ void console_flush_all(void) {
 
 bool verbose, quiet;
 
-/* Prints on the supervisor's behalf, nothing under `quiet`. What is too long is cut visibly, and ends its line. */
+/* Formats into `text`, of PRINT_MAX bytes. Returns the length, 0 under `quiet`. What is too long is cut visibly, and
+ * ends its line. */
+static size_t compose(char *text, const char *template, va_list args) {
+	size_t len = quiet ? 0 : format(text, PRINT_MAX, template, args);
+
+	if (len < PRINT_MAX) return len;
+	memcpy(text + PRINT_MAX - sizeof(CUT_MARK), CUT_MARK, sizeof(CUT_MARK));
+	return PRINT_MAX - 1;
+}
+
+/* Prints on the supervisor's behalf. Leaves interrupts as they are, even where it has to wait. */
 void print(const char *template, ...) {
 	char text[PRINT_MAX];
 	va_list args;
 
-	if (quiet) return;
 	va_start(args, template);
-	size_t len = format(text, sizeof(text), template, args);
+	console_write(CONSOLE_SUPERVISOR, text, compose(text, template, args));
 	va_end(args);
-	if (len >= sizeof(text)) {
-		len = sizeof(text) - 1;
-		memcpy(text + sizeof(text) - sizeof(CUT_MARK), CUT_MARK, sizeof(CUT_MARK));
-	}
+}
+
+/* Prints whole lines, in a call, at the end of a shard, or in the supervisor's thread. Lets interrupts in before it
+ * writes them, and as long as the queue has no room for them, after each burst; no shard runs meanwhile. */
+void tell(const char *template, ...) {
+	char text[PRINT_MAX];
+	va_list args;
+
+	va_start(args, template);
+	size_t len = compose(text, template, args);
+	va_end(args);
+	do
+		if (!ABLATE(looks)) interrupt_window();
+	while (serial_room(1) < TELL_ROOM);
 	console_write(CONSOLE_SUPERVISOR, text, len);
 }

@@ -23,6 +23,7 @@ static void collect_holders(void) {
 	for (uint32_t i = 0; i < ARRAY_LENGTH(caps.entry); i++) {
 		const struct capability *cap = &caps.entry[i];
 		shard_set holder = 1UL << i / COCONUT_CAP_SLOTS;
+		if (i % COCONUT_CAP_SLOTS == 0) preempt_point();
 		if (cap->type != CAP_CHANNEL) continue;
 		if (cap->rights & CAP_RIGHT_SEND) senders_at[cap->resource] |= holder;
 		if (cap->rights & CAP_RIGHT_RECV) receivers_at[cap->resource] |= holder;

@@ -180,16 +180,15 @@ static const char *violation_word(uint64_t error) {
  * belongs to all shards (IST). */
 void fault_kill(struct trap_frame *frame) {
 	const char *name = current->profile->name;
-	bool page_fault = frame->vector == VECTOR_PAGE_FAULT;
-	uint64_t error = frame->error, address = page_fault ? read_cr2() : 0;
+	uint64_t error = frame->error, address = read_cr2();
 
-	if (page_fault)
-		print("Shard %u (%s) killed: page fault (#PF, vector 14) at rip 0x%lx: %s 0x%lx, %s (error 0x%lx)\n",
-		      current->id, name, frame->rip, access_word(error), address, violation_word(error), error);
+	if (frame->vector == VECTOR_PAGE_FAULT)
+		tell("Shard %u (%s) killed: page fault (#PF, vector 14) at rip 0x%lx: %s 0x%lx, %s (error 0x%lx)\n"
+		     "  Likely cause: %s\n", current->id, name, frame->rip, access_word(error), address,
+		     violation_word(error), error, page_fault_cause(frame, address));
 	else
-		print("Shard %u (%s) killed: %s, vector %lu, at rip 0x%lx (error 0x%lx)\n", current->id, name,
-		      exception_names[frame->vector], frame->vector, frame->rip, error);
-	print("  Likely cause: %s\n", page_fault ? page_fault_cause(frame, address) : likely_cause(frame));
+		tell("Shard %u (%s) killed: %s, vector %lu, at rip 0x%lx (error 0x%lx)\n  Likely cause: %s\n", current->id,
+		     name, exception_names[frame->vector], frame->vector, frame->rip, error, likely_cause(frame));
 	run_on_stack(current->stack_top, end_shard, COCONUT_KILLED);
 }
 

@@ -24,7 +24,7 @@ enum { PARTITIONS = 8, COMPUTE_UNITS = 8 };
 enum { VGA_CLASS = 0x03, VGA_VENDOR = 0x1234, VGA_DEVICE = 0x1111, VRAM_BAR = 0, REGISTER_BAR = 2 };
 
 /* Which arguments of GPU_DMA name the two ranges; bytes of video memory cleared between two looks at the interrupts. */
-enum { ARGUMENT_SOURCE = 2, ARGUMENT_TARGET = 3, CLEAR_STEP = 0x10000 };
+enum { ARGUMENT_SOURCE = 2, ARGUMENT_TARGET = 3, CLEAR_STEP = 0x4000 };
 
 /* The processor's random numbers: the bit of CPUID leaf 1, ECX, and how often to try (SDM Vol. 1 7.3.17.1). */
 enum { CPUID_1_ECX_RDRAND = 1 << 30, RDRAND_TRIES = 10 };

@@ -13,9 +13,9 @@
  *
  * Invariants of the whole kernel:
  *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point(),
- *     at the end of a wait (sched_wait), and while timer_init waits for the first tick. Others run only inside
- *     functions whose prototypes say MAY_SWITCH (marks.h): between two calls of these nothing else does, so there are
- *     no locks.
+ *     interrupt_point() and tell(), at the end of a wait (sched_wait), and while timer_init waits for the first tick.
+ *     Others run only inside functions whose prototypes say MAY_SWITCH (marks.h): between two calls of these nothing
+ *     else does, so there are no locks.
  *   - From paging_init on no page is writable and executable. Addresses of shards are used between stac and
  *     clac only: see user.c, channel.c. Whoever makes or clears their frames reaches them through the HHDM.
  *   - A free frame that has been used before contains zeros: whoever frees it clears it.
@@ -117,7 +117,7 @@ static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
 /* ---- serial.c: COM1 and formatted printing -------------------------------------------------------- */
 
 extern size_t serial_queued; /* how many bytes the UART has not taken yet */
-#define SERIAL_LINE 32       /* bursts, as many as the longest line takes */
+#define SERIAL_BURSTS 8      /* that whoever writes hands the UART at once: twice what SERIAL_WRITE's pieces take */
 
 void serial_init(void);
 int serial_room(int bursts);
@@ -135,6 +135,7 @@ extern bool verbose, quiet;
 
 void console_write(uint32_t writer, const char *text, size_t len);
 void print(const char *template, ...) __attribute__((format(printf, 1, 2)));
+MAY_INTERRUPT void tell(const char *template, ...) __attribute__((format(printf, 1, 2)));
 #define print_verbose(...) (verbose ? print(__VA_ARGS__) : (void)0) /* when the user asked for every step */
 void console_cut(void);
 int console_room(uint32_t writer);
@@ -223,6 +224,7 @@ void sched_supervise(void);
 void sched_raise(struct shard *shard, uint8_t priority);
 MAY_SWITCH void sched_exit(void) __attribute__((noreturn));
 MAY_SWITCH void sched_loop(void (*reap)(void), bool (*end_deadlocks)(void)) __attribute__((noreturn));
+MAY_INTERRUPT void interrupt_point(void);
 MAY_SWITCH bool preempt_point(void);
 MAY_SWITCH void context_switch(struct shard *from, struct shard *to);
 MAY_SWITCH void context_switch_fpu(struct shard *from, struct shard *to);
@@ -255,7 +257,7 @@ uint64_t timer_ms(void);
 
 extern const char *const *call_names;
 
-int64_t refuse(int error, int argument, uint64_t value, const char *reason);
+MAY_INTERRUPT int64_t refuse(int error, int argument, uint64_t value, const char *reason);
 
 /* ---- space.c: address spaces of shards ------------------------------------------------------------ */
 
@@ -296,7 +298,7 @@ static inline bool user_range(uint64_t address, uint64_t len) {
 	return address < USER_LIMIT && len <= USER_LIMIT - address;
 }
 
-int64_t user_path(uint64_t path, uint64_t len, char *copy);
+MAY_INTERRUPT int64_t user_path(uint64_t path, uint64_t len, char *copy);
 bool look_up_readable(uint64_t address, uint64_t len);
 bool look_up_writable(uint64_t address, uint64_t len);
 bool user_offer(uint64_t buf, uint64_t max);
@@ -335,7 +337,7 @@ MAY_SWITCH void interrupt_dispatch(struct trap_frame *frame);
 /* ---- profile.c: what ran, how much of it, and how it ended ---------------------------------------- */
 
 struct profile *profile_row(uint32_t id, const char *name);
-struct profile *profile_row_for_program(const char *path);
+MAY_INTERRUPT struct profile *profile_row_for_program(const char *path);
 void profile_add(const struct shard *shard);
 void profile_print(void);
 bool profile_print_ends(void);
@@ -351,8 +353,8 @@ int64_t fs_load(const struct ext2_file *file, uint64_t offset, void *to, size_t 
 void files_close_all(struct shard *shard);
 MAY_SWITCH int64_t sys_fs_open(uint64_t path, uint64_t len);
 MAY_SWITCH int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max);
-int64_t sys_fs_stat(uint64_t fd);
-int64_t sys_fs_close(uint64_t fd);
+MAY_INTERRUPT int64_t sys_fs_stat(uint64_t fd);
+MAY_INTERRUPT int64_t sys_fs_close(uint64_t fd);
 MAY_SWITCH int64_t sys_fs_map(uint64_t fd, uint64_t address);
 
 /* ---- manifest.c: parsing the boot manifest: see manifest.h ---------------------------------------- */
@@ -365,21 +367,22 @@ extern void (*cap_gone[])(struct shard *holder, const struct capability *cap);
 
 int cap_insert(struct cap_table *table, uint32_t shard, struct capability cap, bool granted);
 int cap_copy(struct cap_table *table, uint32_t from, uint32_t shard, uint8_t rights);
-void cap_mark(struct cap_table *table, uint32_t top);
+MAY_INTERRUPT void cap_mark(struct cap_table *table, uint32_t top);
 uint32_t cap_leaf(const struct cap_table *table, uint32_t top);
 void cap_remove(struct cap_table *table, uint32_t index);
 const struct capability *cap_find(const struct capability *slots, uint64_t handle);
 
 int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
 void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource);
-const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error);
+MAY_INTERRUPT const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights,
+	int64_t *error);
 bool cap_is_of_call(const struct capability *cap, const struct shard *shard);
 bool cap_held(void);
 MAY_SWITCH void cap_revoke_index(uint32_t index);
 MAY_SWITCH void caps_drop_all(struct shard *shard);
 MAY_SWITCH int64_t sys_cap_revoke(uint64_t handle);
-int64_t sys_cap_restrict(uint64_t handle, uint64_t rights);
-int64_t sys_cap_inspect(uint64_t handle);
+MAY_INTERRUPT int64_t sys_cap_restrict(uint64_t handle, uint64_t rights);
+MAY_INTERRUPT int64_t sys_cap_inspect(uint64_t handle);
 
 /* ---- channel.c: messages between shards ----------------------------------------------------------- */
 
@@ -389,13 +392,13 @@ extern struct end ends[];
 static inline struct end *other_end(struct end *end) { return (struct end *)((uint64_t)end ^ sizeof(*end)); }
 
 void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);
-void channels_open(uint32_t home);
+MAY_INTERRUPT void channels_open(uint32_t home);
 uint32_t channel_handle(uint32_t home, uint32_t channel);
 MAY_SWITCH void channels_close(struct shard *shard);
 void channel_call_over(const struct shard *shard);
 void channel_cap_gone(struct shard *holder, const struct capability *cap);
 int channel_home(uint32_t end);
-int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
+MAY_INTERRUPT int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights);
 MAY_SWITCH int64_t sys_channel_send(uint64_t handle, uint64_t buf, uint64_t len);
 MAY_SWITCH int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max);
 MAY_SWITCH int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max);
@@ -458,7 +461,7 @@ MAY_SWITCH void gpu_init(void);
 MAY_SWITCH int gpu_attach(struct shard *shard, struct gpu_config *config);
 void gpu_allow(uint32_t id);
 MAY_SWITCH void gpu_release(struct shard *shard);
-int64_t sys_gpu_unveil(uint64_t offset, uint64_t size);
+MAY_INTERRUPT int64_t sys_gpu_unveil(uint64_t offset, uint64_t size);
 MAY_SWITCH int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len);
 
 /* ---- shard.c: the life of a shard ----------------------------------------------------------------- */
@@ -479,7 +482,7 @@ MAY_SWITCH int64_t shard_free(struct shard *shard);
 void spawn_cap_gone(struct shard *holder, const struct capability *cap);
 MAY_SWITCH int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args_len);
 MAY_SWITCH int64_t sys_wait(uint64_t handle);
-int64_t sys_kill(uint64_t handle);
+MAY_INTERRUPT int64_t sys_kill(uint64_t handle);
 
 /* ---- syscall.c: the door between the rings -------------------------------------------------------- */
 

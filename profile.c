@@ -35,8 +35,8 @@ struct profile *profile_row_for_program(const char *path) {
 		if (*path == '/' && path[1]) last = path + 1;
 	for (size_t i = 0; i < MANIFEST_NAME_MAX && last[i]; i++)
 		name[i] = last[i] > ' ' && last[i] < 0x7F ? last[i] : '?';
-	while (id < MAX_SHARDS + SPAWNED_ROWS - 1 && rows[id].used && memcmp(rows[id].name, name, sizeof(name)))
-		id++;
+	for (; id < MAX_SHARDS + SPAWNED_ROWS - 1 && rows[id].used && memcmp(rows[id].name, name, sizeof(name)); id++)
+		interrupt_point();
 	return profile_row(id, name);
 }
 

@@ -21,9 +21,13 @@ static __attribute__((noinline)) int64_t print_refusal(int error) {
 	const char *name = refusal->call < SYS_LIMIT ? call_names[refusal->call] : NULL;
 
 	if (self->killed) return -error;
-	print("Shard %u (%s): %s refused: ", self->id, self->profile->name, name ? name : "unknown call");
-	if (refusal->argument) print("argument %d = 0x%lx, ", refusal->argument, refusal->value);
-	print("%s (%s)\n", refusal->reason, error_names[error]);
+	if (!name) name = "unknown call";
+	if (refusal->argument)
+		tell("Shard %u (%s): %s refused: argument %d = 0x%lx, %s (%s)\n", self->id, self->profile->name, name,
+		     refusal->argument, refusal->value, refusal->reason, error_names[error]);
+	else
+		tell("Shard %u (%s): %s refused: %s (%s)\n", self->id, self->profile->name, name, refusal->reason,
+		     error_names[error]);
 	self->refusals_left--;
 	return -error;
 }

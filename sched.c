@@ -278,6 +278,11 @@ void sched_exit(void) {
 	panic("shard %u ran after its end", self->id);
 }
 
+/* Lets interrupts in, and nobody else: what was true of other shards is still true. */
+void interrupt_point(void) {
+	if (!ABLATE(looks)) interrupt_window();
+}
+
 /* Lets interrupts in, and other shards when their time has come. Long work calls it between its pieces. What was true
  * of other shards before, what a capability names included, need not be true after. Returns whether the current shard
  * has been killed: its call returns at once, whatever it has done so far, and syscall_dispatch ends the shard. */

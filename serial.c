@@ -52,7 +52,7 @@ int serial_room(int bursts) {
 /* Puts `len` bytes, fewer than it holds, into the queue. Waits for the UART where there is no room. */
 void serial_write(const char *text, size_t len) {
 	while (first + serial_queued + len > sizeof(queue))
-		serial_room(SERIAL_LINE);
+		serial_room(SERIAL_BURSTS);
 	memcpy(queue + first + serial_queued, text, len);
 	serial_queued += len;
 }
@@ -61,7 +61,7 @@ void serial_write(const char *text, size_t len) {
  * whoever switches the machine off calls it. */
 void serial_drain(void) {
 	while (serial_queued)
-		serial_room(SERIAL_LINE);
+		serial_room(SERIAL_BURSTS);
 	for (uint32_t looks = 0; looks < DRAIN_LOOKS && !(inb(COM1 + UART_LSR) & LSR_ALL_SENT); looks++)
 		;
 }

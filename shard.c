@@ -138,8 +138,8 @@ static int map_stack(struct shard *shard, const struct manifest_shard *spec) {
 /* Builds everything that a shard needs to run. Returns 0, or an error with its reason noted; no frame is left in use
  * then. */
 static int build(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
+	preempt_point();
 	int error = space_create(shard);
-
 	if (error) return fail(shard, error, NULL);
 	if ((error = load_code(shard, spec, program)) || (error = map_pipeline_config(shard, spec)) ||
 	    (error = map_gpu(shard, spec)) || (error = map_stack(shard, spec))) {
@@ -174,7 +174,7 @@ int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ex
 		return error;
 	}
 	if (parent) parent->children++;
-	print_verbose("Shard %u (%s) started: %s, %u frames\n", id, spec->name, spec->path, shard->frames);
+	if (verbose) tell("Shard %u (%s) started: %s, %u frames\n", id, spec->name, spec->path, shard->frames);
 	sched_ready(shard);
 	return 0;
 }
@@ -182,12 +182,12 @@ int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ex
 /* Says how a shard ended. One that was spawned is its parent's business, unless the user wants to see everything. */
 static void print_end(const struct shard *shard, uint64_t wall_ms) {
 	if (shard->parent && !verbose) return;
-	print("Shard %u (%s) ended: ", shard->id, shard->profile->name);
 	if (shard->exited)
-		print("code %ld", shard->exit_code);
+		tell("Shard %u (%s) ended: code %ld after %lu ms, at most %u frames\n", shard->id, shard->profile->name,
+		     shard->exit_code, wall_ms, shard->frames_peak);
 	else
-		print("killed");
-	print(" after %lu ms, at most %u frames\n", wall_ms, shard->frames_peak);
+		tell("Shard %u (%s) ended: killed after %lu ms, at most %u frames\n", shard->id, shard->profile->name,
+		     wall_ms, shard->frames_peak);
 }
 
 /* Kills what the shard has spawned. */
@@ -218,6 +218,8 @@ void handle_sys_exit(uint64_t code) {
 	self->exit_code = self->profile->exit_code = code;
 	self->profile->ending = self->exited ? ENDED_BY_EXIT : ENDED_KILLED;
 	self->profile->wall_ms += wall_ms;
+	while (!console_room(self->id))
+		preempt_point();
 	console_end(self->id);
 	preempt_point();
 	kill_children(self);

@@ -23,14 +23,16 @@ static void start_shard(uint32_t id) {
 	const struct manifest_shard *spec = &manifest.shard[id];
 	struct profile *profile = profile_row(id, spec->name);
 	struct ext2_file program;
+
+	preempt_point();
 	int missing = fs_find(spec->path, strlen(spec->path), &program);
 	int error = shard_create(id, spec, missing ? NULL : &program, profile, NULL);
 
 	lives[id] = error ? LIFE_OVER : LIFE_RUNNING;
 	if (error) {
 		profile->ending = ENDED_NOT_STARTED;
-		print("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path,
-		      missing ? fs_reason(missing) : shards[id].refusal.reason);
+		tell("Shard %u (%s) cannot start from %s: %s\n", id, spec->name, spec->path,
+		     missing ? fs_reason(missing) : shards[id].refusal.reason);
 		channels_close(&shards[id]);
 		return;
 	}
@@ -75,8 +77,8 @@ static void reap(void) {
 		struct shard *shard = &shards[id];
 		if (shard->state != SHARD_ENDED || shard->children) continue;
 		if (shard_free(shard) == -1 && restarts[id] < manifest.shard[id].restart) {
-			print("Shard %u (%s) restarts: %u of %u\n", id, manifest.shard[id].name, ++restarts[id],
-			      manifest.shard[id].restart);
+			tell("Shard %u (%s) restarts: %u of %u\n", id, manifest.shard[id].name, ++restarts[id],
+			     manifest.shard[id].restart);
 			start_shard(id);
 		} else {
 			lives[id] = LIFE_OVER;

@@ -60,7 +60,7 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 	if (!user_readable(buf, len)) return refuse(COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
 	for (uint64_t done = 0, part; done < len; done += part) {
 		int room = console_room(current->id);
-		part = room <= 0 ? 0 : len - done < sizeof(piece) ? len - done : sizeof(piece);
+		part = room > 0 ? min(len - done, sizeof(piece)) : 0;
 		copy_from_user(piece, buf + done, part);
 		console_write(current->id, piece, part);
 		if (room > 0) line = all = 0;
@@ -138,7 +138,7 @@ int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uin
 
 /* Called by syscall_entry when the return address would fault on its way back. */
 void syscall_bad_return(const struct syscall_frame *frame) {
-	print("Shard %u (%s) killed: system call from a non-canonical address, return to 0x%lx refused\n", current->id,
-	      current->profile->name, frame->rip);
+	tell("Shard %u (%s) killed: system call from a non-canonical address, return to 0x%lx refused\n", current->id,
+	     current->profile->name, frame->rip);
 	handle_sys_exit(COCONUT_KILLED);
 }

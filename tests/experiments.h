@@ -17,7 +17,7 @@
 	X(heap) X(upper) X(code) X(preempt) X(entry) X(numbers) X(lengths) X(handles) X(slots) X(close_wakes) X(lost) \
 	X(room) X(fits) X(claim) X(clean) X(walk) X(descriptors) X(leak) X(drop) X(nmi) X(rank) X(flood) X(held) X(leave) \
 	X(serial) X(call_over) X(kill_first) X(circle) X(owners) X(dma_orphan) X(forget) X(raise) X(turns) X(fast_held) \
-	X(utf8) X(uart) X(killed_flag) X(vram_zeroing) X(ipc_fast)
+	X(utf8) X(uart) X(killed_flag) X(vram_zeroing) X(looks) X(ipc_fast)
 #define ABLATION_NUMBER(name) ABLATION_##name,
 enum { ABLATION_none, ABLATIONS(ABLATION_NUMBER) };
 

@@ -142,7 +142,7 @@ def test_twin_check(t):
     t.equal(text.count(place), 1, "places for the change")
     graph = callgraph.Graph(t, PLAIN, {"user.c": text.replace(place, place + "		preempt_point();\n")})
     found = problems(graph, marks_of(graph.texts))
-    named = set(re.findall(r": (\w+) is marked nothing, and lets others run", "\n".join(found)))
+    named = set(re.findall(r": (\w+) is marked (?:nothing|MAY_INTERRUPT), and lets others run", "\n".join(found)))
     t.check({"user_readable", "user_writable", "user_path"} <= named, "found: " + "\n".join(found))
 
 

@@ -14,6 +14,8 @@
 #include "tests/spec/spec.h"
 #include "check.h"
 
+void interrupt_point(void) {}
+
 #define ALL (CAP_RIGHT_SEND | CAP_RIGHT_RECV | CAP_RIGHT_GRANT)
 #define BUFFER STACK_PAGE
 #define CHILD 5 /* a slot behind the lines */

@@ -1,5 +1,6 @@
 /*
- * Tests of serial.c and panic.c on a UART that takes its time: what was written has been sent when the machine is off.
+ * Tests of serial.c, console.c and panic.c on a UART that takes its time: what was written has been sent when the
+ * machine is off, and the supervisor looks at the interrupts while it waits.
  *
  * QEMU's UART has sent a byte before anybody can look. This one has a FIFO of 16 bytes and a shift register, as the
  * PC16550D's data sheet says, and sends a byte every so many looks at any port. The machine is off at the first write
@@ -14,7 +15,10 @@ static void fake_out(uint16_t port, uint32_t value);
 #define inb(port) fake_in(port)
 #define outb(port, value) fake_out(port, value)
 #define outl(port, value) fake_out(port, value)
+#define interrupt_window() look()
+static void look(void);
 #include "../../serial.c"
+#include "../../console.c"
 #include "../../panic.c"
 #include "check.h"
 
@@ -29,6 +33,7 @@ static uint64_t looks, byte_time; /* in looks; STUCK: no byte is ever sent */
 static bool shifting;             /* a byte is on its way, which is `fifo[0]` no more */
 static uint8_t shift;
 static jmp_buf off;
+static uint32_t bytes, most_bytes; /* handed over since the last look at the interrupts; the most between two */
 
 static void pass_time(void) {
 	looks++;
@@ -48,18 +53,26 @@ static uint8_t fake_in(uint16_t port) {
 
 static void fake_out(uint16_t port, uint32_t value) {
 	pass_time();
+	if (port == COM1 + UART_DATA && ++bytes > most_bytes) most_bytes = bytes;
 	if (port == COM1 + UART_DATA && fifo_len < FIFO) fifo[fifo_len++] = (uint8_t)value;
 	if (port != DEBUG_EXIT_PORT) return;
 	off_code = value;
 	longjmp(off, 1);
 }
 
-/* Writes a text and ends the run. */
-static void end_with(const char *text, uint64_t time) {
-	sent_len = fifo_len = 0;
+static void look(void) { bytes = 0; }
+
+/* Begins a run on a UART that sends a byte every `time` looks. */
+static void begin(uint64_t time) {
+	sent_len = fifo_len = bytes = most_bytes = 0;
 	shifting = false;
 	byte_time = time;
 	looks = 0;
+}
+
+/* Writes a text and ends the run. */
+static void end_with(const char *text, uint64_t time) {
+	begin(time);
 	if (setjmp(off)) return;
 	serial_write(text, strlen(text));
 	debug_exit(DEBUG_EXIT_OK);
@@ -84,8 +97,31 @@ TEST(stuck) {
 	CHECK_EQ(off_code, DEBUG_EXIT_OK);
 }
 
+/* Fills the queue, has the supervisor say something, and checks that all of it comes. Returns how many bytes the UART
+ * was handed at most between two looks at the interrupts. */
+static uint32_t bytes_of(void (*speak)(const char *template, ...)) {
+	static char text[sizeof(queue) - 2];
+
+	memset(text, 'q', sizeof(text));
+	text[sizeof(text) - 1] = '\n';
+	begin(SLOW);
+	serial_write(text, sizeof(text));
+	speak("%s%d\n", "words ", 1);
+	uint32_t most = most_bytes;
+	if (!setjmp(off)) debug_exit(DEBUG_EXIT_OK);
+	CHECK_EQ(sent_len, sizeof(text) + 8);
+	CHECK(!memcmp(sent, text, sizeof(text)) && !memcmp(sent + sizeof(text), "words 1\n", 8));
+	return most;
+}
+
+TEST(a_look_between_two_bursts) {
+	CHECK_EQ(bytes_of(tell), FIFO);
+	CHECK(bytes_of(print) > FIFO); /* the control */
+}
+
 int main(void) {
 	RUN(all_is_sent);
 	RUN(stuck);
+	RUN(a_look_between_two_bursts);
 	return check_result();
 }

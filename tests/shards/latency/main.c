@@ -249,6 +249,14 @@ static void many_lines(uint64_t bytes) {
 	}
 }
 
+/* ---- words: the longest that the supervisor says of a shard ---- */
+
+static void stray(void) {
+	REFUSED(BADHANDLE, coconut_channel_recv(~0UL, "", 1));
+	coconut_serial_write("a line that nobody ends", 23);
+	(void)*(volatile char *)PIPELINE_CONFIG_VADDR;
+}
+
 /* ---- gpu: handle 1 is the partition of the other, who waits at handle 0 ---- */
 
 static void gpu(uint64_t bytes) {
@@ -299,7 +307,7 @@ int main(const char *args) {
 		{"last", NULL, last_holder}, {"bell", NULL, bell}, {"full", full, NULL}, {"waiter", NULL, waiter},
 		{"sender", NULL, sender}, {"sleep", NULL, sleep_for_ever}, {"ring", ring, NULL}, {"ringlast", ring_last, NULL},
 		{"open", open_line, NULL}, {"lines", many_lines, NULL}, {"gpu", gpu, NULL}, {"listener", NULL, listener},
-		{"deaths", deaths, NULL}, {"hold", hold, NULL},
+		{"deaths", deaths, NULL}, {"hold", hold, NULL}, {"stray", NULL, stray},
 	};
 	struct text key, value;
 	uint64_t number = 0;
