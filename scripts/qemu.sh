@@ -215,6 +215,7 @@ choose_machine() {
 	choose_time_out
 	if [[ $replay ]]; then
 		choose_recorded_machine
+		watch_options+=(--replayed)
 	else
 		choose_new_machine "$run_dir/esp/ramdisk.img"
 	fi

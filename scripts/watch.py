@@ -35,7 +35,8 @@ STARTING = 2  # seconds after which a QEMU that still runs has started
 LAST_LINE = b"Halting."
 MANIFEST_MISTAKE = re.compile(rb"^/etc/coconut\.conf:\d+: ", re.M)
 LOADER_MARK = b"[BOOT]"
-FAREWELL = re.compile(rb"^.*: QEMU: Terminated via GDBstub\n", re.M)  # to whoever has just said `kill`
+FAREWELL = re.compile(rb"^.*: (?:QEMU: Terminated via GDBstub|terminating on signal 15 from pid %d .*)\n" % os.getpid(),
+                      re.M)  # to whoever has just said `kill`, and to us
 NO_LOADER = ("The firmware never started the loader: does the machine have at least 64 MiB (-m 64M), "
              "and a 64-bit processor?")
 TIMED_OUT = 124
@@ -277,7 +278,7 @@ python start.begin({socket!a}, {where!a}, {run!a}, {build!a})
 """
 
 
-def judge(status, console, remarks, codes, log, under_gdb, traced):
+def judge(status, console, remarks, codes, log, under_gdb, traced, replayed):
     """Returns the exit status of the run from QEMU's status, and says what happened where that is not plain."""
     if status == QEMU_REFUSES and not console.spoken and not remarks.passed and remarks.reason():
         say("QEMU did not start: " + remarks.reason())
@@ -298,6 +299,8 @@ def judge(status, console, remarks, codes, log, under_gdb, traced):
         end = f"the guest reported success, but its last line is not {LAST_LINE.decode()}"
     elif under_gdb and status <= 0:
         end = "gdb ended before the guest had reported a result."
+    elif status == 0 and replayed:
+        end = "the recording ends here: the recorded run was ended from outside."
     elif status == 0:
         end = "the machine was reset or switched off before the guest reported a result (a triple fault resets it)."
     elif status < 0:
@@ -373,7 +376,8 @@ def run(options, command):
             gdb.wait()
             stop(qemu)
         remarks.drain(GRACE)
-        status = judge(qemu.wait(GRACE), console, remarks, read_debug_exit_codes(), log, options.gdb, options.trace)
+        status = judge(qemu.wait(GRACE), console, remarks, read_debug_exit_codes(), log, options.gdb, options.trace,
+                       options.replayed)
         if status == 1 and options.manifest and MANIFEST_MISTAKE.search(console.tail):
             say(f"/etc/coconut.conf is {options.manifest}, line by line.")
         if gdb and gdb.returncode > 0:  # a tour that has lost its way
@@ -422,6 +426,7 @@ def main():
     parser.add_argument("--console", metavar="FILE", help="where what the guest says goes instead of stdout")
     parser.add_argument("--trace", metavar="FILE", help="write what the recorder in the guest has left in its memory")
     parser.add_argument("--record", metavar="FILE", help="keep what a replay needs")
+    parser.add_argument("--replayed", action="store_true", help="the machine repeats a recorded run")
     parser.add_argument("--manifest", metavar="FILE", help="the user's file that became the manifest")
     parser.add_argument("--memory", metavar="SIZE", help="of the machine, which --trace needs to know")
     parser.add_argument("command", nargs="+", help="QEMU and its options, after --")

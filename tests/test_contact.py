@@ -108,6 +108,8 @@ LINES = [
     ("./run.sh --tour", 4, "--tour needs a value; --help lists the options."),
     ("./run.sh --tour boot --gdb", 4, "--gdb and --tour start gdb, which they can do once; give one."),
     ("./run.sh --gdb=boot --tour dma", 4, "--gdb and --tour start gdb, which they can do once; give one."),
+    ("./run.sh --record /tmp/run --gdb", 4,
+     "--record only records: leave --gdb, --tour, --trace and --replay out; gdb comes with --replay."),
     ("./run.sh --tour boot --tour dma", 4, "--gdb and --tour start gdb, which they can do once; give one."),
     ("./run.sh --tour ipc --add run.sh:/shards/tour", 4, "--add: /shards/tour is the shard of the tours."),
     ("./run.sh --model run.sh --add run.sh:/model.bin", 4,

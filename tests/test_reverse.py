@@ -13,6 +13,7 @@ import sessions
 COMMANDS = ["hbreak fault_kill", "continue", "pagewalk $cr2", "watch -l *$entry", "reverse-continue", "reverse-stepi",
             "x/i $pc", "print/x *$entry", "stepi", "print/x *$entry", "backtrace", "kill"]
 PRESENT, WRITE = 1, 2
+ENDLESS = '#include "coconut.h"\nint main(const char *args) { (void)args; for (;;) ; }\n'
 
 
 def record(t, shard="tests/shards/scribbler"):
@@ -45,6 +46,17 @@ def test_replay(t):
         t.check("--replay boots what was recorded" in refused.stderr, "%s: %s" % (option, refused.stderr))
     refused = t.sh(["./run.sh", "--replay", "README.md"], expect=4)
     t.check("was not written by --record" in refused.stderr, "a file that is no recording: " + refused.stderr)
+
+
+def test_ended_from_outside(t):
+    """A run that its time-out ends is recorded until then, and the replay says that it ends there."""
+    path = os.path.join(t.scratch, "run")
+    endless = os.path.dirname(t.file("endless/main.c", ENDLESS))
+    first = t.sh(["./run.sh", "--timeout", "5", "--record", path, "--shard", endless], expect=124)
+    again = t.sh(["./run.sh", "--timeout", "300", "--replay", path], expect=3)
+    t.check("terminating on signal" not in first.stderr, "QEMU's farewell is shown: " + first.stderr)
+    t.check("the recording ends here" in again.stderr, "the replay does not say why it ends: " + again.stderr)
+    t.equal(again.stdout, first.stdout, "what the replay says")
 
 
 def test_who_wrote(t):

@@ -80,6 +80,17 @@ def test_through_a_switch(t):
     t.check(functions(said[5])[-1] == "main", "the way down: " + said[5])
 
 
+def test_which_build(t):
+    """--debug boots build/debug; a run has one build, so --build beside it is refused."""
+    done = t.sh("./run.sh --timeout 300 --debug " + HELLO, expect=0)
+    t.check("hello from ring 3" in done.stdout, "it does not run: " + done.stdout)
+    refused = t.sh("./run.sh --debug --build build " + HELLO, expect=4)
+    t.check("--debug and --build both choose the build" in refused.stderr, refused.stderr)
+    debug, product = [t.sh("readelf --debug-dump=info %s/supervisor.elf | grep -o ' -O[0-9sg]' | sort -u" % build
+                           ).stdout.strip() for build in ("build/debug", "build")]
+    t.check(debug == "-O0" and "-O0" not in product, "how they are optimized: %s, %s" % (debug, product))
+
+
 STOPS = ("paging_init", "frame_alloc", "shard_create", "space_map", "sched_ready", "sys_serial_write", "sys_fs_read")
 
 
