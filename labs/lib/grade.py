@@ -27,7 +27,7 @@ import stdout  # noqa: E402 (the path must be set first)
 OURS = {"labs", "tests", "scripts", "build.sh", "run.sh"}  # what judges
 GRADED_FOLDERS = {"shards", "etc", "model", "rungs"}
 GRADED_ENDINGS = (".c", ".h", ".asm", ".ld")
-NOT_SEEDED = {"runs", "tests", "variants", "labs", "bench", "last.log"}
+NOT_SEEDED = {"runs", "rungs", "tests", "variants", "labs", "bench", "last.log"}
 
 
 def fail(text):
