@@ -11,8 +11,8 @@ import os
 import re
 import select
 import shutil
-import socket
 import struct
+import sys
 import zlib
 
 import harness
@@ -20,6 +20,10 @@ import rungs
 import test_docs
 import test_ladder
 import test_memory_map
+
+sys.path.insert(0, os.path.join(harness.ROOT, "tests", "attacks"))
+
+import gdbstub  # noqa: E402 (the path must be set first)
 
 PAGE = 4096
 _built = set()
@@ -68,25 +72,30 @@ class Machine:
 
     @contextlib.contextmanager
     def debugged(self, options=(), **others):
-        """Boots up to the first instruction. Yields a Debugger, QEMU's monitor, and the run, which goes on to its end
+        """Boots up to the first instruction. Yields a GdbStub, QEMU's monitor, and the run, which goes on to its end
         afterwards: ask for its result then."""
-        with self.t.guest_monitor() as monitor:
-            path = os.path.join(monitor.folder, "gdb")
-            boot = self.t.start(build=self.build, expect=0, options=self.options + monitor.options + list(options) +
-                                ["-S", "-gdb", "unix:%s,server=on,wait=off" % path], **others)
-            monitor.connect()
-            with Debugger(path) as debugger:
+        stub = gdbstub.GdbStub()
+        try:
+            with self.t.guest_monitor() as monitor:
+                boot = self.t.start(build=self.build, expect=0, options=self.options + monitor.options + stub.options +
+                                    list(options), **others)
+                stub.connect()
                 try:
-                    yield debugger, monitor, boot
+                    yield stub, monitor, boot
                 finally:
-                    debugger.detach()
-            boot.wait()
+                    with contextlib.suppress(OSError, EOFError):  # it may have ended
+                        stub.detach()
+                boot.wait()
+        finally:
+            stub.close()
 
     @contextlib.contextmanager
     def stopped(self, symbol, **others):
         """Boots up to a symbol; one of the trampoline has a physical address. Yields QEMU's monitor and the run."""
-        with self.debugged(**others) as (debugger, monitor, boot):
-            debugger.go_to(self.elf.symbols[symbol])
+        with self.debugged(**others) as (stub, monitor, boot):
+            stub.breakpoint(self.elf.symbols[symbol])
+            stub.go_on()
+            stub.breakpoint(self.elf.symbols[symbol], False)
             yield monitor, boot
 
 
@@ -96,67 +105,6 @@ def console_of(boot):
     while not text.endswith(b"\n") or b"supervisor v" not in text or select.select([boot.process.stdout], [], [], 1)[0]:
         text += boot.more()
     return text.decode()
-
-
-class Debugger:
-    """QEMU's stub for gdb, as far as one needs it to stop somewhere (gdb's manual, "Remote Protocol")."""
-
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(300)
-        self.socket.connect(path)
-        self.stream = self.socket.makefile("rwb", buffering=0)
-
-    def ask(self, text):
-        """Sends a packet and returns the answer."""
-        self.stream.write(b"$%s#%02x" % (text.encode(), sum(text.encode()) & 0xFF))
-        return self.answer()
-
-    def answer(self):
-        byte = self.stream.read(1)
-        while byte != b"$":  # acknowledgements
-            if not byte:
-                raise harness.Failure("QEMU ended before the machine came to where it was to stop")
-            byte = self.stream.read(1)
-        text = b""
-        while (byte := self.stream.read(1)) != b"#":
-            text += byte
-        self.stream.read(2)
-        self.stream.write(b"+")
-        return text.decode()
-
-    def go_to(self, address):
-        for packet in ("Z1,%x,1" % address, "c", "z1,%x,1" % address):
-            said = self.ask(packet)
-            if said != "OK" and not said.startswith("T05"):
-                raise harness.Failure("QEMU's stub for gdb says %s to %s" % (said or "nothing", packet))
-
-    def instruction(self):
-        """Returns rip, which comes behind the 16 general registers."""
-        return int.from_bytes(bytes.fromhex(self.ask("g"))[16 * 8:17 * 8], "little")
-
-    def count(self, address):
-        """Lets the machine run to its end. Returns how often it came to an address."""
-        times = 0
-        with contextlib.suppress(OSError, harness.Failure):
-            while True:
-                self.go_to(address)
-                times += 1
-                while self.instruction() == address:  # what is pending may come before the step
-                    self.ask("s")
-        return times
-
-    def detach(self):
-        """Lets the machine go. It may end before it has said that it understood."""
-        with contextlib.suppress(OSError, harness.Failure):
-            self.ask("D")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stream.close()
-        self.socket.close()
 
 
 def judge(t, name, look, *twins):
@@ -641,8 +589,12 @@ def test_dma(t):
 
 def look_at_shard(machine):
     t = machine.t
-    with machine.debugged() as (debugger, _, boot):
-        calls = debugger.count(machine.elf.symbols["syscall_entry"])
+    calls = 0
+    with machine.debugged() as (stub, _, boot), contextlib.suppress(EOFError):
+        stub.breakpoint(machine.elf.symbols["syscall_entry"])
+        while True:
+            stub.go_on()
+            calls += 1
     result = boot.wait()
     with open(os.path.join(t.root, machine.build, "stage", "etc", "motd"), encoding="utf-8") as file:
         t.check(file.read() in result.text, "the shard has not printed /etc/motd")
