@@ -1,10 +1,10 @@
 /*
- * channels.c, the rung: what channel.c adds: messages.
+ * channels.c, the rung: what channel.c and call.c add: messages.
  *
  * Thread 0 first sends numbers without waiting for an answer, more than a channel queues, so that it has to wait for
- * room. Then the two work together: thread 0 sends a number, thread 1 answers with the next of Collatz's sequence, half
- * of an even one and three times an odd one plus one, until it is 1. Both make the calls that shards make, from ring 0,
- * with buffers in address spaces of their own.
+ * room. Then the two work together: thread 0 calls with a number, thread 1 answers with the next of Collatz's sequence,
+ * half of an even one and three times an odd one plus one, until it is 1. An answer waits for the next call in the same
+ * step. Both make the calls that shards make, from ring 0, with buffers in address spaces of their own.
  *
  * Read next: devices.c.
  */
@@ -13,7 +13,8 @@
 enum { NUMBERS = 20, FIRST = 27, STEPS_MAX = 1000 };
 
 static struct profile profile = {.name = "thread"};
-static const char *const names[SYS_LIMIT] = {[SYS_CHANNEL_SEND] = "CHANNEL_SEND", [SYS_CHANNEL_RECV] = "CHANNEL_RECV"};
+static const char *const names[SYS_LIMIT] = {[SYS_CHANNEL_SEND] = "CHANNEL_SEND", [SYS_CHANNEL_RECV] = "CHANNEL_RECV",
+	[SYS_CHANNEL_CALL] = "CHANNEL_CALL"};
 static uint64_t sum_sent, sum_received, steps, highest = FIRST;
 
 /* Sends a number. */
@@ -33,6 +34,16 @@ static uint64_t receive(void) {
 	return number;
 }
 
+/* Sends a number and returns the one that comes back. */
+static uint64_t call(uint64_t number) {
+	if (user_writable(STACK_PAGE, sizeof(number))) copy_to_user(STACK_PAGE, &number, sizeof(number));
+	int64_t len = sys_channel_call(0, STACK_PAGE, sizeof(number), STACK_PAGE, sizeof(number));
+
+	if (len != sizeof(number)) panic("CHANNEL_CALL returned %ld", len);
+	copy_from_user(&number, STACK_PAGE, sizeof(number));
+	return number;
+}
+
 static void first_thread(void) {
 	uint64_t state = 1, number = FIRST;
 
@@ -42,8 +53,7 @@ static void first_thread(void) {
 		send(next);
 	}
 	for (; number != 1 && steps < STEPS_MAX; steps++) {
-		send(number);
-		number = receive();
+		number = call(number);
 		if (number > highest) highest = number;
 	}
 	sched_exit();
@@ -52,10 +62,8 @@ static void first_thread(void) {
 static void second_thread(void) {
 	for (int i = 0; i < NUMBERS; i++)
 		sum_received = sum_received * 31 + receive();
-	for (;;) {
-		uint64_t number = receive();
-		send(number % 2 ? 3 * number + 1 : number / 2);
-	}
+	for (uint64_t number = receive();;)
+		number = call(number % 2 ? 3 * number + 1 : number / 2);
 }
 
 /* Makes a thread with memory of its own and its end of the channel. */
@@ -66,9 +74,10 @@ static void make(uint8_t id, void (*function)(void)) {
 	thread->profile = &profile;
 	thread->refusals_left = UINT32_MAX;
 	thread->caps = &caps.entry[id * COCONUT_CAP_SLOTS];
-	if (space_create(thread) || !(thread->stack_view = map_page(thread, STACK_PAGE, PTE_WRITE | PTE_NX, &error)))
+	thread->held = thread->caps;
+	forget(thread);
+	if (space_create(thread) || !map_page(thread, STACK_PAGE, PTE_WRITE | PTE_NX, &error))
 		panic("no memory for a thread");
-	thread->writable_view = thread->stack_view;
 	channels_open(id);
 }
 

@@ -41,6 +41,7 @@ static void start(void) {
 	int error;
 
 	memcpy(profile.name, programs[started].name, strlen(programs[started].name) + 1);
+	forget(shard);
 	shard->profile = &profile;
 	shard->code_end = COCONUT_CODE_BASE + programs[started].len;
 	shard->kernel_rsp = (uint64_t)((struct switch_frame *)frame - 1);

@@ -23,12 +23,12 @@ void interrupt_dispatch(struct trap_frame *frame) {
 static void begin(struct shard *self) {
 	int error;
 
-	*self = (struct shard){.payer = self, .frame_quota = QUOTA, .profile = &profile, .walk_region = NO_REGION,
-		.readable_page = STACK_PAGE, .writable_page = STACK_PAGE, .refusals_left = UINT32_MAX, .call = SYS_MMAP};
+	*self = (struct shard){.payer = self, .frame_quota = QUOTA, .profile = &profile,
+		.refusals_left = UINT32_MAX, .call = SYS_MMAP};
+	forget(self);
 	if (space_create(self) || !map_page(self, COCONUT_CODE_BASE, 0, &error) ||
-	    !(self->stack_view = map_page(self, STACK_PAGE, PTE_WRITE | PTE_NX, &error)))
+	    !map_page(self, STACK_PAGE, PTE_WRITE | PTE_NX, &error))
 		panic("no memory for an address space");
-	self->writable_view = self->stack_view;
 	current = self;
 	write_cr3(self->cr3);
 }

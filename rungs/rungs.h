@@ -27,7 +27,7 @@
 	X(faults, trap, "a program in ring 3 that does what it may not, in words, over and over")                   \
 	X(files, fs, "checksums of files of the ramdisk")                                                           \
 	X(capabilities, cap, "a thousand grants and revokes at random, and what is left of them")                   \
-	X(channels, channel, "two threads that send each other the numbers of a sequence")                          \
+	X(channels, call, "two threads that send each other the numbers of a sequence")                             \
 	X(devices, devices, "the PCI functions, and the time by the timer that ACPI names")                         \
 	X(dma, gpu, "a copy by a DMA engine, and one that the IOMMU refuses")                                       \
 	X(shard, syscall, "a shard of the manifest, from its first instruction to its exit; no device is there")

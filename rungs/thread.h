@@ -16,7 +16,7 @@ static inline struct shard *make_thread(uint8_t id, uint8_t priority, void (*fun
 
 	*thread = (struct shard){
 		.id = id, .cr3 = kernel_cr3, .stack_top = stack_slot_top(id), .kernel_rsp = (uint64_t)frame, .payer = thread,
-		.frame_quota = UINT32_MAX, .walk_region = NO_REGION, .readable_page = STACK_PAGE, .writable_page = STACK_PAGE,
+		.frame_quota = UINT32_MAX,
 	};
 	*frame = (struct switch_frame){.rip = (uint64_t)function};
 	sched_set_priority(thread, priority);

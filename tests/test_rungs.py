@@ -377,7 +377,8 @@ def look_at_memory(machine):
 def test_memory(t):
     """memory: a space's pages, rights and tables are those that the machine's raw memory and QEMU's monitor show."""
     judge(t, "memory", look_at_memory,
-          ("user.c", "PTE_PRESENT | PTE_USER | PTE_WRITE)", "PTE_PRESENT | PTE_USER)", "what may be done there"),
+          ("user.c", "user_mapped(address, len, PTE_PRESENT | PTE_USER | PTE_WRITE)",
+           "user_mapped(address, len, PTE_PRESENT | PTE_USER)", "what may be done there"),
           ("space.c", "if (!ABLATE(leak)) frame_free_clean(shard, entry & PTE_ADDRESS);", "", "frames that are lost"))
 
 
@@ -516,13 +517,15 @@ def look_at_channels(machine):
 
 
 def test_channels(t):
-    """channels: messages arrive whole and in order; two threads find Collatz's sequence from 27 on."""
+    """channels: messages arrive whole and in order, by the fast path of CALL too: Collatz's sequence from 27 on."""
     judge(t, "channels", look_at_channels,
           ("channel.c", "other->inbox[(other->first + other->count++) % INBOX]",
-           "other->inbox[other->count++ % INBOX]",
+           "other->inbox[(other->first + INBOX - 1 - other->count++) % INBOX]",
            "what was sent and received|CHANNEL_RECV returned"),
           ("channel.c", "copy_to_user(buf, message->bytes, len);", "copy_to_user(buf, message->bytes, len - 5);",
-           "what was sent and received"))
+           "what was sent and received"),
+          ("call.c", "copy_across(peer->known.receive_at, buf, len);", "copy_across(peer->known.receive_at, buf, 1);",
+           "steps, and the highest number"))
 
 
 def look_at_devices(machine):
