@@ -4,8 +4,8 @@
  * A channel has two ends, numbered 2c and 2c + 1, so that the other end of e is e ^ 1. Each end has an inbox, a
  * home (the shard that the manifest put there) and two lists of waiters: shards that wait to receive from the
  * inbox and shards that wait for room in it. A message is copied into the inbox by its sender and out of it by
- * its receiver, each in its own address space; or at once, where call.c finds the short way. A capability can be granted
- * to the shard at the other end.
+ * its receiver, each in its own address space; or at once, where call.c finds the short way. A capability can be
+ * granted to the shard at the other end.
  *
  * Invariants: whoever waits is woken by a message, by room, by the end of the other side, by the loss of the
  * capability it waits through, by a CALL at its end (E_BUSY), or by a KILL. A woken shard looks again: being woken

@@ -42,7 +42,8 @@ void (*end_shard)(uint64_t code) __attribute__((noreturn));
 static struct queue { struct shard *head, *tail; } ready[PRIORITIES];
 static int64_t turn_length; /* from one tick to the next, on average, in units of the time stamp */
 static uint32_t charged_until; /* low half of the time stamp up to which `current` was charged */
-static uint64_t last_tick, sampled, sampled_counts = UINT32_MAX; /* its time stamp; a time, and how far the APIC's timer counts in it */
+/* The time stamp of the last tick; a time, and how far the APIC's timer counts in it. */
+static uint64_t last_tick, sampled, sampled_counts = UINT32_MAX;
 static uint32_t ticks;
 static bool search_due; /* for deadlocks */
 

@@ -32,8 +32,8 @@ bool look_up_writable(uint64_t address, uint64_t len) {
 }
 
 /* Lets the fast path of CALL write into a buffer of the current shard for a message of at most `max` bytes, if it is
- * writable and lies in one page that is the shard's own: of another the kernel may have no view. A processor without SMAP
- * has no fast path. Returns whether the buffer is offered. */
+ * writable and lies in one page that is the shard's own: of another the kernel may have no view. A processor without
+ * SMAP has no fast path. Returns whether the buffer is offered. */
 bool user_offer(uint64_t buf, uint64_t max) {
 	uint64_t own = PTE_PRESENT | PTE_USER | PTE_WRITE, last = PAGE_MASK - (buf & PAGE_MASK);
 	struct known *known = &current->known;

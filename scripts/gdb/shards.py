@@ -113,7 +113,7 @@ def channels(_words):
 `inbox` counts messages on their way to the home of that end. `receivers` wait for one, `senders` (at the other side)
 for room, `caller` is inside a CALL and waits for the answer."""
     rows = []
-    ends = kernel.variable("ends", "channel.c")
+    ends = kernel.variable("ends")
     for number in range(kernel.length(ends)):
         end = ends[number]
         state = kernel.enum_word(kernel.field(end, "state"), "END_")
