@@ -13,8 +13,8 @@
 #define HHDM_BASE 0x700000000000 /* where this program has its frames */
 #include "cpu.h"
 
-static void forget(void);
-#define invlpg(address) forget()
+static void take_picture(void);
+#define invlpg(address) take_picture()
 #include "../../paging.c"
 #include "../../space.c"
 #include "check.h"
@@ -26,7 +26,7 @@ static uint64_t *const memory = (uint64_t *)HHDM_BASE;
 static uint64_t picture[FRAMES * PAGE_SIZE / 8];
 static int pictures, frames_left;
 
-static void forget(void) {
+static void take_picture(void) {
 	memcpy(picture, memory, sizeof(picture));
 	pictures++;
 }
