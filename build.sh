@@ -45,9 +45,9 @@ loader_cflags=(-std=gnu11 -g -O2 -Wall -Wextra -ffreestanding -fno-stack-protect
 	-I"$efi_include" -I"$efi_include/x86_64")
 
 # use_debug_flags: for steps in gdb, supervisor, loader and shards are compiled with -O0. With gcc 12's -Og one in six
-# of the variables that somebody at a line could ask for has no place, with the product's -Os one in three; with -O0
-# none. No function has to be optimized: the image has room for all of it, and the deepest chain of calls takes 5.2 KiB
-# of the 8 KiB of a kernel stack. But what a rung has not, -O0 would leave in main.c: -Og drops it.
+# of the variables that somebody at a line could ask for has no place, with the product's flags one in three; with -O0
+# none. No function has to be optimized: the image has room for all of it, and so has a kernel stack (`./test.sh
+# marks.stack_debug`). But what a rung has not, -O0 would leave in main.c: -Og drops it.
 use_debug_flags() {
 	base=build/debug
 	kernel_cflags=("${kernel_cflags[@]/#-Os/-O0}") fast_sources=()

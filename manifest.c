@@ -308,7 +308,7 @@ static bool parse_line(struct parser *p, char *line) {
 /* Looks at every byte twice: once for the end of the line and control bytes, once for words. */
 int manifest_parse(char *text, size_t len, struct manifest *m, struct manifest_error *error) {
 	struct parser p = {.m = m, .error = error};
-	*m = (struct manifest){0};
+	__builtin_memset(m, 0, sizeof(*m)); /* in its place: it is large */
 	*error = (struct manifest_error){0};
 	for (size_t start = 0, end; start < len; start = end + 1) {
 		error->line++;

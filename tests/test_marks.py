@@ -18,6 +18,7 @@ WORDS = {2: "lets others run", 1: "lets interrupts in", 0: "does neither"}
 PROTOTYPE = re.compile(r"^(?:(MAY_SWITCH|MAY_INTERRUPT) )?(?!typedef|return|extern)((?:[a-z]\w* )+[ *]*)"
                        r"(?:__attribute__\(\(\w+\)\) )?(?!__attribute__)(\w+)\(", re.M)
 STACK_LIMIT = 6 * 1024  # bytes of the 8 KiB that a kernel stack has
+DEBUG_MARGIN = 512  # bytes that are left where nothing is optimized
 
 # Ways into the kernel at the top of a stack of 8 KiB. boot.asm begins another stack in run_on_stack.
 ENTRIES = ("syscall_entry", "isr_stub", "shard_start", "handle_sys_exit", "main.c:supervisor_run")
@@ -180,6 +181,14 @@ def test_stack(t):
     boot, way = graph.deepest("supervisor_main", RECURSION, new_stacks(graph))
     t.check(boot < STACK_LIMIT // 2, "%d bytes of the boot stack, which has a page: %s" % (boot, way))
     figures.hold(t, {"stack.deepest": size})
+    t.note("%d bytes of %d: %s" % (size, 8192, words.split(";")[0]))
+
+
+def test_stack_debug(t):
+    """So does the deepest way through the build for steps, where nothing is optimized, leave something free."""
+    size, words = depths(callgraph.Graph(t, ["-O0"]))
+    t.log(words)
+    t.check(size < 8192 - DEBUG_MARGIN, "%d bytes: %s" % (size, words))
     t.note("%d bytes of %d: %s" % (size, 8192, words.split(";")[0]))
 
 
