@@ -37,8 +37,8 @@ static const struct bootinfo *take_bootinfo(const void *start) {
 
 /* ---- The manifest ---- */
 
-/* Reads and parses the manifest. Returns whether there is one without errors. */
-static bool manifest_load(void) {
+/* Reads and parses the manifest, and makes its channels. Ends the run if there is none, or one with a mistake. */
+static void manifest_load(void) {
 	struct manifest_error error;
 	struct ext2_file file;
 	int64_t len = -1;
@@ -47,14 +47,16 @@ static bool manifest_load(void) {
 		len = fs_load(&file, 0, manifest_text, MANIFEST_MAX);
 	if (len < 0) {
 		print("The ramdisk has no readable manifest %s of at most %u bytes\n", MANIFEST_PATH, MANIFEST_MAX);
-		return false;
-	}
-	if (manifest_parse(manifest_text, (size_t)len, &manifest, &error)) {
+	} else if (manifest_parse(manifest_text, (size_t)len, &manifest, &error)) {
 		print("%s:%u: %s%s%s\n", MANIFEST_PATH, error.line, error.reason, error.word ? ": " : "",
 		      error.word ? error.word : "");
-		return false;
+	} else {
+		for (uint32_t i = 0; i < manifest.channel_count; i++)
+			channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
+		return;
 	}
-	return true;
+	print("Nothing can be started.\n");
+	debug_exit(DEBUG_EXIT_FAILED);
 }
 
 /* ---- Start and end ---- */
@@ -75,12 +77,7 @@ static void supervisor_run(uint64_t argument) {
 	if (HAS(dma)) edu_init(); /* until here no device may do DMA; now the IOMMU watches the engines */
 	if (HAS(shard)) syscall_init();
 	if (HAS(files)) fs_init(info);
-	if (HAS(shard) && !manifest_load()) {
-		print("Nothing can be started.\n");
-		debug_exit(DEBUG_EXIT_FAILED);
-	}
-	for (uint32_t i = 0; HAS(shard) && i < manifest.channel_count; i++)
-		channel_create(i, manifest.channel[i].shard[0], manifest.channel[i].shard[1]);
+	if (HAS(shard)) manifest_load();
 	if (!HAS(full)) rung_show(info);
 	gpu_init();
 	supervisor_work(end_deadlocks);
