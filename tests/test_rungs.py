@@ -623,7 +623,7 @@ def test_list(t):
     t.equal([re.sub(" +", " ", line).strip() for line in listed.split("\n")[1:-1]], [" ".join(row) for row in rows],
             "what --rung list prints")
     t.check(rungs.table() in test_docs.read("README.md"), "README.md's table of the rungs is not that of --rung list: "
-            "`scripts/rungs.py --table` prints it")
+            "`scripts/rungs.py --update` writes it")
     sources = {name[:-2] for name in os.listdir(os.path.join(t.root, "rungs")) if name.endswith(".c")}
     t.equal(sorted(sources - {"absent"}), sorted(row[0] for row in rows[:-1]), "the files of rungs/")
     tests = {name for name in globals() if name.startswith("test_")}
