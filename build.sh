@@ -105,7 +105,8 @@ parse_options() {
 find_sources() {
 	kernel_sources=(*.c "${test_sources[@]}")
 	[[ $rung ]] || return 0
-	[[ " $(python3 -S scripts/rungs.py --names) " == *" $rung "* ]] || die "--rung $rung: ./run.sh --rung list shows them."
+	[[ $rung =~ ^[a-z]+$ && " $(python3 -S scripts/rungs.py --names) " == *" $rung "* ]] ||
+		die "--rung $rung: ./run.sh --rung list shows them."
 	mapfile -t kernel_sources < <(python3 -S scripts/rungs.py --files "$rung")
 }
 

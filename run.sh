@@ -148,7 +148,8 @@ parse_option() {
 	--rung)
 		[[ $2 != list ]] || exec python3 -S scripts/rungs.py --list
 		rung=$2 known=$(python3 -S scripts/rungs.py --names)
-		[[ " $known " == *" $rung "* ]] || die "--rung $2: there are the rungs $known; --rung list says what they show."
+		[[ $rung =~ ^[a-z]+$ && " $known " == *" $rung "* ]] ||
+			die "--rung $2: there are the rungs $known; --rung list says what they show."
 		;;
 	--verbose | --quiet) taken=1 words+=${words:+ }${1#--} ;;
 	--gdb | --gdb=?*)

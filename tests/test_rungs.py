@@ -650,10 +650,13 @@ def test_links(t):
 def test_usage(t):
     """A rung that does not exist costs one line, names those that do, and starts nothing."""
     for options, said in ((["--rung", "attic"], "there are the rungs console "), (["--rung="], "needs a value"),
+                          (["--rung", "console cpu"], "there are the rungs console "),
                           (["--rung", "frames", "--tour", "boot"], "leave --trace, --tour and --build out")):
         done = t.sh(["./run.sh", "--kernel"] + options)
         t.equal((done.returncode, done.stdout, len(done.stderr.strip().split("\n"))), (4, "", 1), "status and words")
         t.check(said in done.stderr, "the sentence does not help: " + done.stderr)
+    done = t.sh(["./build.sh", "--rung", "attic"])
+    t.check(done.returncode == 1 and "--rung list shows them" in done.stderr, "build.sh says: " + done.stderr)
 
 
 def test_command(t):
