@@ -49,10 +49,7 @@ static uint32_t engine_count;
 static struct shard *queue; /* shards that wait for an engine */
 
 /* The copy that each shard is in. Length 0: none, or it has been ended. */
-static struct copy {
-	uint64_t source, target, len;
-	struct extent readable, writable;
-} copies[MAX_SHARDS];
+static struct dma copies[MAX_SHARDS];
 
 #define REG32(engine, offset) (*(volatile uint32_t *)((engine)->registers + (offset)))
 #define REG64(engine, offset) (*(volatile uint64_t *)((engine)->registers + (offset)))
@@ -143,7 +140,7 @@ static int map_piece(struct engine *engine, uint64_t iova, uint64_t phys, uint64
 
 /* Copies `len` bytes, at most PIECE_MAX, from `done` on. What could not be read is not written: the engine's buffer may
  * hold what an earlier copy left. Returns 0 or an error. */
-static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) {
+static int64_t copy_piece(const struct dma *copy, uint64_t done, uint64_t len) {
 	uint64_t source = copy->source + done, target = copy->target + done;
 	uint64_t from = EDU_SOURCE_IOVA + (source & PAGE_MASK), to = EDU_TARGET_IOVA + (target & PAGE_MASK);
 	int64_t number = take_engine();
@@ -161,18 +158,17 @@ static int64_t copy_piece(const struct copy *copy, uint64_t done, uint64_t len) 
 	return error;
 }
 
-/* Copies `len` bytes of memory by DMA, of which only those inside the two extents can be read and written, for as long
- * as the current shard has the capability of its call; it sleeps until they are there. Returns 0, -COCONUT_E_NODEV
- * without an engine behind an IOMMU, -COCONUT_E_IO when an engine was refused something or does not answer,
- * -COCONUT_E_CLOSED when the copy was ended by edu_revoke or edu_cap_gone. After an error some of the bytes may be
- * there. */
-int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable, struct extent writable) {
-	struct copy *copy = &copies[current->id];
+/* Makes a copy by DMA, for as long as the current shard has the capability of its call; it sleeps until all is there.
+ * Returns 0, -COCONUT_E_NODEV without an engine behind an IOMMU, -COCONUT_E_IO when an engine was refused something or
+ * does not answer, -COCONUT_E_CLOSED when the copy was ended by edu_revoke or edu_cap_gone. After an error some of the
+ * bytes may be there. */
+int64_t edu_copy(const struct dma *wanted) {
+	struct dma *copy = &copies[current->id];
 	int64_t error = 0;
 
-	*copy = (struct copy){source, target, len, readable, writable};
-	for (uint64_t done = 0; done < len && !error; done += PIECE_MAX)
-		error = copy_piece(copy, done, min(len - done, PIECE_MAX));
+	*copy = *wanted;
+	for (uint64_t done = 0; done < wanted->len && !error; done += PIECE_MAX)
+		error = copy_piece(copy, done, min(wanted->len - done, PIECE_MAX));
 	if (current->killed) edu_abandon(current);
 	copy->len = 0;
 	return error;
@@ -210,7 +206,7 @@ void edu_cap_gone(struct shard *holder, const struct capability *cap) {
 /* Ends every copy from or to the given memory, whose owner is dying. Its shards get -COCONUT_E_CLOSED. */
 void edu_revoke(uint64_t phys, uint64_t size) {
 	for (uint32_t id = 0; id < MAX_SHARDS; id++) {
-		const struct copy *copy = &copies[id];
+		const struct dma *copy = &copies[id];
 		uint64_t len = copy->len;
 		if (!len) continue;
 		if (!overlap(copy->source, len, phys, size) && !overlap(copy->target, len, phys, size)) continue;

@@ -250,16 +250,17 @@ static int64_t check_range(const struct partition *part, int argument, uint64_t 
 
 /* Copies without an engine, which no IOMMU sees. Ends with -COCONUT_E_CLOSED when the target loses its owner, or the
  * capability for it is gone. */
-static int64_t copy_by_cpu(const struct partition *to, uint64_t target, uint64_t source, uint64_t len) {
+static int64_t copy_by_cpu(const struct partition *to, const struct dma *copy) {
 	static bool said;
 	uint32_t owners = to->owners;
 
 	if (!said) print("GPU: no DMA engine behind an IOMMU; copies between partitions are simulated by the CPU\n");
 	said = true;
-	for (uint64_t done = 0; done < len; done += PAGE_SIZE) {
+	for (uint64_t done = 0; done < copy->len; done += PAGE_SIZE) {
 		bool same_owner = to->owner && (to->owners == owners || ABLATE(owners));
 		if (!same_owner || !(ABLATE(dma_check) || cap_held())) return -COCONUT_E_CLOSED;
-		memcpy(vram + target + done, vram + source + done, min(len - done, PAGE_SIZE));
+		memcpy(vram + (copy->target - vram_phys) + done, vram + (copy->source - vram_phys) + done,
+		       min(copy->len - done, PAGE_SIZE));
 		if (preempt_point()) return -COCONUT_E_CLOSED;
 	}
 	return 0;
@@ -276,14 +277,14 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
 	if (!from) return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
 	const struct capability *cap = cap_use(1, handle, CAP_GPU_DMA, CAP_RIGHT_SEND, &error);
 	if (!cap && !ABLATE(dma_check)) return error;
-	struct partition *to = &partitions[cap ? cap->resource : handle % partition_count];
+	const struct partition *to = &partitions[cap ? cap->resource : handle % partition_count];
 	if (len == 0) return refuse(COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");
 	if ((error = check_range(from, ARGUMENT_SOURCE, source, len))) return error;
 	if (!to->owner) return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
 	if ((error = check_range(to, ARGUMENT_TARGET, target, len))) return error;
-	error = edu_copy(vram_phys + from->offset + source, vram_phys + to->offset + target, len, open_here(from),
-			 cap ? open_here(to) : (struct extent){0, 0});
-	if (error == -COCONUT_E_NODEV) error = copy_by_cpu(to, to->offset + target, from->offset + source, len);
+	struct dma copy = {vram_phys + from->offset + source, vram_phys + to->offset + target, len, open_here(from),
+		cap ? open_here(to) : (struct extent){0, 0}};
+	if ((error = edu_copy(&copy)) == -COCONUT_E_NODEV) error = copy_by_cpu(to, &copy);
 	if (!error) return 0;
 	if (error == -COCONUT_E_CLOSED && !cap_held())
 		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the transfer");

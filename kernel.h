@@ -442,14 +442,19 @@ struct extent {
 	uint64_t start, size; /* bytes of physical memory */
 };
 
+/* A copy by DMA: `len` bytes of physical memory, of which only those inside the two extents can be reached. */
+struct dma {
+	uint64_t source, target, len;
+	struct extent readable, writable;
+};
+
 /* Where an engine's domain maps the pages of a piece: below 256 MiB, which is all that an edu reaches. */
 #define EDU_SOURCE_IOVA 0x10000UL
 #define EDU_TARGET_IOVA 0x20000UL
 #define EDU_BUFFER 0x40000UL /* the engine's own buffer, as it sees it */
 
 void edu_init(void);
-MAY_SWITCH int64_t edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable,
-	struct extent writable);
+MAY_SWITCH int64_t edu_copy(const struct dma *wanted);
 void edu_cap_gone(struct shard *holder, const struct capability *cap);
 void edu_abandon(struct shard *shard);
 void edu_revoke(uint64_t phys, uint64_t size);

@@ -30,8 +30,8 @@ static uint64_t two_frames(void) {
 static void thread_main(void) {
 	struct extent readable = {source + FROM, BYTES}, writable = {target + TO, BYTES}, none = {forbidden, 0};
 
-	copied = edu_copy(source + FROM, target + TO, BYTES, readable, writable);
-	refused = edu_copy(source + FROM, forbidden + TO, BYTES, readable, none);
+	copied = edu_copy(&(struct dma){source + FROM, target + TO, BYTES, readable, writable});
+	refused = edu_copy(&(struct dma){source + FROM, forbidden + TO, BYTES, readable, none});
 	sched_exit();
 }
 

@@ -114,7 +114,7 @@ static void stray_dma(void) {
 	};
 
 	print("Provoked: a copy that is allowed: %ld\n",
-	      edu_copy(secret_phys, prey_phys, 64, secret_extent, prey_extent));
+	      edu_copy(&(struct dma){secret_phys, prey_phys, 64, secret_extent, prey_extent}));
 	memcpy(before, page, 64);
 	for (size_t i = 0; i < ARRAY_LENGTH(transfers); i++) {
 		memset(prey, 0, sizeof(prey));

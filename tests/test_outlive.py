@@ -19,7 +19,7 @@ STRUCTURE = re.compile(r"^(?:static )?struct (\w+) \{(.*?)\}", re.M | re.S)
 LEFT_OUT = {
     "trap_frame": "on a kernel stack", "syscall_frame": "on a kernel stack", "switch_frame": "on a kernel stack",
     "frame_map": "the frames of the machine: no shard's", "symbol": "constant", "fault": "a local variable",
-    "extent": "a part of struct copy and struct partition, whose rows say more",
+    "extent": "a part of struct dma and struct partition, whose rows say more",
 }
 
 

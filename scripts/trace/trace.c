@@ -170,10 +170,9 @@ void __wrap_copy_to_user(uint64_t to, const void *from, uint64_t len) {
 
 /* ---- DMA ---- */
 
-int64_t __wrap_edu_copy(uint64_t source, uint64_t target, uint64_t len, struct extent readable,
-	struct extent writable) {
-	record(TRACE_COPY, 0, source, target, len);
-	int64_t result = __real_edu_copy(source, target, len, readable, writable);
+int64_t __wrap_edu_copy(const struct dma *wanted) {
+	record(TRACE_COPY, 0, wanted->source, wanted->target, wanted->len);
+	int64_t result = __real_edu_copy(wanted);
 	record(TRACE_COPIED, 0, (uint64_t)result, 0, 0);
 	return result;
 }
