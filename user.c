@@ -35,12 +35,11 @@ bool look_up_writable(uint64_t address, uint64_t len) {
  * writable and lies in one page that is the shard's own: of another the kernel may have no view. A processor without
  * SMAP has no fast path. Returns whether the buffer is offered. */
 bool user_offer(uint64_t buf, uint64_t max) {
-	uint64_t own = PTE_PRESENT | PTE_USER | PTE_WRITE, last = PAGE_MASK - (buf & PAGE_MASK);
 	struct known *known = &current->known;
 
 	known->receive_max = 0;
-	if (buf >= USER_LIMIT || max - 1 > last || !cpu_has_smap) return false; /* no room at all is none in this page */
-	uint64_t entry = space_lookup(current, buf);
+	if (buf >= USER_LIMIT || max - 1 > (~buf & PAGE_MASK) || !cpu_has_smap) return false; /* 0 - 1 is too much, too */
+	uint64_t entry = space_lookup(current, buf), own = PTE_PRESENT | PTE_USER | PTE_WRITE;
 	if ((entry & (own | PTE_BORROWED)) != own) return false;
 	known->receive_buf = buf;
 	known->receive_max = max;

@@ -7,8 +7,8 @@
 #define EXPERIMENTS_H
 
 /* Protections that an experiment can leave out, one at a time: ABLATE(name) is true in a build made with
- * `--define ABLATION=ABLATION_name`. The test of a protection must fail without it. The last one is no protection:
- * without it CALL takes its slow path only. boot.asm compares the names themselves. */
+ * `--define ABLATION=ABLATION_name`. The test of a protection must fail without it. boot.asm compares the names
+ * themselves. */
 #define ABLATIONS(X) \
 	X(cld) X(clac) X(fxsave) X(selectors) X(sysret_rip) X(ibpb) X(entry_stack) X(nx) X(wp) X(smep) X(smap) X(umip) \
 	X(tsd) X(sfmask) X(user_check) X(guard) X(ist) X(zeroing) X(grant) X(endpoint) X(invlpg) X(quota) X(pledge) \
@@ -17,7 +17,7 @@
 	X(heap) X(upper) X(code) X(preempt) X(entry) X(numbers) X(lengths) X(handles) X(slots) X(close_wakes) X(lost) \
 	X(room) X(fits) X(claim) X(clean) X(walk) X(descriptors) X(leak) X(drop) X(nmi) X(rank) X(flood) X(held) X(leave) \
 	X(serial) X(call_over) X(kill_first) X(circle) X(owners) X(dma_orphan) X(forget) X(raise) X(turns) X(fast_held) \
-	X(utf8) X(uart) X(killed_flag) X(vram_zeroing) X(looks) X(ipc_fast)
+	X(utf8) X(uart) X(killed_flag) X(vram_zeroing) X(looks)
 #define ABLATION_NUMBER(name) ABLATION_##name,
 enum { ABLATION_none, ABLATIONS(ABLATION_NUMBER) };
 

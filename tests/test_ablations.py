@@ -259,7 +259,7 @@ for _name in ABLATIONS:
 
 ELSEWHERE = dict({"dma_" + name: "dma" for name in ("check", "extent", "unmap", "invalidate", "translation", "write",
                                                     "overflow", "early", "orphan", "revoke")},
-                 interrupt_source="dma", vram_zeroing="gpu", owners="dma", ipc_fast="ipc", circle="life",
+                 interrupt_source="dma", vram_zeroing="gpu", owners="dma", circle="life",
                  turns="fair", uart="fair", utf8="console", ibpb="machines", looks="latency",
                  **{name: "stale" for name in ("serial", "call_over", "kill_first", "raise", "forget", "fast_held",
                                            "held")},

@@ -60,9 +60,9 @@ test_integrity.heavy = True
 
 def test_fast_path(t):
     """The same random calls have the same results, errors, messages and capabilities with the fast path of CALL and
-    without."""
+    without, and with what is known of a shard's memory and without."""
     manifest = 'shard ask /t/mix args="ask"\nshard answer /t/mix args="answer"\nchannel ask answer'
     found = [re.findall(r"^mix: (\w+) ([0-9a-f]+)$", t.guest(manifest, expect=0, build=build).text, re.M)
-             for build in (None, t.variant("ablation-ipc_fast", ABLATION="ABLATION_ipc_fast"))]
+             for build in (None, t.variant("plain", PLAIN="1"))]
     t.equal(len(found[0]), 2, "shards that printed their result")
     t.equal(sorted(found[0]), sorted(found[1]), "results with and without the fast path")

@@ -10,14 +10,16 @@ import glob
 import os
 import pathlib
 import re
+import struct
 
 import figures
 import harness
 import test_image
+import test_stale
 
 SEEDS, CALLS = range(1, 1 + 10), 100000  # of --full: in each of the kernels below
-SHORT = {"product": 60000, "preempt": 20000, "slow_path": 20000}  # calls in the ordinary run, with one seed
-KERNELS = {"product": {}, "preempt": {"PROVOKE": "PROVOKE_preempt"}, "slow_path": {"ABLATION": "ABLATION_ipc_fast"}}
+SHORT = {"product": 60000, "preempt": 20000, "plain": 20000}  # calls in the ordinary run, with one seed
+KERNELS = {"product": {}, "preempt": {"PROVOKE": "PROVOKE_preempt"}, "plain": {"PLAIN": "1"}}
 TRIED = "GRANT REVOKE RESTRICT INSPECT SEND RECV CALL PLEDGE MMAP MUNMAP SPAWN WAIT KILL YIELD".split()
 LINES = 800  # of the specification, neither blank nor comment
 RUN = ["--quiet", "-icount", "shift=4,align=off,sleep=off", "-m", "512M"]  # the same turns every time
@@ -44,16 +46,16 @@ class Log:
     """The log of a run: the memory of the machine, where in it the log lies, what was booted, and how the run has
     ended. `good`: how many calls of each name have succeeded."""
 
-    def __init__(self, t, seed, calls, defines, timeout=1800):
-        name = "-".join(["spec", str(calls)] + [value.split("_", 1)[1] for value in defines.values()])
+    def __init__(self, t, seed, calls, defines, timeout=1800, cast=CAST, run=RUN):
+        name = "-".join(["spec", str(calls)] + [re.sub("^[A-Z]+_", "", value) for value in defines.values()])
         build = t.variant(name, SPEC_LOG=calls, **defines)
         symbols = t.sh(["nm", os.path.join(build, "supervisor.elf")], expect=0).stdout
         base = re.search(r"^#define IMAGE_BASE +(\w+)", pathlib.Path(t.root, "layout.h").read_text(), re.M).group(1)
         self.place = int(re.search(r"^(\w+) \w spec_log$", symbols, re.M).group(1), 16) - int(base, 0)
-        self.manifest = t.file("cast%d.conf" % seed, CAST.replace("SEED", str(seed)))
+        self.manifest = t.file("cast%d.conf" % seed, cast.replace("SEED", str(seed)))
         self.memory, self.test, self.good, self.seed = os.path.join(t.scratch, "memory"), t, {}, seed
-        self.result = t.guest(CAST.replace("SEED", str(seed)), build=build, timeout=timeout,
-                              options=RUN + ["-object", MEMORY + self.memory, "-machine", "memory-backend=ram"])
+        self.result = t.guest(cast.replace("SEED", str(seed)), build=build, timeout=timeout,
+                              options=run + ["-object", MEMORY + self.memory, "-machine", "memory-backend=ram"])
 
     def play(self, program, *events):
         """Plays the log, or so many events of it, on a specification. Returns what the program says of the difference,
@@ -128,9 +130,74 @@ def test_preempt(t):
     agree(t, "preempt")
 
 
-def test_slow_path(t):
-    """So does one without the fast path of CALL."""
-    agree(t, "slow_path")
+def test_plain(t):
+    """So does one without the fast path of CALL and without what is known of a shard's memory."""
+    agree(t, "plain")
+
+
+# Each of a priority of its own: who runs depends on what the calls do, never on when a tick comes. And time passes so
+# slowly that the search for deadlocks runs only when nobody else can.
+RANKED = """\
+shard a /t/mix args="ask" priority=critical
+shard b /t/mix args="answer" priority=low
+shard c /t/mix args="ask" priority=high
+shard d /t/mix args="answer" priority=normal
+channel a b
+channel c d
+"""
+SLOW_TIME = ["--quiet", "-icount", "shift=0,align=off,sleep=off", "-m", "512M"]
+HAPPENED = "BEGINS RETURNS KILLS DIES ENDED FREES MAKES OPENS CLOSES GIVES REVOKES RAISES".split()
+
+
+def happened(log):
+    """Returns what happened in a run, in order: calls with their arguments and results, lives, ends, capabilities; and
+    how many messages went by the fast path."""
+    with open(os.path.join(log.test.root, "tests", "replay", "log.h"), encoding="utf-8") as header:
+        kinds = re.findall(r"\bX\((\w+), ", header.read().split("#define LOG_EVENTS")[1])
+    wanted = {1 + kinds.index(name) for name in HAPPENED}
+    with open(log.memory, "rb") as memory:
+        memory.seek(log.place)
+        _, page, written = struct.unpack("<3Q", memory.read(24))
+        events = []
+        while len(events) < written:
+            memory.seek(page)
+            piece = memory.read(4096)
+            page = struct.unpack_from("<Q", piece)[0]
+            events += struct.iter_unpack("<8B6Q", piece[8:8 + (4096 - 8) // 56 * 56])
+    fast = sum(event[0] == 1 + kinds.index("SENT_FAST") for event in events[:written])
+    return [event for event in events[:written] if event[0] in wanted], fast
+
+
+def same(t, cast, calls, *kernels):
+    """Runs shards on kernels. Returns of each what happened, and how many messages went by the fast path."""
+    found = []
+    for defines in kernels:
+        log = Log(t, SEEDS[0], calls, defines, cast=cast, run=SLOW_TIME)
+        t.equal(log.result.status, 0, "the status of the run")
+        found.append(happened(log))
+        log.remove()
+    return found
+
+
+def test_same(t):
+    """Under the same schedule the kernel gives the same results with what stands apart for speed and without: where
+    priorities alone say who runs, the same random calls are made in the same order, and find the same. In a scene where
+    a kernel would pass by who is more urgent than the receiver of a CALL, that one does not."""
+    calls, plain = 40000 if t.full else 8000, {"PLAIN": "1"}
+    (first, fast), (second, none) = same(t, RANKED, calls, {}, plain)
+    t.check(fast > calls // 20 and not none, "%d messages by the fast path, and %d without it" % (fast, none))
+    at = next((i for i, pair in enumerate(zip(first, second)) if pair[0] != pair[1]), -1)
+    t.check(first == second, "event %d: %s, plain: %s" % (at, first[at], second[at]))
+    t.check(len(first) > calls, "only %d events were found" % len(first))
+    scene = test_stale.cast("rank", "client server middle", "client server, client middle", client="priority=high",
+                            server="priority=low")
+    (product, _), (other, _), (ablated, _) = same(t, scene, calls, {}, plain, {"ABLATION": "ABLATION_rank"})
+    t.equal(product, other, "what happens in the scene")
+    t.check(ablated != product, "a kernel without the protection rank does the same")
+    t.note("%d events are the same, %d messages by the fast path" % (len(first), fast))
+
+
+test_same.heavy = True
 
 
 test_product.heavy = True
