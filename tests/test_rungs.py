@@ -616,13 +616,16 @@ def test_shard(t):
 
 
 def test_list(t):
-    """README.md has the table of `--rung list`: each rung with its files, lines and hours; lines only grow."""
+    """README.md has the table of `--rung list`; each rung has a source, a test, and a chapter of the book."""
     listed = t.sh(["./run.sh", "--rung", "list"], expect=0).stdout
     rows = rungs.rows()
     t.equal([re.sub(" +", " ", line).strip() for line in listed.split("\n")[1:-1]], [" ".join(row) for row in rows],
             "what --rung list prints")
     t.check(rungs.table() in test_docs.read("README.md"), "README.md's table of the rungs is not that of --rung list: "
             "`scripts/rungs.py --update` writes it")
+    chapters = re.findall(r"^\| \[\d+\].*\| ([^|]*) \|$", test_docs.read("docs/README.md"), re.M)
+    t.equal(sorted(re.findall(r"`(\w+)`", " ".join(chapters))), sorted(row[0] for row in rows[:-1]),
+            "the rungs of the book's chapters")
     sources = {name[:-2] for name in os.listdir(os.path.join(t.root, "rungs")) if name.endswith(".c")}
     t.equal(sorted(sources - {"absent"}), sorted(row[0] for row in rows[:-1]), "the files of rungs/")
     tests = {name for name in globals() if name.startswith("test_")}

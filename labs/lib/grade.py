@@ -85,7 +85,7 @@ def seed(work):
     with open(os.path.join(built, ".lock"), encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         shutil.copytree(built, os.path.join(work, "build"), symlinks=True,
-                        ignore=lambda where, _: NOT_SEEDED if where == built else {".lock"})
+                        ignore=lambda where, _: NOT_SEEDED if where == built else {".lock", "rungs"})
 
 
 def refresh(work, tree, lab):
