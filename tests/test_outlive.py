@@ -54,7 +54,7 @@ def test_fields(t):
     found = structures(t.root)
     t.equal(sorted(set(LEFT_OUT) - set(found)), [], "structures that are left out and do not exist")
     wanted = {"%s.%s" % (name, field) for name, fields in found.items() if name not in LEFT_OUT for field in fields}
-    t.check({"end.caller", "shard.fpu", "shard.wait_list", "capability.serial", "copy.len", "queue.tail",
+    t.check({"end.caller", "shard.fpu", "shard.wait_list", "capability.serial", "dma.len", "queue.tail",
              "writer.held"} <= wanted,
             "the structures could not be read")
     listed = [name for row in table() for name in re.findall(r"`([^`]+)`", row[0])]
