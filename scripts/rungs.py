@@ -2,7 +2,8 @@
 """rungs.py: the ladder of the supervisor's files and its rungs: the lowest files, which run without those above.
 
     rungs.py --list          each rung: how far up, how many files and lines, the hours to read them, what it shows
-    rungs.py --update        writes the same into README.md
+    rungs.py --table         the same, as README.md has it
+    rungs.py --update        writes that there
     rungs.py --names         their names, in a line
     rungs.py --files NAME    the C files that are linked for a rung
 
@@ -88,10 +89,13 @@ def main(arguments):
         print("rung          up to         files  lines  hours  what its machine shows")
         for row in rows():
             print("%-13s %-13s %5s  %5s  %5s  %s" % row)
+    elif arguments == ["--table"]:
+        print(table())
     elif arguments == ["--update"]:
-        old = read("README.md")
+        place = re.compile(r"^(<!-- rungs: .*-->\n)(\|.*\n)*", re.M)
+        text = place.sub(lambda found: found[1] + table() + "\n", read("README.md"))
         with open(os.path.join(ROOT, "README.md"), "w", encoding="utf-8") as file:
-            file.write(re.sub(r"^\| rung \|.*\n(\|.*\n)+", table() + "\n", old, flags=re.M))
+            file.write(text)
     elif arguments == ["--names"]:
         print(" ".join(names))
     elif len(arguments) == 2 and arguments[0] == "--files" and arguments[1] in names:
