@@ -91,8 +91,8 @@ class Student:
                              "`%s` does not print `%s`" % (text.strip(), value.strip()))
 
     def diagnose(self, script):
-        """Runs a gdb script on the graded machine, in the build for steps, which gdb gets in the handouts too; its first
-        line names the options of run.sh. Returns {key: answer}."""
+        """Runs a gdb script on the graded machine, in the build for steps, which gdb has in the handouts too. The first
+        line of the script names the options of run.sh. Returns {key: answer}."""
         with open(script, encoding="utf-8") as file:
             options = re.match(r"# run.sh (.*)", file.readline()).group(1)
         folder = tempfile.mkdtemp(prefix="coconut-")
