@@ -159,11 +159,11 @@ const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, ui
 	const struct capability *cap = cap_find(current->caps, handle);
 
 	if (!cap)
-		*error = refuse(COCONUT_E_BADHANDLE, argument, handle, "the handle names no capability");
+		*error = refuse(-COCONUT_E_BADHANDLE, argument, handle, "the handle names no capability");
 	else if (type && cap->type != type)
-		*error = refuse(COCONUT_E_TYPE, argument, handle, wrong_type[type]);
+		*error = refuse(-COCONUT_E_TYPE, argument, handle, wrong_type[type]);
 	else if (rights & ~cap->rights)
-		*error = refuse(COCONUT_E_RIGHTS, argument, handle, no_right[__builtin_ctz(rights & ~cap->rights)]);
+		*error = refuse(-COCONUT_E_RIGHTS, argument, handle, no_right[__builtin_ctz(rights & ~cap->rights)]);
 	else {
 		current->held = cap;
 		current->held_serial = cap->serial;
@@ -206,6 +206,6 @@ int64_t sys_cap_restrict(uint64_t handle, uint64_t rights) {
 int64_t sys_cap_inspect(uint64_t handle) {
 	const struct capability *cap = cap_find(current->caps, handle);
 
-	if (!cap) return refuse(COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
+	if (!cap) return refuse(-COCONUT_E_BADHANDLE, 1, handle, "the handle names no capability");
 	return (int64_t)((uint64_t)cap->type << 48 | (uint64_t)cap->resource << 16 | cap->rights);
 }

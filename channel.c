@@ -110,14 +110,14 @@ int64_t sys_cap_grant(uint64_t handle, uint64_t channel, uint64_t rights) {
 	const struct capability *way = cap ? cap_use(2, channel, CAP_CHANNEL, CAP_RIGHT_SEND, &error) : NULL;
 
 	if (!way) return error;
-	if (rights == 0) return refuse(COCONUT_E_INVAL, 3, rights, "there are no rights to grant");
+	if (rights == 0) return refuse(-COCONUT_E_INVAL, 3, rights, "there are no rights to grant");
 	if (rights & ~(uint64_t)cap->rights)
-		return refuse(COCONUT_E_RIGHTS, 3, rights, "the capability has not all of these rights");
+		return refuse(-COCONUT_E_RIGHTS, 3, rights, "the capability has not all of these rights");
 	const struct end *other = &ends[way->resource ^ 1];
-	if (other->state != END_OPEN) return refuse(COCONUT_E_CLOSED, 2, channel, "nobody is at the other end");
-	if (other->home == current->id) return refuse(COCONUT_E_INVAL, 2, channel, "the other end is the shard's own");
+	if (other->state != END_OPEN) return refuse(-COCONUT_E_CLOSED, 2, channel, "nobody is at the other end");
+	if (other->home == current->id) return refuse(-COCONUT_E_INVAL, 2, channel, "the other end is the shard's own");
 	int granted = cap_copy(&caps, (uint32_t)(cap - caps.entry), other->home, (uint8_t)rights);
-	return granted < 0 ? refuse(-granted, 2, channel, "the other shard has no slot left for grants") : granted;
+	return granted < 0 ? refuse(granted, 2, channel, "the other shard has no slot left for grants") : granted;
 }
 
 /* Returns the channel end that `handle` names with the given rights, or the refusal. */
@@ -146,7 +146,7 @@ static int64_t wait_end(uint64_t handle, uint32_t e) {
 	if (result == 0 && !cap_held()) result = -COCONUT_E_BADHANDLE;
 	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !answered) result = -COCONUT_E_CLOSED;
 	if (result >= 0) return result;
-	return refuse((int)-result, 1, handle,
+	return refuse((int)result, 1, handle,
 		      result == -COCONUT_E_CLOSED ? "the other end closed while waiting"
 		      : result == -COCONUT_E_BUSY ? "another holder of this end began a CALL"
 						  : "the capability was taken away while waiting");
@@ -162,7 +162,7 @@ static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len, boo
 		int64_t error = wait_end(handle, e);
 		if (error) return error;
 	}
-	if (other->state == END_CLOSED) return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
+	if (other->state == END_CLOSED) return refuse(-COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 
 	struct message *message = &other->inbox[(other->first + other->count++) % INBOX];
 	copy_from_user(message->bytes, buf, len);
@@ -179,10 +179,10 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 
 	for (;;) {
 		if (end->caller && end->caller != current && !ABLATE(claim))
-			return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
+			return refuse(-COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 		if (end->count) break;
 		if (ends[e ^ 1].state == END_CLOSED || end->state == END_CLOSED)
-			return refuse(COCONUT_E_CLOSED, 1, handle, "the other end is closed");
+			return refuse(-COCONUT_E_CLOSED, 1, handle, "the other end is closed");
 		user_offer(buf, max);
 		wait_on(&end->receivers, WAIT_RECV, e);
 		int64_t result = wait_end(handle, e);
@@ -192,7 +192,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 	struct message *message = &end->inbox[end->first];
 	uint64_t len = message->len;
 	if (len > max && !ABLATE(fits))
-		return refuse(COCONUT_E_TOOSMALL, 3, max, "the message is larger than the buffer and stays queued");
+		return refuse(-COCONUT_E_TOOSMALL, 3, max, "the message is larger than the buffer and stays queued");
 	copy_to_user(buf, message->bytes, len);
 	end->first = (end->first + 1) % INBOX;
 	end->count--;
@@ -203,15 +203,15 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 /* Checks the message of a call, arguments 2 and 3. Returns 0 or the refusal. */
 static int64_t check_message(uint64_t buf, uint64_t len) {
 	if ((len == 0 || len > COCONUT_MESSAGE_MAX) && !ABLATE(lengths))
-		return refuse(COCONUT_E_INVAL, 3, len, "the length is not 1 to 256 bytes");
-	return user_readable(buf, len) ? 0 : refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped");
+		return refuse(-COCONUT_E_INVAL, 3, len, "the length is not 1 to 256 bytes");
+	return user_readable(buf, len) ? 0 : refuse(-COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped");
 }
 
 /* Checks the buffer for a message, an argument of that number and the next one, likewise. */
 static int64_t check_buffer(int argument, uint64_t buf, uint64_t max) {
-	if (max == 0) return refuse(COCONUT_E_INVAL, argument + 1, max, "the buffer has no room for a message");
+	if (max == 0) return refuse(-COCONUT_E_INVAL, argument + 1, max, "the buffer has no room for a message");
 	if (!user_range(buf, max) || !user_writable(buf, max < COCONUT_MESSAGE_MAX ? max : COCONUT_MESSAGE_MAX))
-		return refuse(COCONUT_E_FAULT, argument, buf, "the buffer is not wholly mapped and writable");
+		return refuse(-COCONUT_E_FAULT, argument, buf, "the buffer is not wholly mapped and writable");
 	return 0;
 }
 
@@ -237,7 +237,7 @@ int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply,
 	if (e < 0) return e;
 	if ((result = check_message(buf, len)) || (result = check_buffer(4, reply, max))) return result;
 	struct end *end = &ends[e];
-	if (end->caller) return refuse(COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
+	if (end->caller) return refuse(-COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 	end->caller = current;
 	if (end->receivers) sched_wake_all(&end->receivers, -COCONUT_E_BUSY);
 	result = send(handle, (uint32_t)e, buf, len, true);

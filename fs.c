@@ -46,7 +46,7 @@ static inline struct open_file *file_of(uint64_t fd) {
 }
 
 /* Refuses a call whose descriptor, its first argument, names nothing. */
-static int64_t no_file(uint64_t fd) { return refuse(COCONUT_E_BADHANDLE, 1, fd, "the descriptor names no open file"); }
+static int64_t no_file(uint64_t fd) { return refuse(-COCONUT_E_BADHANDLE, 1, fd, "the descriptor names no open file"); }
 
 /* Returns what an error of fs_find means, in words. */
 const char *fs_reason(int error) {
@@ -67,9 +67,9 @@ int64_t sys_fs_open(uint64_t path, uint64_t len) {
 	if (bad) return bad;
 	while (fd < COCONUT_FILES && current->files[fd].used)
 		fd++;
-	if (fd == COCONUT_FILES && !ABLATE(descriptors)) return refuse(COCONUT_E_FULL, 1, path, "all descriptors are in use");
+	if (fd == COCONUT_FILES && !ABLATE(descriptors)) return refuse(-COCONUT_E_FULL, 1, path, "all descriptors are in use");
 	int error = fs_find(name, len, &file);
-	if (error) return refuse(-error, 1, path, fs_reason(error));
+	if (error) return refuse(error, 1, path, fs_reason(error));
 	current->files[fd] = (struct open_file){.used = true, .file = file};
 	return (int64_t)fd;
 }
@@ -80,16 +80,16 @@ int64_t sys_fs_read(uint64_t fd, uint64_t buf, uint64_t max) {
 	struct open_file *open = file_of(fd);
 
 	if (!open) return no_file(fd);
-	if (max == 0) return refuse(COCONUT_E_INVAL, 3, max, "there is nothing to do for no bytes");
-	if (!user_range(buf, max)) return refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
+	if (max == 0) return refuse(-COCONUT_E_INVAL, 3, max, "there is nothing to do for no bytes");
+	if (!user_range(buf, max)) return refuse(-COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
 	uint64_t done = 0, len = min(open->file.size - open->offset, max);
 	while (done < len) {
 		size_t part = len - done;
 		const uint8_t *piece = ext2_piece(&ramdisk, &open->file, open->offset, &part);
 		bool fits = user_writable(buf + done, part);
 		if (done && (!piece || !fits)) break; /* the next call says so */
-		if (!piece) return refuse(COCONUT_E_IO, 1, fd, "the file system is damaged there");
-		if (!fits) return refuse(COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
+		if (!piece) return refuse(-COCONUT_E_IO, 1, fd, "the file system is damaged there");
+		if (!fits) return refuse(-COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped and writable");
 		copy_to_user(buf + done, piece, part);
 		open->offset += part;
 		done += part;
@@ -123,11 +123,11 @@ int64_t sys_fs_map(uint64_t fd, uint64_t address) {
 
 	if (!open) return no_file(fd);
 	uint64_t pages = (open->file.size + PAGE_MASK) / PAGE_SIZE, done = 0;
-	if (address & PAGE_MASK) return refuse(COCONUT_E_INVAL, 2, address, "the address is not page aligned");
+	if (address & PAGE_MASK) return refuse(-COCONUT_E_INVAL, 2, address, "the address is not page aligned");
 	if (address < COCONUT_LARGE_BASE || address >= USER_LIMIT || pages > (USER_LIMIT - address) / PAGE_SIZE)
-		return refuse(COCONUT_E_INVAL, 2, address, "the file does not fit into the large region from there");
+		return refuse(-COCONUT_E_INVAL, 2, address, "the file does not fit into the large region from there");
 	if (ramdisk.block_size != PAGE_SIZE || ramdisk_phys & PAGE_MASK || pages == 0)
-		return refuse(COCONUT_E_NOMAP, 1, fd, "the file's blocks are not pages; read it instead");
+		return refuse(-COCONUT_E_NOMAP, 1, fd, "the file's blocks are not pages; read it instead");
 	for (; done < pages; done++) {
 		int64_t block = ext2_block(&ramdisk, &open->file, done);
 		uint64_t page = address + done * PAGE_SIZE, phys = ramdisk_phys + (uint64_t)block;
@@ -137,7 +137,7 @@ int64_t sys_fs_map(uint64_t fd, uint64_t address) {
 	}
 	if (!error) return (int64_t)open->file.size;
 	if (done) sys_munmap(address, done);
-	return refuse(-error, 2, address,
+	return refuse(error, 2, address,
 		      error == -COCONUT_E_NOMAP    ? "the file has holes or damaged blocks; read it instead"
 		      : error == -COCONUT_E_EXISTS ? "something is mapped there already"
 						   : "no frame is left for its page tables");

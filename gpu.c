@@ -220,10 +220,10 @@ void gpu_release(struct shard *shard) {
 int64_t sys_gpu_unveil(uint64_t offset, uint64_t size) {
 	struct partition *part = owned_by(current);
 
-	if (!part) return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
-	if (part->veiled) return refuse(COCONUT_E_EXISTS, 1, offset, "the shard has unveiled its range already");
+	if (!part) return refuse(-COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
+	if (part->veiled) return refuse(-COCONUT_E_EXISTS, 1, offset, "the shard has unveiled its range already");
 	if (offset > part->size || size > part->size - offset)
-		return refuse(COCONUT_E_INVAL, 2, size, "the range is not wholly inside the partition");
+		return refuse(-COCONUT_E_INVAL, 2, size, "the range is not wholly inside the partition");
 	part->veiled = true;
 	part->open = (struct extent){vram_phys + part->offset + offset, size};
 	return 0;
@@ -239,11 +239,11 @@ static struct extent open_here(const struct partition *part) {
 static int64_t check_range(const struct partition *part, int argument, uint64_t offset, uint64_t len) {
 	if (ABLATE(dma_check)) return 0;
 	if (offset > part->size || len > part->size - offset)
-		return refuse(COCONUT_E_INVAL, argument, offset, "the range is not wholly inside the partition");
+		return refuse(-COCONUT_E_INVAL, argument, offset, "the range is not wholly inside the partition");
 	struct extent open = open_here(part);
 	uint64_t at = vram_phys + part->offset + offset;
 	if (at >= open.start && at + len <= open.start + open.size) return 0;
-	return refuse(COCONUT_E_VEILED, argument, offset, argument == ARGUMENT_SOURCE ?
+	return refuse(-COCONUT_E_VEILED, argument, offset, argument == ARGUMENT_SOURCE ?
 		"the range is not wholly inside what the shard has unveiled" :
 		"the range is not wholly inside what the target's owner has unveiled");
 }
@@ -274,21 +274,21 @@ int64_t sys_gpu_dma(uint64_t handle, uint64_t source, uint64_t target_and_len) {
 	uint64_t target = target_and_len >> 32, len = (uint32_t)target_and_len;
 	int64_t error;
 
-	if (!from) return refuse(COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
+	if (!from) return refuse(-COCONUT_E_NODEV, 0, 0, "the shard has no GPU partition");
 	const struct capability *cap = cap_use(1, handle, CAP_GPU_DMA, CAP_RIGHT_SEND, &error);
 	if (!cap && !ABLATE(dma_check)) return error;
 	const struct partition *to = &partitions[cap ? cap->resource : handle % partition_count];
-	if (len == 0) return refuse(COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");
+	if (len == 0) return refuse(-COCONUT_E_INVAL, 3, target_and_len, "there is nothing to do for no bytes");
 	if ((error = check_range(from, ARGUMENT_SOURCE, source, len))) return error;
-	if (!to->owner) return refuse(COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
+	if (!to->owner) return refuse(-COCONUT_E_CLOSED, 1, handle, "nobody owns the target partition");
 	if ((error = check_range(to, ARGUMENT_TARGET, target, len))) return error;
 	struct dma copy = {vram_phys + from->offset + source, vram_phys + to->offset + target, len, open_here(from),
 		cap ? open_here(to) : (struct extent){0, 0}};
 	if ((error = edu_copy(&copy)) == -COCONUT_E_NODEV) error = copy_by_cpu(to, &copy);
 	if (!error) return 0;
 	if (error == -COCONUT_E_CLOSED && !cap_held())
-		return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the transfer");
-	return refuse((int)-error, 1, handle, error == -COCONUT_E_CLOSED ?
+		return refuse(-COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away during the transfer");
+	return refuse((int)error, 1, handle, error == -COCONUT_E_CLOSED ?
 		"the target's owner ended during the transfer" :
 		"the engine could not make the transfer");
 }

@@ -72,15 +72,11 @@ static void set_range(struct frame_map *map, uint64_t frame, uint64_t count, boo
 	}
 }
 
-/* Frees `count` frames, the first of them `frame`, as far as the map reaches. Those that are free stay so. */
-static void frame_map_release(struct frame_map *map, uint64_t frame, uint64_t count) {
-	set_range(map, frame, count, true);
-}
+/* Frees `count` frames, the first of them `at`, as far as the map reaches. Those that are free stay so. */
+static void frame_map_release(struct frame_map *map, uint64_t at, uint64_t count) { set_range(map, at, count, true); }
 
 /* Likewise takes them, free or not. */
-static void frame_map_reserve(struct frame_map *map, uint64_t frame, uint64_t count) {
-	set_range(map, frame, count, false);
-}
+static void frame_map_reserve(struct frame_map *map, uint64_t at, uint64_t count) { set_range(map, at, count, false); }
 
 /* Takes the lowest free frame. Returns its number, or -1 when there is none; `*clean` says whether it is known
  * to contain zeros. It counts as clean from now on, because whoever frees it sees to that. */

@@ -20,23 +20,23 @@ static __attribute__((noinline)) int64_t print_refusal(int error) {
 	const struct refusal *refusal = &self->refusal;
 	const char *name = refusal->call < SYS_LIMIT ? call_names[refusal->call] : NULL;
 
-	if (self->killed) return -error;
+	if (self->killed) return error;
 	if (!name) name = "unknown call";
 	if (refusal->argument)
 		tell("Shard %u (%s): %s refused: argument %d = 0x%lx, %s (%s)\n", self->id, self->profile->name, name,
-		     refusal->argument, refusal->value, refusal->reason, error_names[error]);
+		     refusal->argument, refusal->value, refusal->reason, error_names[-error]);
 	else
 		tell("Shard %u (%s): %s refused: %s (%s)\n", self->id, self->profile->name, name, refusal->reason,
-		     error_names[error]);
+		     error_names[-error]);
 	self->refusals_left--;
-	return -error;
+	return error;
 }
 
 /* Remembers and, for the first few of a shard, prints why a call of the current shard is refused. `argument`
- * counts from 1; 0 when no single argument is to blame. Returns -error. */
+ * counts from 1; 0 when no single argument is to blame. Returns `error`, a negative COCONUT_E_ number. */
 int64_t refuse(int error, int argument, uint64_t value, const char *reason) {
 	struct shard *self = current;
 
 	self->refusal = (struct refusal){self->call, argument, value, reason};
-	return self->refusals_left ? print_refusal(error) : -error;
+	return self->refusals_left ? print_refusal(error) : error;
 }

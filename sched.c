@@ -121,11 +121,10 @@ static inline bool turn_over(void) { return current->turn_left <= turn_length / 
  * Returns who is next to run, or NULL: the current shard goes on. */
 static struct shard *relieve(void) {
 	struct shard *self = current;
-	bool over;
 
 	charge(rdtsc_low());
 	need_resched = self->killed || ABLATE(turns);
-	over = turn_over() || ABLATE(turns);
+	bool over = turn_over() || ABLATE(turns);
 	if (over) begin_turn(self);
 	if (over ? !others_first() : !more_urgent()) return NULL;
 	self->state = SHARD_READY;

@@ -172,10 +172,10 @@ void space_destroy(struct shard *shard) {
 static inline int64_t check_heap(uint64_t address, uint64_t pages) {
 	uint64_t end = address >= COCONUT_LARGE_BASE ? USER_LIMIT : HEAP_END;
 
-	if (address & PAGE_MASK) return refuse(COCONUT_E_INVAL, 1, address, "the address is not page aligned");
-	if (pages == 0) return refuse(COCONUT_E_INVAL, 2, pages, "there is nothing to do for no pages");
+	if (address & PAGE_MASK) return refuse(-COCONUT_E_INVAL, 1, address, "the address is not page aligned");
+	if (pages == 0) return refuse(-COCONUT_E_INVAL, 2, pages, "there is nothing to do for no pages");
 	if ((address < COCONUT_HEAP_BASE || address >= end || pages > (end - address) / PAGE_SIZE) && !ABLATE(heap))
-		return refuse(COCONUT_E_INVAL, 1, address, "the range is not wholly inside a heap");
+		return refuse(-COCONUT_E_INVAL, 1, address, "the range is not wholly inside a heap");
 	return 0;
 }
 
@@ -194,14 +194,14 @@ int64_t sys_mmap(uint64_t address, uint64_t pages) {
 
 	if (bad) return bad;
 	if (pages > current->payer->frame_quota - current->payer->family_frames && !ABLATE(quota))
-		return refuse(COCONUT_E_QUOTA, 2, pages, "the shard's quota of frames does not allow it");
+		return refuse(-COCONUT_E_QUOTA, 2, pages, "the shard's quota of frames does not allow it");
 	if (pages > mm_free_frames())
-		return refuse(COCONUT_E_NOMEM, 2, pages, "the machine has not so many free frames");
+		return refuse(-COCONUT_E_NOMEM, 2, pages, "the machine has not so many free frames");
 	for (uint64_t done = 0;;) {
 		int error;
 		if (!map_page(current, address + done * PAGE_SIZE, PTE_WRITE | PTE_NX, &error)) {
 			unmap_pages(address, done);
-			return refuse(-error, 1, address + done * PAGE_SIZE, error == -COCONUT_E_EXISTS ?
+			return refuse(error, 1, address + done * PAGE_SIZE, error == -COCONUT_E_EXISTS ?
 				      "that page is mapped already" : "no frame is left for that page");
 		}
 		if (++done == pages) return 0;
@@ -215,7 +215,7 @@ int64_t sys_munmap(uint64_t address, uint64_t pages) {
 
 	if (bad) return bad;
 	uint64_t mapped = space_mapped(current, address, pages);
-	if (mapped < pages) return refuse(COCONUT_E_INVAL, 1, address + mapped * PAGE_SIZE, "that page is not mapped");
+	if (mapped < pages) return refuse(-COCONUT_E_INVAL, 1, address + mapped * PAGE_SIZE, "that page is not mapped");
 	unmap_pages(address, pages);
 	return 0;
 }

@@ -28,7 +28,7 @@ static int64_t check_create(void) {
 		const struct capability *cap = cap_find(current->caps, handle);
 		if (cap && cap->type == CAP_SHARD && cap->rights & CAP_RIGHT_CREATE) return 0;
 	}
-	return refuse(COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
+	return refuse(-COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
 }
 
 /* Returns a slot that no line of the manifest owns, or -1. */
@@ -46,13 +46,13 @@ static int64_t launch(uint32_t id, const char *path, const struct ext2_file *pro
 	int handle = cap_give(current->id, CAP_SHARD, CAP_RIGHT_WAIT | CAP_RIGHT_KILL | CAP_RIGHT_GRANT, id);
 	uint32_t index = current->id * COCONUT_CAP_SLOTS + (uint32_t)handle;
 
-	if (handle < 0) return refuse(-handle, 0, 0, "no capability slot is free for the new shard");
+	if (handle < 0) return refuse(handle, 0, 0, "no capability slot is free for the new shard");
 	spec.name = profile->name;
 	int error = shard_create(id, &spec, program, profile, current);
 	if (error) {
 		const char *reason = shards[id].refusal.reason; /* until others run, in whose hands the slot may come */
 		cap_revoke_index(index);
-		return refuse(-error, 0, 0, reason);
+		return refuse(error, 0, 0, reason);
 	}
 	shards[id].parent_cap = index;
 	return handle;
@@ -66,21 +66,21 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 
 	if (bad) return bad;
 	if (args_len >= COCONUT_ARGS_MAX)
-		return refuse(COCONUT_E_INVAL, 4, args_len, "the args are longer than 1,023 bytes");
+		return refuse(-COCONUT_E_INVAL, 4, args_len, "the args are longer than 1,023 bytes");
 	if ((bad = user_path(path, path_len, path_copy))) return bad;
 	if (args_len && !user_readable(args, args_len))
-		return refuse(COCONUT_E_FAULT, 3, args, "the args are not wholly mapped");
+		return refuse(-COCONUT_E_FAULT, 3, args, "the args are not wholly mapped");
 	if (args_len) copy_from_user(args_copy, args, args_len);
 	args_copy[args_len] = 0;
 	int error = fs_find(path_copy, path_len, &program);
-	if (error) return refuse(-error, 1, path, fs_reason(error));
+	if (error) return refuse(error, 1, path, fs_reason(error));
 	/* Others ran while the path was looked up: what they have taken away by now must start nothing. */
 	if (!ABLATE(held) && (bad = check_create())) return bad;
 	if (current->payer->family_children >= current->payer->children_quota && !ABLATE(quota))
-		return refuse(COCONUT_E_QUOTA, 0, 0,
+		return refuse(-COCONUT_E_QUOTA, 0, 0,
 			"the shard and its children have started as many as spawn= of the manifest allows");
 	int slot = free_slot();
-	if (slot < 0) return refuse(COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
+	if (slot < 0) return refuse(-COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
 	return launch((uint32_t)slot, path_copy, &program, args_copy);
 }
 
@@ -100,7 +100,7 @@ int64_t sys_wait(uint64_t handle) {
 	while (shard->state != SHARD_ENDED || shard->children) {
 		error = sched_wait(&shard->waiters, WAIT_SHARD, shard->id);
 		if (error || !cap_held())
-			return refuse(COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away while waiting");
+			return refuse(-COCONUT_E_BADHANDLE, 1, handle, "the capability was taken away while waiting");
 	}
 	return shard_free(shard);
 }
@@ -111,7 +111,7 @@ int64_t sys_kill(uint64_t handle) {
 	struct shard *shard = shard_of(handle, CAP_RIGHT_KILL, &error);
 
 	if (!shard) return error;
-	if (shard == current) return refuse(COCONUT_E_INVAL, 1, handle, "a shard ends itself by EXIT");
+	if (shard == current) return refuse(-COCONUT_E_INVAL, 1, handle, "a shard ends itself by EXIT");
 	shard_kill(shard, current->priority);
 	return 0;
 }

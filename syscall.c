@@ -34,7 +34,7 @@ static int64_t sys_pledge(uint64_t mask) {
 	uint64_t left = CALLS_ALWAYS;
 
 	if (mask & ~(uint64_t)(PLEDGE_SERIAL | PLEDGE_CHANNEL | PLEDGE_GPU_DMA))
-		return refuse(COCONUT_E_INVAL, 1, mask, "unknown pledge bits");
+		return refuse(-COCONUT_E_INVAL, 1, mask, "unknown pledge bits");
 	left |= mask & PLEDGE_SERIAL ? BIT(SERIAL_WRITE) : 0;
 	left |= mask & PLEDGE_CHANNEL ? CALLS_CHANNEL : 0;
 	left |= mask & PLEDGE_GPU_DMA ? BIT(GPU_DMA) : 0;
@@ -56,8 +56,8 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 	int line = 0, turns = 0, all = 0; /* behind whose line it waits, for how many turns, and behind all lines */
 
 	if (len == 0 || len > COCONUT_WRITE_MAX)
-		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 4,096 bytes");
-	if (!user_readable(buf, len)) return refuse(COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
+		return refuse(-COCONUT_E_INVAL, 2, len, "the length is not 1 to 4,096 bytes");
+	if (!user_readable(buf, len)) return refuse(-COCONUT_E_FAULT, 1, buf, "the buffer is not wholly mapped");
 	for (uint64_t done = 0, part; done < len; done += part) {
 		int room = console_room(current->id);
 		part = room > 0 ? min(len - done, sizeof(piece)) : 0;
@@ -115,8 +115,8 @@ void syscall_init(void) {
 /* Refuses a call that does not exist or that the shard has pledged not to make. */
 static __attribute__((noinline)) int64_t deny(uint64_t number) {
 	if (number >= SYS_LIMIT || !handlers[number])
-		return refuse(COCONUT_E_NOSYS, 0, number, "no call has the number in rax");
-	return refuse(COCONUT_E_PLEDGE, 0, number, "the shard has pledged not to");
+		return refuse(-COCONUT_E_NOSYS, 0, number, "no call has the number in rax");
+	return refuse(-COCONUT_E_PLEDGE, 0, number, "the shard has pledged not to");
 }
 
 /* Called by syscall_entry, which has set kernel_since: the arguments, then the number. Returns what the shard finds in

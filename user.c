@@ -50,8 +50,8 @@ bool user_offer(uint64_t buf, uint64_t max) {
 /* Copies the path of a call, its first two arguments, with a NUL behind it. Returns 0 or the refusal. */
 int64_t user_path(uint64_t path, uint64_t len, char *copy) {
 	if (len == 0 || len > COCONUT_PATH_MAX)
-		return refuse(COCONUT_E_INVAL, 2, len, "the length is not 1 to 255 bytes");
-	if (!user_readable(path, len)) return refuse(COCONUT_E_FAULT, 1, path, "the path is not wholly mapped");
+		return refuse(-COCONUT_E_INVAL, 2, len, "the length is not 1 to 255 bytes");
+	if (!user_readable(path, len)) return refuse(-COCONUT_E_FAULT, 1, path, "the path is not wholly mapped");
 	copy_from_user(copy, path, len);
 	copy[len] = 0;
 	return 0;

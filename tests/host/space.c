@@ -44,7 +44,7 @@ uint64_t mm_free_frames(void) { return (uint64_t)frames_left; }
 
 int64_t refuse(int error, int argument, uint64_t value, const char *reason) {
 	(void)argument, (void)value, (void)reason;
-	return -error;
+	return error;
 }
 
 int frame_alloc_raw(uint64_t *phys) { return frame_alloc(NULL, phys); }

@@ -111,7 +111,7 @@ int64_t __wrap_syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t 
 }
 
 int64_t __wrap_refuse(int error, int argument, uint64_t value, const char *reason) {
-	if (!current->killed) RECORD(REFUSED, current->id, (uint64_t)error); /* such a one only leaves its call */
+	if (!current->killed) RECORD(REFUSED, current->id, (uint64_t)-error); /* such a one only leaves its call */
 	return __real_refuse(error, argument, value, reason);
 }
 
