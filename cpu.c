@@ -54,24 +54,8 @@ static uint64_t optional_cr4(void) {
 	return cr4;
 }
 
-/* Turns every protection on, and the caches, which firmware may have left off. The FPU is left enabled for ring 3 (no
- * lazy switching: CR0.TS and EM clear), and so are alignment checks, which ring 3 turns on by RFLAGS.AC. */
-void cpu_init(void) {
-	check_features();
-	uint64_t cr0 = (read_cr0() & ~(uint64_t)(CR0_EM | CR0_TS | CR0_CD | CR0_NW)) | CR0_MP | CR0_NE | CR0_AM;
-	uint64_t cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | optional_cr4() | (ABLATE(cr4) ? CR4_STAYS_OFF : 0);
-
-	write_cr0(ABLATE(wp) ? cr0 & ~(uint64_t)CR0_WP : cr0 | CR0_WP);
-	write_cr4(ABLATE(tsd) ? cr4 : cr4 | CR4_TSD);
-	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE | EFER_SCE);
-	wrmsr(MSR_SYSENTER_CS, ABLATE(sysenter) ? SEL_KERNEL_CODE : 0);
-	cpu_has_smap = cr4 & CR4_SMAP;
-	cpu_has_ibpb = optional_leaf(0, CPUID_FEATURES).edx & FEATURES_EDX_IBPB ||
-		       optional_leaf(CPUID_HIGHEST, CPUID_AMD).ebx & AMD_EBX_IBPB;
-}
-
 /* Says on the console which protections are on, and which the processor lacks. */
-void cpu_report(void) {
+static void cpu_report(void) {
 	static const struct {
 		const char *name;
 		uint64_t bit;
@@ -88,4 +72,21 @@ void cpu_report(void) {
 	print("\n");
 	print_verbose("CPU: what its branch predictor has learnt is %s between shards\n",
 		      cpu_has_ibpb ? "forgotten (IBPB)" : "kept (it offers no IBPB)");
+}
+
+/* Turns every protection on, and the caches, which firmware may have left off. The FPU is left enabled for ring 3 (no
+ * lazy switching: CR0.TS and EM clear), and so are alignment checks, which ring 3 turns on by RFLAGS.AC. */
+void cpu_init(void) {
+	check_features();
+	uint64_t cr0 = (read_cr0() & ~(uint64_t)(CR0_EM | CR0_TS | CR0_CD | CR0_NW)) | CR0_MP | CR0_NE | CR0_AM;
+	uint64_t cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | optional_cr4() | (ABLATE(cr4) ? CR4_STAYS_OFF : 0);
+
+	write_cr0(ABLATE(wp) ? cr0 & ~(uint64_t)CR0_WP : cr0 | CR0_WP);
+	write_cr4(ABLATE(tsd) ? cr4 : cr4 | CR4_TSD);
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE | EFER_SCE);
+	wrmsr(MSR_SYSENTER_CS, ABLATE(sysenter) ? SEL_KERNEL_CODE : 0);
+	cpu_has_smap = cr4 & CR4_SMAP;
+	cpu_has_ibpb = optional_leaf(0, CPUID_FEATURES).edx & FEATURES_EDX_IBPB ||
+		       optional_leaf(CPUID_HIGHEST, CPUID_AMD).ebx & AMD_EBX_IBPB;
+	cpu_report();
 }

@@ -51,7 +51,11 @@ static inline uint64_t rdtsc(void) {
 }
 
 /* Returns the low half of the time stamp, which tells how long something took that takes less than a second. */
-static inline uint32_t rdtsc_low(void) { return (uint32_t)rdtsc(); }
+static inline uint32_t rdtsc_low(void) {
+	uint32_t low;
+	__asm__ volatile("rdtsc" : "=a"(low) : : "edx");
+	return low;
+}
 
 struct cpuid {
 	uint32_t eax, ebx, ecx, edx;

@@ -155,7 +155,6 @@ void panic(const char *template, ...) __attribute__((noreturn, format(printf, 1,
 /* ---- cpu.c: control registers and features -------------------------------------------------------- */
 
 void cpu_init(void);
-void cpu_report(void);
 
 /* ---- mm.c: physical frames ------------------------------------------------------------------------ */
 
@@ -338,7 +337,6 @@ MAY_SWITCH void interrupt_dispatch(struct trap_frame *frame);
 
 struct profile *profile_row(uint32_t id, const char *name);
 MAY_INTERRUPT struct profile *profile_row_for_program(const char *path);
-void profile_add(const struct shard *shard);
 void profile_print(void);
 bool profile_print_ends(void);
 
@@ -449,9 +447,7 @@ struct dma {
 };
 
 /* Where an engine's domain maps the pages of a piece: below 256 MiB, which is all that an edu reaches. */
-#define EDU_SOURCE_IOVA 0x10000UL
-#define EDU_TARGET_IOVA 0x20000UL
-#define EDU_BUFFER 0x40000UL /* the engine's own buffer, as it sees it */
+enum { EDU_SOURCE_IOVA = 0x10000, EDU_TARGET_IOVA = 0x20000, EDU_BUFFER = 0x40000 /* its own, as it sees it */ };
 
 void edu_init(void);
 MAY_SWITCH int64_t edu_copy(const struct dma *wanted);

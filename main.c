@@ -95,7 +95,6 @@ void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	print_verbose("Entered at time stamp %lu\n", clock);
 	if (HAS(gates)) idt_init();
 	if (HAS(cpu)) cpu_init();
-	if (HAS(cpu)) cpu_report();
 	if (HAS(frames)) mm_init(info);
 	if (!HAS(paging)) supervisor_run((uint64_t)info);
 	paging_init(info);

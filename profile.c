@@ -40,15 +40,6 @@ struct profile *profile_row_for_program(const char *path) {
 	return profile_row(id, name);
 }
 
-/* Adds what a life has used to the row of its shard; handle_sys_exit has added its time. */
-void profile_add(const struct shard *shard) {
-	struct profile *sum = shard->profile;
-
-	sum->syscalls += shard->usage.syscalls;
-	sum->cycles += shard->usage.cycles;
-	sum->switches += shard->usage.switches;
-}
-
 /* Prints the summary. The shape is a contract with scripts/coconut-prof.py. */
 void profile_print(void) {
 	print("--- Shard Profiling Summary ---\nID  Syscalls  Cycles/Syscall  Switches  Wall (ms)  Name\n");

@@ -18,9 +18,8 @@
 
 /* The slots of kernel stacks: one for each shard, then those of the interrupts that need a stack they can trust
  * (IST_...: indices of the interrupt stack table, from 1), then the supervisor's own. */
-enum { STACK_IST = MAX_SHARDS, IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK, IST_DEBUG, IST_LIMIT };
-#define STACK_SUPERVISOR (STACK_IST + IST_LIMIT)
-#define STACK_SLOTS (STACK_SUPERVISOR + 1)
+enum { STACK_IST = MAX_SHARDS, IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK, IST_DEBUG, IST_LIMIT,
+	STACK_SUPERVISOR = STACK_IST + IST_LIMIT, STACK_SLOTS };
 
 /* What an exception or an interrupt leaves on the kernel stack (boot.asm, isr_common), lowest address first. Offsets
  * are hexadecimal. */
