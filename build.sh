@@ -35,7 +35,7 @@ kernel_cflags=(-std=gnu11 -g -Os -Wall -Wextra -ffreestanding -fno-stack-protect
 	-fno-optimize-sibling-calls -fno-asynchronous-unwind-tables -fno-strict-aliasing)
 
 # These files are on the way of the cheapest calls and of the tick, and are compiled for speed (docs/performance.md).
-fast_sources=(mm.c sched.c refuse.c space.c user.c cap.c channel.c call.c syscall.c)
+fast_sources=(mm.c sched.c space.c user.c cap.c channel.c call.c syscall.c)
 
 # The loader is a PE file made from a shared library, which is how gnu-efi does it; without GNU_EFI_USE_MS_ABI every
 # call of the firmware would compile and pass its arguments in the wrong registers. GCC must not turn loops into
