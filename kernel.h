@@ -304,14 +304,12 @@ bool user_offer(uint64_t buf, uint64_t max);
 
 /* True when the current shard may read all `len` bytes at `address`, at least one. */
 static inline bool user_readable(uint64_t address, uint64_t len) {
-	return ABLATE(user_check) || (!PLAIN && in_page(current->known.readable_page, address, len)) ||
-	       look_up_readable(address, len);
+	return (!PLAIN && in_page(current->known.readable_page, address, len)) || look_up_readable(address, len);
 }
 
 /* True when the current shard may write all `len` bytes at `address`, at least one. */
 static inline bool user_writable(uint64_t address, uint64_t len) {
-	return ABLATE(user_check) || (!PLAIN && in_page(current->known.writable_page, address, len)) ||
-	       look_up_writable(address, len);
+	return (!PLAIN && in_page(current->known.writable_page, address, len)) || look_up_writable(address, len);
 }
 void copy_from_user(void *to, uint64_t from, uint64_t len);
 void copy_to_user(uint64_t to, const void *from, uint64_t len);

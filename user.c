@@ -13,9 +13,9 @@
 static inline bool look_up(uint64_t address, uint64_t len, uint64_t bits, uint64_t *known) {
 	uint64_t page = address & ~PAGE_MASK;
 
-	if (!user_range(address, len)) return false;
+	if (!user_range(address, len)) return ABLATE(user_check);
 	for (;; page += PAGE_SIZE) {
-		if ((space_lookup(current, page) & bits) != bits) return false;
+		if ((space_lookup(current, page) & bits) != bits) return ABLATE(user_check);
 		if (address + len - page <= PAGE_SIZE) break;
 	}
 	*known = page;
