@@ -42,22 +42,16 @@ static bool leaves_page(const struct ext2_file *program) {
 	return !word;
 }
 
-/* True when the program still has the header that the linker gave it, of which nothing can be run. */
-static bool is_elf(const struct ext2_file *program) {
-	char magic[4] = "";
-
-	return fs_load(program, 0, magic, sizeof(magic)) >= 0 && !memcmp(magic, "\177ELF", sizeof(magic));
-}
-
 /* Copies the program from the ramdisk to COCONUT_CODE_BASE. Returns 0, or an error with its reason noted. */
 static int load_code(struct shard *shard, const struct manifest_shard *spec, const struct ext2_file *program) {
 	uint64_t limit = spec->pipeline >= 0 ? PIPELINE_CONFIG_VADDR : COCONUT_HEAP_BASE;
+	char magic[4] = "";
 	int error;
 
 	if (!program) return fail(shard, -COCONUT_E_NOENT, "it has no program");
 	if (program->size == 0) return fail(shard, -COCONUT_E_NOEXEC, "the program is empty");
 	shard->code_end = COCONUT_CODE_BASE + program->size;
-	if (is_elf(program))
+	if (fs_load(program, 0, magic, sizeof(magic)) >= 0 && !memcmp(magic, "\177ELF", sizeof(magic)))
 		return fail(shard, -COCONUT_E_NOEXEC, "it is an ELF file: give the flat binary that objcopy -O binary makes of it");
 	if (program->size > limit - COCONUT_CODE_BASE && spec->pipeline < 0)
 		return fail(shard, -COCONUT_E_NOEXEC, "the program reaches into the heap");
@@ -160,9 +154,9 @@ int shard_create(uint32_t id, const struct manifest_shard *spec, const struct ex
 	*shard = (struct shard){
 		.id = (uint8_t)id, .state = SHARD_BUILDING, .started_ms = timer_ms(), .stack_top = stack_slot_top(id),
 		.parent = parent, .parent_cap = CAP_NONE, .payer = parent ? parent->payer : shard, .frame_quota = spec->frames,
-		.children_quota = spec->children, .caps = &caps.entry[id * COCONUT_CAP_SLOTS],
-		.held = &caps.entry[id * COCONUT_CAP_SLOTS], .profile = profile,
-		.allowed = calls_all, .refusals_left = verbose ? UINT32_MAX : REFUSALS_SHOWN,
+		.children_quota = spec->children, .caps = &caps.entry[id * COCONUT_CAP_SLOTS], .profile = profile,
+		.held = &caps.entry[id * COCONUT_CAP_SLOTS], .allowed = calls_all,
+		.refusals_left = verbose ? UINT32_MAX : REFUSALS_SHOWN,
 	};
 	forget(shard);
 	sched_set_priority(shard, spec->priority);

@@ -31,13 +31,6 @@ static int64_t check_create(void) {
 	return refuse(-COCONUT_E_RIGHTS, 0, 0, "the shard holds no SHARD capability with the right CREATE");
 }
 
-/* Returns a slot that no line of the manifest owns, or -1. */
-static int free_slot(void) {
-	for (uint32_t id = manifest.shard_count; id < MAX_SHARDS; id++)
-		if (shards[id].state == SHARD_FREE) return (int)id;
-	return -1;
-}
-
 /* Starts a program in slot `id`. Returns the handle of its capability, or an error with nothing left behind but, maybe,
  * a row of the profile. */
 static int64_t launch(uint32_t id, const char *path, const struct ext2_file *program, const char *args) {
@@ -79,24 +72,20 @@ int64_t sys_spawn(uint64_t path, uint64_t path_len, uint64_t args, uint64_t args
 	if (current->payer->family_children >= current->payer->children_quota && !ABLATE(quota))
 		return refuse(-COCONUT_E_QUOTA, 0, 0,
 			"the shard and its children have started as many as spawn= of the manifest allows");
-	int slot = free_slot();
-	if (slot < 0) return refuse(-COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
-	return launch((uint32_t)slot, path_copy, &program, args_copy);
-}
-
-/* Returns the shard that `handle` names with the given right, or NULL with the refusal in `*error`. */
-static struct shard *shard_of(uint64_t handle, uint8_t right, int64_t *error) {
-	const struct capability *cap = cap_use(1, handle, CAP_SHARD, right, error);
-
-	return cap ? &shards[cap->resource] : NULL;
+	uint32_t slot = manifest.shard_count; /* a free one that no line of the manifest owns */
+	while (slot < MAX_SHARDS && shards[slot].state != SHARD_FREE)
+		slot++;
+	if (slot == MAX_SHARDS) return refuse(-COCONUT_E_FULL, 0, 0, "all slots for shards are in use");
+	return launch(slot, path_copy, &program, args_copy);
 }
 
 /* WAIT: waits until a shard has ended and frees its slot. Returns what shard_free says of its end. */
 int64_t sys_wait(uint64_t handle) {
 	int64_t error;
-	struct shard *shard = shard_of(handle, CAP_RIGHT_WAIT, &error);
+	const struct capability *cap = cap_use(1, handle, CAP_SHARD, CAP_RIGHT_WAIT, &error);
 
-	if (!shard) return error;
+	if (!cap) return error;
+	struct shard *shard = &shards[cap->resource];
 	while (shard->state != SHARD_ENDED || shard->children) {
 		error = sched_wait(&shard->waiters, WAIT_SHARD, shard->id);
 		if (error || !cap_held())
@@ -108,9 +97,10 @@ int64_t sys_wait(uint64_t handle) {
 /* KILL: ends another shard. */
 int64_t sys_kill(uint64_t handle) {
 	int64_t error;
-	struct shard *shard = shard_of(handle, CAP_RIGHT_KILL, &error);
+	const struct capability *cap = cap_use(1, handle, CAP_SHARD, CAP_RIGHT_KILL, &error);
 
-	if (!shard) return error;
+	if (!cap) return error;
+	struct shard *shard = &shards[cap->resource];
 	if (shard == current) return refuse(-COCONUT_E_INVAL, 1, handle, "a shard ends itself by EXIT");
 	shard_kill(shard, current->priority);
 	return 0;
