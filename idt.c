@@ -62,7 +62,8 @@ static void set_gate(uint32_t vector, uint64_t handler, uint32_t ist) {
 /* Completes the GDT with the TSS and makes the processor use all three tables. */
 static void load_tables(void) {
 	uint64_t base = (uint64_t)&tss;
-	struct table_register gdtr = {sizeof(gdt) - 1, (uint64_t)gdt}, idtr = {sizeof(idt) - 1, (uint64_t)idt};
+	struct table_register gdtr = {sizeof(gdt) - 1, (uint64_t)gdt};
+	struct table_register idtr = {sizeof(idt) - 1, (uint64_t)idt};
 
 	gdt[SEL_TSS / 8] = (sizeof(tss) - 1) | (base & 0xFFFFFF) << 16 | GDT_TSS_PRESENT << 40 | (base >> 24 & 0xFF) << 56;
 	gdt[SEL_TSS / 8 + 1] = base >> 32;
