@@ -155,7 +155,8 @@ static inline void end_turn(uint32_t now) {
 
 /* YIELD: lets others of the same or a higher priority run first. */
 int64_t sys_yield(void) {
-	struct shard *self = current, *equal = self->queue->head;
+	struct queue *queue = current->queue;
+	struct shard *self = current, *equal = queue->head;
 	uint32_t now = rdtsc_low();
 
 	if (more_urgent()) {
@@ -164,9 +165,9 @@ int64_t sys_yield(void) {
 		leave_call(current, pick(), now);
 	} else if (equal) { /* what enqueue and pick would do */
 		end_turn(now);
-		self->queue->tail->next = self;
-		self->queue->tail = self;
-		self->queue->head = equal->next;
+		queue->tail->next = self;
+		queue->tail = self;
+		queue->head = equal->next;
 		equal->next = NULL;
 		need_resched = equal->killed;
 		leave_call(self, equal, now);

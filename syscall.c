@@ -76,9 +76,7 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 }
 
 /* TIME: returns milliseconds since boot. */
-static int64_t sys_time(void) {
-	return (int64_t)timer_ms();
-}
+static int64_t sys_time(void) { return (int64_t)timer_ms(); }
 
 /* Every call that exists. A handler takes as many of the five arguments as it needs, and by the calling convention does
  * not notice the others: so all can stand in one table, and all are called alike. */
