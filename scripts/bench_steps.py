@@ -28,11 +28,12 @@ DIGITS = 16  # of an address in QEMU's trace
 
 
 def symbols(path):
-    """Returns (addresses, names) of the functions in an ELF file, sorted."""
+    """Returns (addresses, names) of the functions in an ELF file, sorted. What gcc calls NAME.part.0 and the like is a
+    piece or a copy of the function NAME; NASM's local labels NAME.label begin no function."""
     text = subprocess.run(["nm", "-n", path], capture_output=True, text=True, check=True).stdout
     found = [(int(a, 16), n.split(".")[0]) for a, kind, n in re.findall(r"^([0-9a-f]+) (\w) (\S+)$", text, re.M)
              if kind in "tT" and not n.startswith("image_") and
-             "." not in n.split("syscall_entry")[0].split("isr_common")[0]]
+             re.search(r"^[^.]*$|\.(constprop|isra|part|cold)\b", n)]
     return [a for a, _ in found], [n for _, n in found]
 
 
