@@ -35,9 +35,9 @@ import transcripts
 DOCUMENTS = ["README.md", "docs/debugging.md", "docs/gpu.md", "docs/from-rust.md"]  # those with commands
 UNTRIED = "CONTRIBUTING.md"  # it says so: its commands need a container
 COMMENT = re.compile(r"<!-- *(.*?) *-->", re.S)
-# Behind a word that is a group of tests too: kinds of files, and the fields of struct profile.
+# Behind a word that is a group of tests too: kinds of files, and the fields of struct profile and of struct dma.
 FIELDS_AND_FILES = ["c", "h", "py", "sh", "md", "rs", "name", "used", "syscalls", "cycles", "switches", "wall_ms",
-                    "exit_code", "ending"]
+                    "exit_code", "ending", "source", "target", "len", "readable", "writable"]
 CITATION = re.compile(r"`([\w./-]+):/(.+?)/`")
 
 
