@@ -10,7 +10,9 @@
  * SOURCES: cap.c tests/spec/call.c tests/spec/capability.c tests/spec/channel.c tests/spec/life.c tests/spec/memory.c tests/spec/order.c
  * OPTIONS: -no-pie -Wl,--unresolved-symbols=ignore-all
  */
+#define end kernel_end /* both have a struct of that name */
 #include "kernel.h"
+#undef end
 #include "tests/spec/spec.h"
 #include "check.h"
 
