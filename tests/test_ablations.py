@@ -275,6 +275,9 @@ def test_complete(t):
     for name, group in ELSEWHERE.items():
         with open(os.path.join(harness.ROOT, "tests", "test_%s.py" % group), encoding="utf-8") as test:
             t.check(name in test.read(), "no test of the group %s leaves out %s" % (group, name))
+    for path in sorted(glob.glob(os.path.join(harness.ROOT, "*.h"))):  # build.sh, find_lookers: only sources look
+        with open(path, encoding="utf-8") as header:
+            t.check(not re.search(r"\bABLATE\(\w", header.read()), "ABLATE in %s is left out of no variant" % path)
 
 
 SHARED = {"ABLATION_wp": "cpu.c", "ABLATION_cld": "boot.asm", "PROVOKE_taken": "efi_loader.c"}  # and who looks at it
