@@ -29,7 +29,8 @@ int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t r
 	/* The message has 1 to 256 bytes, which the shard may read. */
 	if (len - 1 >= COCONUT_MESSAGE_MAX) goto slowly;
 	if (!user_readable(buf, len)) goto slowly;
-	/* The buffer for the answer is the one that was offered last, or can be offered. */
+	/* The buffer for the answer has room; it is the one that was offered last, or can be offered. */
+	if (max == 0) goto slowly;
 	if ((reply != self->known.receive_buf || max != self->known.receive_max) && !user_offer(reply, max)) goto slowly;
 
 	struct end *end = &ends[cap->resource], *other = other_end(end);

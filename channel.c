@@ -192,7 +192,8 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 	struct message *message = &end->inbox[end->first];
 	uint64_t len = message->len;
 	if (len > max && !ABLATE(fits))
-		return refuse(-COCONUT_E_TOOSMALL, 3, max, "the message is larger than the buffer and stays queued");
+		return refuse(-COCONUT_E_TOOSMALL, current->call == SYS_CHANNEL_CALL ? 5 : 3, max,
+			      "the message is larger than the buffer and stays queued");
 	copy_to_user(buf, message->bytes, len);
 	end->first = (end->first + 1) % INBOX;
 	end->count--;

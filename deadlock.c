@@ -14,24 +14,25 @@
 /* A set of shards, one bit a slot. */
 typedef uint64_t shard_set;
 
-/* For each end, who holds it with the right to send there, and to receive there. */
-static shard_set senders_at[2 * MAX_CHANNELS], receivers_at[2 * MAX_CHANNELS];
+/* For each end, who holds it with the right to send there, to receive there, and with both, as CALL needs them. */
+static struct { shard_set senders, receivers, callers; } at_end[2 * MAX_CHANNELS];
 
 static void collect_holders(void) {
-	memset(senders_at, 0, sizeof(senders_at));
-	memset(receivers_at, 0, sizeof(receivers_at));
+	memset(at_end, 0, sizeof(at_end));
 	for (uint32_t i = 0; i < ARRAY_LENGTH(caps.entry); i++) {
 		const struct capability *cap = &caps.entry[i];
 		shard_set holder = 1UL << i / COCONUT_CAP_SLOTS;
 		if (i % COCONUT_CAP_SLOTS == 0) preempt_point();
 		if (cap->type != CAP_CHANNEL) continue;
-		if (cap->rights & CAP_RIGHT_SEND) senders_at[cap->resource] |= holder;
-		if (cap->rights & CAP_RIGHT_RECV) receivers_at[cap->resource] |= holder;
+		if (cap->rights & CAP_RIGHT_SEND) at_end[cap->resource].senders |= holder;
+		if (cap->rights & CAP_RIGHT_RECV) at_end[cap->resource].receivers |= holder;
+		if (cap->rights & CAP_RIGHT_SEND && cap->rights & CAP_RIGHT_RECV) at_end[cap->resource].callers |= holder;
 	}
 }
 
 /* Returns the shards any of which could end the wait of a blocked shard. In a WAIT, that is the shard that it waits
- * for. At a channel: those that could send what it waits for, or make room; the home of the other end, which could
+ * for. At a channel: those that could send what it waits for, or make room; those that could begin a CALL where it
+ * receives (unless it is in one itself); the home of the other end, which could
  * close it; or, if that has not started yet, the shard that it waits for to start. In both: those who granted the
  * capability that it waits through, since they could revoke it; and its parent, who could kill it. If that capability
  * is just being revoked, the wait ends for certain, which counts as anybody. */
@@ -44,7 +45,8 @@ static shard_set who_could_wake(const struct shard *shard) {
 	if (shard->wait == WAIT_SHARD) {
 		set |= 1UL << shard->wait_object;
 	} else {
-		set |= shard->wait == WAIT_RECV ? senders_at[other] : receivers_at[other];
+		set |= shard->wait == WAIT_RECV ? at_end[other].senders : at_end[other].receivers;
+		if (shard->wait == WAIT_RECV && ends[shard->wait_object].caller != shard) set |= at_end[other ^ 1].callers;
 		if (channel_home(other) >= 0) set |= 1UL << first_of_chain((uint32_t)channel_home(other));
 	}
 	for (; cap->parent != CAP_NONE; cap = &caps.entry[cap->parent])

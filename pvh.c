@@ -13,9 +13,7 @@
  * "Address Range Types"). */
 enum { PVH_MAGIC = 0x336EC578, PVH_REGIONS = 64, PVH_RAM = 1, PVH_ACPI = 3 };
 
-struct pvh_module {
-	uint64_t base, size, command_line, reserved;
-};
+struct pvh_module { uint64_t base, size, command_line, reserved; };
 
 struct pvh_region {
 	uint64_t base, size;

@@ -211,6 +211,18 @@ def test_deadlock_has_clients(t):
             "the ends of the clients, when all who wait are killed")
 
 
+def test_deadlock_ended_by_a_call(t):
+    """Two that wait for each other are no deadlock as long as a third may begin a CALL at the end of one of them, and so
+    end its wait with E_BUSY."""
+    lines = ['shard ann /t/lock args="p2g0x"', 'shard cid /t/lock args="g1x"', 'shard bob /t/lock args="wwc1"',
+             "channel ann cid", "channel ann cid", "channel ann bob"]
+    result = t.guest("\n".join(lines), expect=1, options=["-icount", "shift=4,align=off,sleep=off"])
+    t.equal([line for line in result.lines if line.startswith("Deadlock:")], [], "deadlocks that were found")
+    ends = result.endings()
+    t.equal((ends["ann"], ends["cid"]), (0, 0), "the ends of the two")
+    t.check(ends["bob"] in (4, 7), "bob's CALL ended with %s, not with E_BADHANDLE or E_CLOSED" % ends["bob"])
+
+
 def test_two_deadlocks(t):
     """Two circles at once, and one who waits for both: each circle is found, and nobody else is killed."""
     lines = ['shard %s /t/lock args="r0"' % name for name in ("ann", "bob", "cid", "dan")]

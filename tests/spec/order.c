@@ -87,6 +87,10 @@ static uint64_t could_end(const struct life *me) {
 		if (cap->type == CAP_CHANNEL && cap->object == (mine->object ^ 1) && !cap->gone &&
 		    cap->rights & (sends ? CAP_RIGHT_RECV : CAP_RIGHT_SEND))
 			set |= BIT(cap->holder);
+	for EACH_CAP (cap) /* who could begin a CALL where it receives */
+		if (me->call.number == SYS_CHANNEL_RECV && cap->type == CAP_CHANNEL && cap->object == mine->object && !cap->gone &&
+		    cap->rights & CAP_RIGHT_SEND && cap->rights & CAP_RIGHT_RECV)
+			set |= BIT(cap->holder);
 	if (other->state == OPEN) set |= BIT(other->home); /* who could close it */
 	if (other->state == PENDING) set |= BIT(starts_by(other->home));
 	return set & ~BIT(me->slot);

@@ -4,7 +4,7 @@
  *   r0 s1  receive on handle 0, send on handle 1      f0  send until the queue is full and beyond
  *   w      work for 700 ms
  *   c0     CALL on handle 0, exit with the error      x   exit with 0 at once
- *   g0     receive on handle 0, whatever comes of it
+ *   g0     receive on handle 0, whatever comes of it         p2  give handle 0 to whoever is at handle 2
  */
 #include "../expect.h"
 
@@ -22,6 +22,8 @@ int main(const char *args) {
 			outcome = coconut_channel_call(handle, "m", 1, buf, sizeof(buf));
 		else if (*args == 'g')
 			coconut_channel_recv(handle, buf, sizeof(buf));
+		else if (*args == 'p')
+			CHECK(coconut_cap_grant(0, handle, CAP_RIGHT_SEND | CAP_RIGHT_RECV) >= 0);
 		else if (*args == 'w')
 			busy_wait(700);
 		else if (*args == 'x')
