@@ -28,7 +28,8 @@ enum { APIC_TIMER_START = 0x380, APIC_TIMER_NOW = 0x390, APIC_TIMER_DIVIDE = 0x3
 
 static volatile uint8_t *registers;
 
-/* Whose interrupt each message vector is, in the order in which they were asked for. */
+/* Whose interrupt each vector from VECTOR_MSI on is, a device's message or the APIC's timer, in the order in which they
+ * were asked for. */
 static struct handler {
 	void (*function)(void *); /* calls through function: turn_ends, collect_faults, engine_interrupt */
 	void *argument;
@@ -63,7 +64,7 @@ int apic_handle(void (*handler)(void *), void *argument) {
 	return VECTOR_MSI + (int)handler_count++;
 }
 
-/* Calls the handler of a message vector, and lets the next interrupt come. */
+/* Calls the handler of a vector from VECTOR_MSI on, if it has one, and lets the next interrupt come. */
 void apic_interrupt(uint64_t vector) {
 	if (vector - VECTOR_MSI < handler_count)
 		handlers[vector - VECTOR_MSI].function(handlers[vector - VECTOR_MSI].argument);
@@ -78,7 +79,7 @@ void apic_timer_init(void (*handler)(void *)) {
 	if (vector > 0) apic_write(APIC_LVT_TIMER, (uint32_t)vector);
 }
 
-/* Has the timer count down from `count`, in units that no manual tells; 0 stops it. */
+/* Has the timer count down from `count`, 0 stops it. How long a count is differs between machines: sched.c measures. */
 void apic_timer_start(uint32_t count) { apic_write(APIC_TIMER_START, count); }
 
 /* Returns where the timer is on its way to 0. */

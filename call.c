@@ -3,9 +3,10 @@
  *
  * A client that asks and a server that answers take turns. Where a CALL meets just that, its message is copied from
  * buffer to buffer, through the kernel's view of the receiver's page, and the receiver runs at once, without inbox and
- * queues. What CALL means, channel.c says; where a condition here is not met, it does it.
+ * queues. What CALL means, channel.c says; where a condition here is not met, channel.c's call_slowly does the work.
  *
- * Invariant: before the point of no return nothing has happened; what happens after it has the effect of call_slowly.
+ * Invariant: before the point of no return nothing has happened, but for the offer of the buffer, which call_slowly
+ * makes anew; what happens after it has the effect of call_slowly.
  * The receiver is woken with its message and has the rest of this shard's turn, which the tick ends as it ends any
  * other; this shard waits.
  *
@@ -19,7 +20,7 @@
 /* CHANNEL_CALL: sends, then waits at the same end for the answer, with nobody else receiving there. */
 int64_t sys_channel_call(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max) {
 	struct shard *self = current;
-	const struct capability *cap = &self->caps[handle];
+	const struct capability *cap = &self->caps[handle]; /* looked into only when the handle has been checked */
 
 	if (PLAIN) goto slowly;
 	/* The handle is one of the shard's slots. */

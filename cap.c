@@ -1,8 +1,8 @@
 /*
  * cap.c: capabilities: who may do what with which object.
  *
- * Owns one table for all shards. A shard names a capability by its handle, the slot in its own part of the
- * table, and cannot name any other's. A granted copy is a child of what it was granted from, so that revoking
+ * Owns one table for all shards. A shard names a capability by its handle, the number of its entry in the shard's own
+ * part of the table ("slot" in this file), and cannot name any other's. A granted copy is a child, so that revoking
  * takes back every copy, however far it has travelled.
  *
  * Invariants: the rights of a child never exceed those its parent had when it was granted; others fill at most half of
@@ -112,8 +112,8 @@ int cap_give(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource) {
 	return cap_insert(&caps, id, cap, false);
 }
 
-/* Likewise for one that the manifest gives the shard at its start, when it holds nothing else: there is room
- * (manifest.c). */
+/* Likewise for those that the manifest gives the shard at its start, before it has any others: there is room for them
+ * (manifest.c checks), so it cannot fail. */
 void cap_give_first(uint32_t id, uint8_t type, uint8_t rights, uint32_t resource) {
 	int handle = cap_give(id, type, rights, resource);
 
@@ -138,7 +138,7 @@ void cap_revoke_index(uint32_t top) {
 	}
 }
 
-/* Removes everything a dying shard holds, with the copies it has granted, also what another is just revoking. */
+/* Removes everything a dying shard holds, even what somebody else is just revoking, with the copies it has granted. */
 void caps_drop_all(struct shard *shard) {
 	uint32_t first = shard->id * COCONUT_CAP_SLOTS;
 
@@ -147,7 +147,8 @@ void caps_drop_all(struct shard *shard) {
 }
 
 /* Returns the capability that argument number `argument` of a call names, when it is of the given type (0: any) and has
- * the given rights; otherwise NULL, with the refusal in `*error`. */
+ * the given rights, and notes it as the one that the call goes through (`held`); otherwise NULL, with the refusal in
+ * `*error`. */
 const struct capability *cap_use(int argument, uint64_t handle, uint8_t type, uint8_t rights, int64_t *error) {
 	static const char *const wrong_type[] = {
 		[CAP_CHANNEL] = "the capability is not for a channel", [CAP_SHARD] = "the capability is not for a shard",

@@ -7,9 +7,9 @@
  * its receiver, each in its own address space; or at once, where call.c finds the short way. A capability can be
  * granted to the shard at the other end.
  *
- * Invariants: whoever waits is woken by a message, by room, by the end of the other side, by the loss of the
- * capability it waits through, by a CALL at its end (E_BUSY), or by a KILL. A woken shard looks again: being woken
- * promises nothing. While a CALL waits at an end, nobody else receives there.
+ * Invariants: whoever waits is woken by a message, by room, when either end closes, by the loss of the capability it
+ * waits through, by a CALL at the same end (E_BUSY), or by a KILL. Who is woken with 0 looks again: that promises
+ * nothing. While a CALL waits at an end, nobody else receives there.
  *
  * Read next: call.c.
  */
@@ -59,8 +59,8 @@ uint32_t channel_handle(uint32_t home, uint32_t channel) {
 	return handle;
 }
 
-/* Ends the CALL at `end` if no answer can come any more, now that the other end has closed: its shard has yet to send
- * its request, or has nothing in the inbox. */
+/* Frees `end` from the CALL that waits there if no answer can come any more, now that the other end has closed: the
+ * caller has yet to send its request, or its inbox is empty. */
 static void forget_caller(struct end *end) {
 	if (end->caller && (end->caller->wait == WAIT_SEND || !end->count) && !ABLATE(call_over)) end->caller = NULL;
 }
@@ -147,13 +147,14 @@ static int64_t wait_end(uint64_t handle, uint32_t e) {
 	if (result == 0 && ends[e ^ 1].closings != current->wait_closings && !answered) result = -COCONUT_E_CLOSED;
 	if (result >= 0) return result;
 	return refuse((int)result, 1, handle,
-		      result == -COCONUT_E_CLOSED ? "the other end closed while waiting"
+		      result == -COCONUT_E_CLOSED ? "an end of the channel closed while waiting"
 		      : result == -COCONUT_E_BUSY ? "another holder of this end began a CALL"
 						  : "the capability was taken away while waiting");
 }
 
 /* Queues the message for the other side of end `e`, waiting for room. `calls`: the sender is about to wait for the
- * answer, so the first receiver gets the rest of its turn. Returns 0 or the refusal. */
+ * answer, so the first receiver gets the rest of the sender's turn. The caller has checked `buf` and `len`. Returns 0
+ * or the refusal. */
 static int64_t send(uint64_t handle, uint32_t e, uint64_t buf, uint64_t len, bool calls) {
 	struct end *other = &ends[e ^ 1];
 
@@ -182,7 +183,7 @@ static int64_t receive(uint64_t handle, uint32_t e, uint64_t buf, uint64_t max) 
 			return refuse(-COCONUT_E_BUSY, 1, handle, "another holder of this end is in a CALL");
 		if (end->count) break;
 		if (ends[e ^ 1].state == END_CLOSED || end->state == END_CLOSED)
-			return refuse(-COCONUT_E_CLOSED, 1, handle, "the other end is closed");
+			return refuse(-COCONUT_E_CLOSED, 1, handle, "an end of the channel is closed");
 		user_offer(buf, max);
 		wait_on(&end->receivers, WAIT_RECV, e);
 		int64_t result = wait_end(handle, e);
@@ -208,7 +209,7 @@ static int64_t check_message(uint64_t buf, uint64_t len) {
 	return user_readable(buf, len) ? 0 : refuse(-COCONUT_E_FAULT, 2, buf, "the buffer is not wholly mapped");
 }
 
-/* Checks the buffer for a message, an argument of that number and the next one, likewise. */
+/* Checks the buffer for a message: `buf` is argument number `argument`, `max` the next. Returns 0 or the refusal. */
 static int64_t check_buffer(int argument, uint64_t buf, uint64_t max) {
 	if (max == 0) return refuse(-COCONUT_E_INVAL, argument + 1, max, "the buffer has no room for a message");
 	if (!user_range(buf, max) || !user_writable(buf, max < COCONUT_MESSAGE_MAX ? max : COCONUT_MESSAGE_MAX))
@@ -231,7 +232,7 @@ int64_t sys_channel_recv(uint64_t handle, uint64_t buf, uint64_t max) {
 }
 
 /* CHANNEL_CALL, where call.c has no short way: sends, then waits at the same end for the answer, with nobody else
- * receiving there. */
+ * receiving there. After an error the message may have been sent. */
 int64_t call_slowly(uint64_t handle, uint64_t buf, uint64_t len, uint64_t reply, uint64_t max) {
 	int64_t e = end_of(handle, CAP_RIGHT_SEND | CAP_RIGHT_RECV), result;
 

@@ -4,11 +4,11 @@
  * Whoever begins a line owns the console until the line ends, and may stream it piece by piece. What others
  * write meanwhile waits in a bounded buffer of theirs; when one is full, the open line is ended with a visible
  * mark. All bytes are cleaned: only printable text, newline and tab pass, so that no shard, no word of the
- * manifest and no name of a file can drive the user's terminal. Bytes are looked at one by one, and go on in runs.
+ * manifest and no name of a file can drive the user's terminal. Plain bytes are passed on many at a time.
  *
- * Whoever writes sends little at once. Before it tells something of a shard, the supervisor lets interrupts in between
- * two bursts of the UART, and then writes whole lines; what it prints at boot, in an interrupt, in a panic and in the
- * summary it prints at once.
+ * Whoever writes sends little at once. tell() is for news of a shard: it lets interrupts in between two bursts of the
+ * UART until there is room, and then writes whole lines. print() writes at once: at boot, in an interrupt, in a panic,
+ * in the report of a deadlock and in the summary.
  *
  * Invariant: a writer's bytes appear in the order in which they were written.
  *
@@ -20,7 +20,8 @@
 #define REPLACEMENT "?"
 
 /* PENDING_MAX: how many bytes of a writer can wait. PRINT_MAX: the longest piece of one print() or tell(), which a path
- * and a reason fit into; the rest is cut. TELL_ROOM: so much at most, with a cut, and what waits before it. */
+ * and a reason fit into; the rest is cut. TELL_ROOM: the most that one tell() can queue: what the supervisor has
+ * waiting, a mark for a line that is cut, and the text. */
 enum { WRITERS = MAX_SHARDS + 1, NOBODY = WRITERS, PENDING_MAX = 1024, PRINT_MAX = 400 };
 enum { TELL_ROOM = PENDING_MAX + PRINT_MAX + sizeof(CUT_MARK) };
 
@@ -67,8 +68,9 @@ static void drain_next(void) {
 	drain(last_drained);
 }
 
-/* Sends one burst of what waits for the UART, and gives one writer's waiting text its turn, if no line is open. Called
- * at every tick, so that text does not wait for the next writer; so little, because it happens in anybody's turn. */
+/* Sends one burst of what waits for the UART; if the queue is empty then and no line is open, one writer's waiting text
+ * has its turn. Called at every tick, so that text does not wait for the next writer. It does no more, because the
+ * time is taken from whichever shard is running. */
 void console_poll(void) {
 	bool waits = owner == NOBODY && writers_waiting;
 
@@ -81,8 +83,8 @@ void console_cut(void) {
 	owner = NOBODY;
 }
 
-/* Prints clean bytes of a writer, one or more, if the console is its own or nobody's, and keeps them until then
- * otherwise. */
+/* Prints clean bytes of a writer, one or more, if the console is its own or nobody's. Otherwise keeps them until it
+ * is; if there is no room for them, cuts the open line and prints. */
 static void put(uint32_t number, const char *text, size_t len) {
 	struct writer *writer = &writers[number];
 
@@ -109,7 +111,7 @@ static bool is_text(const uint8_t *sequence, uint32_t len) {
 		code = code << UTF8_BITS | (sequence[i] & ((1U << UTF8_BITS) - 1));
 	for (size_t i = 0; i < ARRAY_LENGTH(no_text); i++)
 		if (code >= no_text[i][0] && code <= no_text[i][1]) return false;
-	/* The last two of a plane are nothing. */
+	/* The last two code points of each plane of 65,536 are no characters. */
 	return code >= shortest[len] && code <= 0x10FFFF && (code & 0xFFFE) != 0xFFFE;
 }
 
@@ -136,8 +138,8 @@ static void put_clean(uint32_t number, uint8_t byte) {
 }
 
 /* Returns 1 when a writer's next CONSOLE_PIECE bytes, and what it has waiting, can be sent, or be kept while another's
- * line is open, without waiting for the UART; 0 as long as they cannot. Below zero, only a cut of the open line helps,
- * and the number names its owner. */
+ * line is open, without waiting for the UART; 0 as long as they cannot. Below zero: the buffer is full, and the open
+ * line has to be ended or cut; the number is -1 minus its owner's. */
 int console_room(uint32_t number) {
 	const struct writer *writer = &writers[number];
 	bool behind = owner != NOBODY && owner != number;
@@ -169,7 +171,7 @@ void console_end(uint32_t number) {
 		put(number, "\n", 1);
 }
 
-/* Sends everything that waits: the run is over. Shards that have ended have ended their lines. */
+/* Sends everything that waits: the run is over. No line is open: shards that have ended have ended theirs. */
 void console_flush_all(void) {
 	for (; writers_waiting; console_cut())
 		drain_next();

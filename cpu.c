@@ -2,8 +2,8 @@
  * cpu.c: the switches of the processor that protect the kernel from shards.
  *
  * Sets CR0, CR4 and EFER once, at boot, from what CPUID offers: setting a bit of CR4 that the processor does
- * not have is a #GP, which would end the run. It first asks for what the kernel cannot do without, to
- * name what is missing.
+ * not have is a #GP, which would end the run. It first checks that the processor has what the kernel cannot do
+ * without, and panics with the name of what is missing.
  *
  * Read next: mm.c. SDM Vol. 3A 2.5 describes the control registers.
  */
@@ -74,8 +74,8 @@ static void cpu_report(void) {
 		      cpu_has_ibpb ? "forgotten (IBPB)" : "kept (it offers no IBPB)");
 }
 
-/* Turns every protection on, and the caches, which firmware may have left off. The FPU is left enabled for ring 3 (no
- * lazy switching: CR0.TS and EM clear), and so are alignment checks, which ring 3 turns on by RFLAGS.AC. */
+/* Turns every protection on, and the caches, which firmware may have left off. Ring 3 may use the FPU at any time (no
+ * lazy switching: CR0.TS and EM clear), and may turn alignment checks on for itself (CR0.AM; RFLAGS.AC). */
 void cpu_init(void) {
 	check_features();
 	uint64_t cr0 = (read_cr0() & ~(uint64_t)(CR0_EM | CR0_TS | CR0_CD | CR0_NW)) | CR0_MP | CR0_NE | CR0_AM;

@@ -17,6 +17,7 @@ typedef uint64_t shard_set;
 /* For each end, who holds it with the right to send there, to receive there, and with both, as CALL needs them. */
 static struct { shard_set senders, receivers, callers; } at_end[2 * MAX_CHANNELS];
 
+/* Fills the two tables from all capabilities that are not revoked. */
 static void collect_holders(void) {
 	memset(at_end, 0, sizeof(at_end));
 	for (uint32_t i = 0; i < ARRAY_LENGTH(caps.entry); i++) {
@@ -110,8 +111,8 @@ static void print_circle(shard_set stuck) {
 	print(". They are killed.\n");
 }
 
-/* Searches for shards whose waits can never end, because everybody who could end them waits likewise. Names those that
- * keep each other waiting, and kills them, not those that only wait for one of them: their waits end now. Returns
+/* Searches for shards whose waits can never end, because everybody who could end them waits likewise. Names those of
+ * one circle and kills them, not those that only wait for one of these: the waits of such end now. Returns
  * whether there were any. Before that, edu_watch ends waits for a DMA engine that hangs. */
 bool end_deadlocks(void) {
 	shard_set stuck = 0, before;

@@ -27,8 +27,8 @@ static const char *const exception_names[EXCEPTIONS] = {
 	"hypervisor injection (#HV)", "VMM communication (#VC)", "security exception (#SX)", "reserved exception",
 };
 
-/* True when the fault is about the shard's stack: below its only page, or where rsp has gone for a large array. A stack
- * that the shard made itself, in its heap, is another one. */
+/* True when the fault is about the shard's stack: in the page below its only one, or at or above an rsp that has gone
+ * below it, to where nothing is mapped (an rsp in the heap is a stack that the shard made itself). */
 static bool stack_overflowed(const struct trap_frame *frame, uint64_t address) {
 	int64_t rsp = (int64_t)frame->rsp, at = (int64_t)address, bottom = STACK_PAGE;
 
@@ -72,7 +72,7 @@ static const char *page_fault_cause(const struct trap_frame *frame, uint64_t add
 
 	return error & PF_RESERVED ? "the kernel has set a reserved bit in a page-table entry"
 	     : !(error & PF_USER) ? "the processor's own access, for a descriptor or a far return, met a wrong page"
-	     : address + PAGE_SIZE < COCONUT_CODE_BASE + PAGE_SIZE /* an index may be negative */
+	     : address + PAGE_SIZE < COCONUT_CODE_BASE + PAGE_SIZE /* or just below 0, which wraps: a negative index */
 	     ? error & PF_FETCH ? "a call of a NULL function pointer" : "a NULL pointer, or a field or element of one"
 	     : stack_overflowed(frame, address)
 	     ? "the stack is one page, and it overflowed: put large objects into mmap'd memory"
@@ -89,8 +89,8 @@ static uint8_t program_byte(uint64_t address) {
 	return entry ? ((const uint8_t *)phys_to_virt(entry & PTE_ADDRESS))[address & PAGE_MASK] : 0;
 }
 
-/* Instructions that fault by themselves: opcodes, those behind 0F as 0F00 and more, from `first` to `last`, whose next
- * byte (ModRM) is `modrm` in the bits of `mask` (SDM Vol. 2D appendix A). The first row that fits counts. */
+/* Instructions that fault by themselves. A row fits an opcode from `first` to `last` (0F xx is written 0x0Fxx) whose
+ * next byte (ModRM), masked by `mask`, equals `modrm` (SDM Vol. 2D appendix A). The first row that fits counts. */
 #define RING0 ": only ring 0 may"
 #define UMIP ": switched off for ring 3 (CR4.UMIP), since it tells where the kernel lies"
 #define DISABLED ": the kernel does not enable "
@@ -139,7 +139,7 @@ static const char *instruction_cause(uint64_t rip) {
 	return NULL;
 }
 
-/* What a shard most likely did, for the exceptions that are no page fault; the kernel, if the frame is its own. */
+/* What a shard most likely did, for the exceptions that are no page fault. It serves for the kernel's own, too. */
 static const char *likely_cause(const struct trap_frame *frame) {
 	static const char *const causes[EXCEPTIONS] = {
 		[0] = "a division by zero, or a quotient that does not fit",

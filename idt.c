@@ -10,7 +10,7 @@
 #include "kernel.h"
 
 #define GDT_TSS_PRESENT 0x89UL /* 64-bit TSS, available, present (SDM Vol. 3A table 3-2) */
-#define GATE_INTERRUPT (ABLATE(gates) ? 0xEE00 : 0x8E00) /* interrupt gate, present, DPL 0 or 3 (SDM Vol. 3A 6.14.1) */
+#define GATE_INTERRUPT (ABLATE(gates) ? 0xEE00 : 0x8E00) /* interrupt gate, present, DPL 0 (SDM Vol. 3A 6.14.1) */
 
 /* SDM Vol. 3A, "64-Bit TSS Format". */
 struct __attribute__((packed)) task_state {
@@ -41,7 +41,7 @@ _Static_assert(offsetof(struct syscall_frame, rip) + 4 == SYSCALL_FRAME_RIP_HIGH
 _Static_assert(sizeof(struct gate) == 16, "the processor reads gates");
 
 struct task_state tss;
-extern const uint64_t isr_table[VECTOR_STUBS + 1];
+extern const uint64_t isr_table[VECTOR_STUBS + 1]; /* boot.asm: the stubs' addresses, VECTOR_SPURIOUS's last */
 
 /* Segment descriptors (SDM Vol. 3A 3.4.5), all present: code is for long mode (L), data is writable, those of ring 3
  * have DPL 3. load_tables adds that of the TSS, which takes two entries. */
@@ -51,7 +51,8 @@ static uint64_t gdt[SEL_TSS / 8 + 2] = {
 };
 static struct gate idt[256];
 
-/* Points a vector at its stub; `ist` 0 keeps the current kernel stack. */
+/* Points a vector at its stub. `ist` 0: no stack of its own; from ring 3 the processor takes rsp[0] of the TSS, in
+ * ring 0 it stays on the stack in use. */
 static void set_gate(uint32_t vector, uint64_t handler, uint32_t ist) {
 	idt[vector] = (struct gate){
 		.offset_low = handler & 0xFFFF, .offset_middle = handler >> 16 & 0xFFFF, .offset_high = handler >> 32,

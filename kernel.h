@@ -1,5 +1,6 @@
 /*
- * kernel.h: the index of the supervisor.
+ * kernel.h: the index of the supervisor, which is this system's word for the kernel. (Its thread is always called "the
+ * supervisor's thread".)
  *
  * The doors first, then the functions and variables that one file offers to the others, grouped under the file that
  * defines them; those of boot.asm stand with the file that they work for, those of the parsers in headers of their own.
@@ -8,8 +9,8 @@
  * The ladder: the groups stand in one order, boot.asm before them all. A file calls functions and uses variables of
  * earlier files only. So whoever reads the files in this order knows what a line calls when he comes to it. The only
  * ways to later files are the doors, listed further down: the test ladder.arrows looks for others in the objects. The
- * files of devices, from acpi.c to gpu.c, can be left out at first: shard.c, supervisor.c, deadlock.c and main.c call
- * them in a line each.
+ * files of devices, from acpi.c to gpu.c, can be left out at first: shard.c, syscall.c, supervisor.c, deadlock.c and
+ * main.c name their functions in a few lines.
  *
  * Invariants of the whole kernel:
  *   - There is one CPU, and the kernel runs with interrupts off except in the idle loop, inside preempt_point(),
@@ -17,11 +18,13 @@
  *     Others run only inside functions whose prototypes say MAY_SWITCH (marks.h): between two calls of these nothing
  *     else does, so there are no locks.
  *   - From paging_init on no page is writable and executable. Addresses of shards are used between stac and
- *     clac only: see user.c, channel.c. Whoever makes or clears their frames reaches them through the HHDM.
+ *     clac only: see user.c, and copy_across below. Whoever makes or clears their frames reaches them through the HHDM
+ *     (higher-half direct map): all of RAM, mapped once more from HHDM_BASE on.
  *   - A free frame that has been used before contains zeros: whoever frees it clears it.
  *   - A function that returns an error does so as a negative COCONUT_E_ number; where it returns something else, its
  *     contract says what. It has then changed nothing, unless it says so.
- *   - ABLATE(...) is false: it is for test builds that leave a protection out (tests/experiments.h).
+ *   - ABLATE(...) is false: it is for test builds that leave a protection out. PLAIN is 0: it is for builds that leave
+ *     the short ways out (both: tests/experiments.h). HAS(...) is true: see rungs/rungs.h.
  *
  * Read next: lib.c.
  */
@@ -80,7 +83,7 @@ static inline void *phys_to_virt(uint64_t phys) { return (void *)(phys + HHDM_BA
  *   kernel_since                      when the kernel began to work for the current shard
  *   cpu_has_smap, cpu_has_ibpb        which instructions this processor has
  *
- * The other files reach later ones only through a variable of their own, which those set at start:
+ * An earlier file reaches later ones only through a variable of its own, which a later file sets at start:
  *
  *   power_off            panic.c: how the machine is switched off, which devices.c finds out
  *   end_shard            sched.c: how the current shard ends, in shard.c, when it was killed or is at fault
@@ -88,7 +91,8 @@ static inline void *phys_to_virt(uint64_t phys) { return (void *)(phys + HHDM_BA
  *   call_names           refuse.c: what the calls are called, in the table of syscall.c
  *   calls_all            shard.c: a bit for each of these calls, from syscall.c
  *
- * Handlers of interrupts are passed to apic_handle, and what the supervisor's thread does to sched_loop.
+ * Handlers of interrupts are passed to apic_handle, and what the supervisor's thread does to sched_loop. Where a
+ * comment says `calls through` a pointer, it lists all functions that the pointer leads to; tests read these comments.
  */
 
 /* ---- lib.c: what the compiler and the parsers expect of a C library ------------------------------- */
@@ -117,7 +121,7 @@ static inline bool in_page(uint64_t page, uint64_t address, uint64_t len) {
 /* ---- serial.c: COM1 and formatted printing -------------------------------------------------------- */
 
 extern size_t serial_queued; /* how many bytes the UART has not taken yet */
-#define SERIAL_BURSTS 8      /* that whoever writes hands the UART at once: twice what SERIAL_WRITE's pieces take */
+#define SERIAL_BURSTS 8      /* of 16 bytes, that a writer hands the UART at once: twice what a CONSOLE_PIECE takes */
 
 void serial_init(void);
 int serial_room(int bursts);
@@ -130,7 +134,8 @@ size_t format(char *out, size_t size, const char *template, va_list args);
 #define CONSOLE_SUPERVISOR MAX_SHARDS /* the supervisor's writer number; a shard's is its slot */
 #define CONSOLE_PIECE 64              /* how many bytes a shard writes in one go: a short line stays whole */
 
-/* Words of the command line. verbose: print every step. quiet: print nothing but panics, and how the run ended. */
+/* Words of the command line, for what the supervisor prints. verbose: every step. quiet: nothing but panics and, of a
+ * run whose manifest was good, how it ended. */
 extern bool verbose, quiet;
 
 void console_write(uint32_t writer, const char *text, size_t len);
@@ -205,8 +210,8 @@ uint32_t apic_timer_now(void);
 extern struct shard shards[MAX_SHARDS];
 extern struct shard *current, supervisor_thread; /* the shard whose kernel stack is in use, or &supervisor_thread */
 extern bool need_resched; /* the current shard has something to attend to: others may come first, or it was killed */
-/* The low half of the time stamp when the kernel began to work for `current`; who wants to run, the most urgent in the
- * lowest bit. */
+/* kernel_since: the low half of the time stamp when the kernel began to work for `current`. ready_mask: who wants to
+ * run, the most urgent in the lowest bit. */
 extern uint32_t kernel_since, ready_mask;
 extern void (*end_shard)(uint64_t code) __attribute__((noreturn)); /* calls through end_shard: handle_sys_exit */
 
@@ -233,8 +238,8 @@ static inline void mark_running(struct shard *shard) {
 	shard->usage.switches++;
 }
 
-/* Takes the CPU from `self`, which is inside a system call, `now` by the low half of the time stamp: its FPU state is
- * still in the registers, and the time until it is back is not time that the call took. */
+/* Switches from `self`, which is inside a system call, to `next`. `now` is the low half of the time stamp: what passes
+ * until `self` is back is not counted as time of its call. Its FPU state is still in the registers, so it is saved. */
 MAY_SWITCH static inline void leave_call(struct shard *self, struct shard *next, uint32_t now) {
 	self->usage.cycles += now - kernel_since;
 	kernel_since = now;
@@ -242,7 +247,7 @@ MAY_SWITCH static inline void leave_call(struct shard *self, struct shard *next,
 	context_switch_fpu(self, next);
 }
 
-/* Calls `function` with `argument` at the top of another stack. */
+/* Calls `function`, which must not return, with `argument`, on the stack that ends below the address `top`. */
 MAY_SWITCH void run_on_stack(uint64_t top, void (*function)(uint64_t), uint64_t argument) __attribute__((noreturn));
 
 /* ---- timer.c: the tick and the time --------------------------------------------------------------- */
@@ -302,12 +307,12 @@ bool look_up_readable(uint64_t address, uint64_t len);
 bool look_up_writable(uint64_t address, uint64_t len);
 bool user_offer(uint64_t buf, uint64_t max);
 
-/* True when the current shard may read all `len` bytes at `address`, at least one. */
+/* True when the current shard may read all `len` bytes at `address`. `len` is not 0. */
 static inline bool user_readable(uint64_t address, uint64_t len) {
 	return (!PLAIN && in_page(current->known.readable_page, address, len)) || look_up_readable(address, len);
 }
 
-/* True when the current shard may write all `len` bytes at `address`, at least one. */
+/* True when the current shard may write all `len` bytes at `address`. `len` is not 0. */
 static inline bool user_writable(uint64_t address, uint64_t len) {
 	return (!PLAIN && in_page(current->known.writable_page, address, len)) || look_up_writable(address, len);
 }
@@ -384,7 +389,7 @@ MAY_INTERRUPT int64_t sys_cap_inspect(uint64_t handle);
 
 extern struct end ends[];
 
-/* Returns the other end of the channel. */
+/* Returns the other end of the channel: ends stand in pairs, each pair at a multiple of its own size (channel.c). */
 static inline struct end *other_end(struct end *end) { return (struct end *)((uint64_t)end ^ sizeof(*end)); }
 
 void channel_create(uint32_t channel, uint32_t shard_a, uint32_t shard_b);

@@ -37,7 +37,8 @@ static const struct bootinfo *take_bootinfo(const void *start) {
 
 /* ---- The manifest ---- */
 
-/* Reads and parses the manifest, and makes its channels. Ends the run if there is none, or one with a mistake. */
+/* Reads and parses the manifest, and makes its channels. Ends the run if there is none, or one with a mistake; under
+ * `quiet` it does not say which. */
 static void manifest_load(void) {
 	struct manifest_error error;
 	struct ext2_file file;
@@ -61,7 +62,8 @@ static void manifest_load(void) {
 
 /* ---- Start and end ---- */
 
-/* Continues supervisor_main, on the supervisor's own stack where there are stacks. */
+/* Continues supervisor_main, on the supervisor's own stack where there are stacks. HAS(...) is true in the whole
+ * kernel; a lab's build, a "rung", has only the parts up to its own (rungs/rungs.h). */
 static void supervisor_run(uint64_t argument) {
 	const struct bootinfo *info = (const struct bootinfo *)argument;
 
@@ -84,7 +86,8 @@ static void supervisor_run(uint64_t argument) {
 }
 
 /* The first C function of the kernel. boot.asm calls it in the higher half, on the boot stack, with interrupts
- * off, the physical address of what the loader passed on, and the time stamp of its own first instruction. */
+ * off. Its arguments: the physical address of what the loader passed on, and the time stamp (`clock`) of boot.asm's
+ * first instruction. */
 void supervisor_main(uint64_t bootinfo_phys, uint64_t clock) {
 	serial_init();
 	const struct bootinfo *info = take_bootinfo(phys_to_virt(bootinfo_phys));

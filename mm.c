@@ -32,8 +32,8 @@ static void frame_map_init(struct frame_map *map, uint64_t *words, uint64_t fram
 		.frames = frames, .summary_words = (frames / BITS + BITS - 1) / BITS};
 }
 
-/* Marks one frame free. It must not be free already. It and frame_map_take are on the way of every
- * page that is allocated or freed: so both are inline. */
+/* Marks one frame free, which must not be free already. This function or frame_map_take runs for every page that is
+ * allocated or freed: so both are inline. */
 static inline void frame_map_give(struct frame_map *map, uint64_t frame) {
 	uint64_t word = frame / BITS;
 
@@ -100,7 +100,7 @@ static inline int64_t frame_map_take(struct frame_map *map, bool *clean) {
 
 static struct frame_map frame_map;
 
-/* Fills a frame with zeros, in place: it is most of what a fresh page costs. */
+/* Fills a frame with zeros. Inline, with no call of memset: it is most of what a fresh page costs. */
 static inline void clear_page(uint64_t phys) {
 	void *at = phys_to_virt(phys);
 	uint64_t words = PAGE_SIZE / 8;
@@ -124,7 +124,7 @@ static uint64_t place_for_map(const struct bootinfo *info, uint64_t bytes) {
 	panic("no room below 1 GiB for the frame map of %lu KiB: give the machine more memory", bytes / 1024);
 }
 
-/* Takes over the usable memory that the loader reports. */
+/* Takes over the usable memory that the loader reports, in regions of whole pages. */
 void mm_init(const struct bootinfo *info) {
 	const struct boot_region *region = phys_to_virt(info->regions);
 	uint64_t frames = 0;
@@ -167,7 +167,7 @@ int frame_alloc(struct shard *owner, uint64_t *phys) {
 }
 
 /* Hands out one frame of whatever contents, to the supervisor, which will fill it and never give it back. Returns 0 or
- * -COCONUT_E_NOMEM. */
+ * -COCONUT_E_NOMEM; `*phys` means nothing then. */
 int frame_alloc_raw(uint64_t *phys) {
 	bool clean;
 	int64_t frame = frame_map_take(&frame_map, &clean);
@@ -176,7 +176,8 @@ int frame_alloc_raw(uint64_t *phys) {
 	return frame < 0 ? -COCONUT_E_NOMEM : 0;
 }
 
-/* Takes back a frame of `owner` (NULL: the supervisor) that contains zeros, which the caller vouches for. */
+/* Takes back a frame of `owner` (NULL: the supervisor) that is clean: the caller vouches that it contains zeros, and
+ * nothing is cleared here. */
 void frame_free_clean(struct shard *owner, uint64_t phys) {
 	if (owner) {
 		owner->payer->family_frames--;

@@ -37,8 +37,8 @@ static uint64_t *kernel_table(uint64_t *entry) {
 	return table_of(*entry);
 }
 
-/* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. Each turn walks the
- * tables once and fills neighbouring entries of the last one, up to its end. */
+/* Maps `size` bytes at `address` to `phys`, all page aligned, with 2 MiB pages where they fit. Each round of the loop
+ * walks the tables once and fills neighbouring entries of the last one, up to its end. Panics without memory. */
 static void kernel_map(uint64_t address, uint64_t phys, uint64_t size, uint64_t rights) {
 	while (size) {
 		bool large = size >= LARGE_PAGE_SIZE && (address | phys) % LARGE_PAGE_SIZE == 0;
@@ -71,7 +71,8 @@ static void map_hhdm(uint64_t base, uint64_t end) {
 	}
 }
 
-/* Maps all RAM, joining neighbours so that large pages fit across the firmware's small regions. */
+/* Maps all RAM that the loader reports, of every kind, joining neighbours (regions are sorted by base) so that large
+ * pages fit across the firmware's small regions. */
 static void map_ram(const struct bootinfo *info) {
 	const struct boot_region *region = phys_to_virt(info->regions);
 	uint64_t base = 0, end = 0;
@@ -130,7 +131,7 @@ static bool addressable(uint64_t phys, uint64_t size) {
 }
 
 /* Returns whether a device can be where the firmware says: at addresses that the processor can send out, and none of
- * them RAM, which the HHDM maps. 2 MiB without a table are skipped in one step. */
+ * them in the HHDM, which maps RAM and the firmware's tables. 2 MiB without a table are skipped in one step. */
 bool paging_device_fits(uint64_t phys, uint64_t size) {
 	if (!addressable(phys, size)) return false;
 	for (uint64_t at = phys & ~PAGE_MASK; at < phys + size && at < HHDM_SIZE;) {
@@ -155,8 +156,8 @@ void *paging_map_device(uint64_t phys, uint64_t size) {
 	return (void *)(address + offset);
 }
 
-/* Makes firmware tables readable that may lie outside the reported RAM, and returns their address, or NULL when there
- * can be none. */
+/* Makes a table of the firmware's (ACPI, not a page table) readable, which may lie outside the reported RAM, and
+ * returns its address, or NULL when there can be none. */
 const void *paging_map_table(uint64_t phys, uint64_t size) {
 	uint64_t end = (phys + size + PAGE_MASK) & ~PAGE_MASK;
 

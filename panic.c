@@ -15,7 +15,8 @@
 
 void (*power_off)(void);
 
-/* Ends the run. On a machine without isa-debug-exit it powers off or, failing that, halts for ever. */
+/* Ends the run with `code`, one of DEBUG_EXIT_.... On a machine without isa-debug-exit it powers off or, failing
+ * that, halts for ever; the code is lost then. */
 void debug_exit(uint32_t code) {
 	serial_drain();
 	outl(DEBUG_EXIT_PORT, code);
@@ -47,7 +48,7 @@ static bool is_stack(uint64_t address) {
 	return address - STACKS_BASE < STACK_SLOTS * (uint64_t)STACK_SLOT_SIZE && to_top >= 16 && to_top <= STACK_SIZE;
 }
 
-/* Prints who called whom, from the frame pointer up. */
+/* Prints the function at `rip` and, from the frame pointer `rbp` up, who called whom, at most BACKTRACE_MAX calls. */
 void print_backtrace(uint64_t rip, uint64_t rbp) {
 	print("Backtrace:\n");
 	print_caller(rip);
@@ -68,7 +69,7 @@ void panic_begin(void) {
 	console_cut(); /* nobody will end the open line any more */
 }
 
-/* Ends the run because the kernel found something that cannot be, or that it cannot do without. */
+/* Ends the run because the kernel found what cannot be, or lacks what it cannot do without. */
 void panic(const char *template, ...) {
 	char text[256];
 	va_list args;

@@ -10,7 +10,7 @@
 const char *const *call_names;
 
 /* Prints the refusal that the current shard has just met, unless it has been killed and only leaves its call. Returns
- * -error. */
+ * `error`, a negative COCONUT_E_ number. */
 static __attribute__((noinline)) int64_t print_refusal(int error) {
 	static const char *const error_names[] = {
 		"", "E_NOSYS", "E_FAULT", "E_INVAL", "E_BADHANDLE", "E_TYPE", "E_RIGHTS", "E_CLOSED", "E_BUSY", "E_TOOSMALL",

@@ -2,8 +2,9 @@
  * sched.c: who runs.
  *
  * Four priorities, turns within each. The ready shards wait in one queue a priority, the running one in
- * none. A turn is as long as a tick is apart from the next, wherever between two ticks it begins: a tick ends it when
- * little is left of it, and otherwise has the timer of the APIC interrupt at its end. The little that is left, or
+ * none. A turn is as long as the time from one tick (the timer's interrupt, about each millisecond) to the next,
+ * wherever between two ticks it begins: a tick ends it when little is left of it, and otherwise, if others wait, has
+ * the APIC's timer interrupt at its end. The little that is left, or
  * overdrawn, is carried over to the next turn. So equals get equal time, and none waits much longer than a tick for
  * another one's turn. Who waits or yields gives up what is left; CALL hands it to the receiver.
  * Beside the shards there is one kernel thread, the supervisor's own: it runs before any shard when there
@@ -11,7 +12,7 @@
  * halts the CPU until the next interrupt.
  *
  * Invariants: `current` is in no queue and the only shard whose state is RUNNING, or the supervisor's thread. A blocked
- * shard is on exactly one list of waiters. Nothing is switched behind the back of kernel code: only a handler that
+ * shard is on exactly one list of waiters. Nothing is switched behind the back of kernel code: only a system call that
  * calls sched_wait, sys_yield or preempt_point, the fast path of CALL, an exit, and the return to ring 3, lose the
  * CPU.
  *
@@ -24,7 +25,7 @@ _Static_assert(offsetof(struct shard, stack_top) == SHARD_STACK_TOP, "boot.asm s
 _Static_assert(offsetof(struct shard, cr3) == SHARD_CR3, "boot.asm switches address spaces");
 _Static_assert(offsetof(struct shard, fpu) == SHARD_FPU, "boot.asm saves the FPU");
 
-#define DEADLOCK_SEARCH_TICKS 256 /* how often, while other shards keep the CPU busy */
+#define DEADLOCK_SEARCH_TICKS 256 /* from one search to the next, while other shards keep the CPU busy */
 #define TICKS_AVERAGED 8          /* for the length of a turn */
 #define TURN_PARTS 16             /* what is less than such a part of a turn is not worth an interrupt */
 
@@ -42,9 +43,10 @@ void (*end_shard)(uint64_t code) __attribute__((noreturn));
 static struct queue { struct shard *head, *tail; } ready[PRIORITIES];
 static int64_t turn_length; /* from one tick to the next, on average, in units of the time stamp */
 static uint32_t charged_until; /* low half of the time stamp up to which `current` was charged */
-/* The time stamp of the last tick; a time, and how far the APIC's timer counts in it. */
+/* The time stamp of the last tick; the time between the first two ticks, and how far the APIC's timer counted in it
+ * (before that: what it was started with). */
 static uint64_t last_tick, sampled, sampled_counts = UINT32_MAX;
-static uint32_t ticks;
+static uint32_t ticks; /* that sched_tick has seen; timer.c counts its own */
 static bool search_due; /* for deadlocks */
 
 static void enqueue(struct shard *shard) {
@@ -85,8 +87,8 @@ static inline void charge(uint32_t now) {
 	charged_until = now;
 }
 
-/* Takes the next to run out of its queue: the supervisor's thread when it has work or nobody else can. What a shard has
- * to attend to when it goes on is its own death, if anything. */
+/* Takes the next to run out of its queue and returns it: the supervisor's thread, which is in none, when it has work or
+ * nobody else can run. Sets need_resched for the one that is next: only its own death can be urgent for it. */
 static struct shard *pick(void) {
 	uint32_t priority = (uint32_t)__builtin_ctz(ready_mask | READY_QUEUE(PRIORITIES)) - 1;
 
@@ -100,7 +102,7 @@ static struct shard *pick(void) {
 	return shard;
 }
 
-/* Gives a shard its priority. It stands in no queue. */
+/* Gives a shard its priority. It must stand in no queue. */
 void sched_set_priority(struct shard *shard, uint8_t priority) {
 	shard->priority = priority;
 	shard->queue = &ready[priority];
@@ -190,8 +192,8 @@ void sched_preempt(void) {
 }
 
 /* Takes the current shard off the CPU, at the tail of a list of waiters, until it is woken. `kind` and `object`
- * say what it waits for. Returns what it was woken with, or COCONUT_KILLED: as after preempt_point, the call
- * is then left at once. */
+ * say what it waits for. Returns what it was woken with, or COCONUT_KILLED (-1, which no wait ends with otherwise):
+ * as after preempt_point, the call is then left at once. */
 int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object) {
 	struct shard *self = current;
 	uint32_t now = rdtsc_low();
@@ -206,7 +208,7 @@ int64_t sched_wait(struct shard **list, enum wait_kind kind, uint16_t object) {
 	self->state = SHARD_BLOCKED;
 	charge(now);
 	leave_call(self, pick(), now);
-	interrupt_window(); /* all in a long list may have been woken to look again, and run one behind the other */
+	interrupt_window(); /* many may have been woken together, and each wait again at once, with no other window */
 	return self->killed ? (int64_t)COCONUT_KILLED : self->wait_result;
 }
 
@@ -245,7 +247,7 @@ void sched_wake_all(struct shard **list, int64_t result) {
 		sched_wake(*list, result);
 }
 
-/* Asks the supervisor's thread to look after the shards that have ended. */
+/* Wants the supervisor's thread to run next: a shard has ended, or the search for deadlocks is due. */
 void sched_supervise(void) {
 	ready_mask |= READY_SUPERVISOR;
 	need_resched = true;
@@ -278,7 +280,8 @@ void sched_exit(void) {
 	panic("shard %u ran after its end", self->id);
 }
 
-/* Lets interrupts in, and nobody else: what was true of other shards is still true. */
+/* Lets interrupts in, and nobody else: what was true of other shards is still true, but for those that waited for a
+ * device, which may be ready now. */
 void interrupt_point(void) {
 	if (!ABLATE(looks)) interrupt_window();
 }
@@ -302,8 +305,9 @@ static void turn_ends(void *unused) {
 	if (turn_over()) need_resched = true;
 }
 
-/* Measures a turn, and the APIC's timer, between the first two ticks. Later the length of a turn follows that of the
- * ticks slowly, so that a late one, or a pause of the whole machine, does little. */
+/* Measures the APIC's timer, and a turn, between the first two ticks. (The first one is timer_init's single interrupt:
+ * that turn can be too long.) Later the length of a turn follows that of the ticks slowly, so that a late one, or a
+ * pause of the whole machine, does little. */
 static inline void measure_turn(uint64_t now) {
 	int64_t longer = (int64_t)(now - last_tick) - turn_length;
 
@@ -337,7 +341,7 @@ void sched_tick(void) {
 	sched_supervise();
 }
 
-/* Lets one shard run until the supervisor's thread is wanted again. */
+/* Switches to a shard. Returns when the supervisor's thread is wanted again; many others may have run by then. */
 static void run_a_shard(void) {
 	charged_until = kernel_since = rdtsc_low();
 	struct shard *next = pick();
@@ -345,12 +349,12 @@ static void run_a_shard(void) {
 	context_switch(&supervisor_thread, next);
 }
 
-/* The supervisor's own thread. It calls `reap` when a shard has ended, and `end_deadlocks` when nobody can run, and now
- * and then otherwise; that one says whether it has found any.
+/* The supervisor's own thread. In each round it calls `reap`, since a shard may have ended, and `end_deadlocks` when
+ * nobody can run, or a search is due; that one returns whether it has ended any.
  * calls through reap: reap; calls through end_deadlocks: end_deadlocks */
 void sched_loop(void (*reap)(void), bool (*end_deadlocks)(void)) {
 	for (;;) {
-		preempt_point(); /* between the end of one shard and what comes up for the next */
+		preempt_point(); /* lets interrupts in between two rounds */
 		ready_mask &= ~READY_SUPERVISOR;
 		reap();
 		if (!ready_mask || search_due) {

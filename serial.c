@@ -20,7 +20,8 @@ enum { UART_DATA, UART_IER, UART_FCR, UART_LCR, UART_MCR, UART_LSR };
 enum { DIVISOR_115200 = 1, FCR_ENABLE_CLEAR = 0x07, LCR_8N1 = 0x03, LCR_DLAB = 0x80 };
 enum { FIFO_BYTES = 16, MCR_DTR_RTS = 0x03, LSR_THR_EMPTY = 0x20, LSR_ALL_SENT = 0x40 };
 
-/* How often the UART is looked at for the end of what it has: 17 bytes, 1.5 ms. One that hangs loses them. */
+/* How often serial_drain looks whether the UART has sent the last bytes that it has taken, 17 at most, which takes
+ * 1.5 ms. One that hangs then loses them; one that hangs with the queue not empty holds the kernel for ever. */
 enum { DRAIN_LOOKS = 1000000 };
 
 /* What the UART has not taken yet. */
@@ -39,8 +40,9 @@ void serial_init(void) {
 	outb(COM1 + UART_MCR, MCR_DTR_RTS);
 }
 
-/* Hands the UART what it takes at once of the queue, at most so many bursts; a slow one takes no second. Returns how
- * many bytes the queue takes then. A port without a UART reads as all ones, and takes everything. */
+/* Sends the UART at most `bursts` bursts of the queue, without waiting: a slow one accepts one and is not ready for a
+ * second. Returns how many bytes there is room for in the queue then. A port without a UART reads as all ones, which
+ * looks like a UART that is always ready. */
 int serial_room(int bursts) {
 	for (; bursts && serial_queued && inb(COM1 + UART_LSR) & LSR_THR_EMPTY; bursts--)
 		for (int room = FIFO_BYTES; room && serial_queued; room--, serial_queued--)
@@ -49,7 +51,7 @@ int serial_room(int bursts) {
 	return (int)(sizeof(queue) - first - serial_queued);
 }
 
-/* Puts `len` bytes, fewer than it holds, into the queue. Waits for the UART where there is no room. */
+/* Puts `len` bytes, at most sizeof(queue), into the queue. Waits for the UART as long as there is no room. */
 void serial_write(const char *text, size_t len) {
 	while (first + serial_queued + len > sizeof(queue))
 		serial_room(SERIAL_BURSTS);
@@ -81,7 +83,7 @@ static size_t sink_put(struct sink *sink, const char *text, size_t len) {
 	return fit;
 }
 
-/* Appends a word, which may be a stranger's and cannot end a line. */
+/* Appends a word. It may come from a stranger: a control character in it becomes '?', so that it ends no line. */
 static void sink_word(struct sink *sink, const char *word) {
 	char *at = sink->out + sink->len, *end = at + sink_put(sink, word, strlen(word));
 

@@ -5,7 +5,7 @@
  * ramdisk, one page of stack with the args string on top, a configuration page if it is a pipeline stage or has a
  * partition of the GPU.
  * It dies in its own context, on its own kernel stack: first everything that others can see (channel ends,
- * capabilities, files), then its memory, in pieces that let interrupts in. Its slot is freed last, by another
+ * capabilities, files), then its memory, in pieces between which others run. Its slot is freed last, by another
  * thread: that of whoever WAITs for it, or the supervisor's.
  *
  * Invariants: slot i belongs to line i of the manifest, the slots behind them to spawned shards. What a shard owns
@@ -32,8 +32,8 @@ static int fail(struct shard *shard, int error, const char *reason) {
 	return error;
 }
 
-/* True when the program of a GPU shard leaves the page that its configuration takes empty; shards/shard.ld links it
- * so. */
+/* True when the program of a GPU shard is empty (zeros) where its configuration page will be; shards/shard.ld links
+ * it so. */
 static bool leaves_page(const struct ext2_file *program) {
 	uint64_t offset = GPU_CONFIG_VADDR - COCONUT_CODE_BASE, end = offset + PAGE_SIZE, word = 0;
 
@@ -113,7 +113,7 @@ static void prepare_entry(struct shard *shard, uint64_t rsp, uint64_t args) {
 	*(uint32_t *)(shard->fpu + FXSAVE_MXCSR) = MXCSR_DEFAULT;
 }
 
-/* Maps the stack page, with the args string at its top. */
+/* Maps the stack page, with the args string at its top, and prepares the entry with that. */
 static int map_stack(struct shard *shard, const struct manifest_shard *spec) {
 	uint64_t len = strlen(spec->args) + 1, rsp = COCONUT_STACK_TOP, args = 0;
 	int error;
@@ -199,7 +199,8 @@ void sys_exit(uint64_t code) {
 	handle_sys_exit(code);
 }
 
-/* Ends the current shard with `code`: by its own EXIT, or on its behalf after a fault or a KILL. */
+/* The end of every shard, despite its name: ends the current one with `code`, by its own EXIT, or on its behalf after a
+ * fault or a KILL. Lets others run meanwhile, and does not return. */
 void handle_sys_exit(uint64_t code) {
 	struct shard *self = current;
 	uint64_t wall_ms = timer_ms() - self->started_ms;
@@ -212,6 +213,7 @@ void handle_sys_exit(uint64_t code) {
 	self->exit_code = self->profile->exit_code = code;
 	self->profile->ending = self->exited ? ENDED_BY_EXIT : ENDED_KILLED;
 	self->profile->wall_ms += wall_ms;
+	/* console_end may send all that the shard has waiting: not before there is room. */
 	while (!console_room(self->id))
 		preempt_point();
 	console_end(self->id);
@@ -254,8 +256,8 @@ static void raise_family(const struct shard *shard, uint8_t priority) {
 
 /* Ends another shard with all that it has spawned: it runs handle_sys_exit itself as soon as it is scheduled, at
  * a priority at least as high as `priority`, so that nobody can keep it from dying who could not keep its killer
- * from running. One that is dying already is raised too, and so are those that it has killed, on whose ends the end of
- * its slot depends. */
+ * from running. One that is dying already is raised too, and so are those that it has killed, since its slot is freed
+ * after theirs. A slot that is free or being built is left alone. */
 void shard_kill(struct shard *shard, uint8_t priority) {
 	if (shard->state < SHARD_READY) return;
 	if (!shard->dying || !ABLATE(raise)) raise_family(shard, priority);

@@ -22,7 +22,7 @@
 static inline uint64_t count_of(uint64_t entry) { return entry >> COUNT_SHIFT & 0x3FF; }
 
 /* Forgets what is known of a shard's memory: whoever takes a page or a table from it, or a right to a page, calls this.
- * Checks begin anew at the stack page, which is always mapped. */
+ * Checks begin anew at the stack page, which is mapped whenever the shard makes calls. */
 void forget(struct shard *shard) {
 	shard->known.region = NO_REGION;
 	shard->known.readable_page = shard->known.writable_page = STACK_PAGE;
@@ -41,8 +41,8 @@ int space_create(struct shard *shard) {
 
 /* Frees those of the tables on the way to `address` that are empty: goes down as far as there are entries, and up again
  * as long as the entry above says that nothing is left below it. What the processor remembers of the page and of all
- * tables is forgotten behind the last change, not before: it may look at tables, and remember them, at any time (SDM
- * Vol. 3A 4.10.4). */
+ * tables is forgotten (invlpg) after the last change, not before: it may look at tables, and remember them, at any time
+ * (SDM Vol. 3A 4.10.4). */
 static void prune(struct shard *shard, uint64_t address) {
 	uint64_t *path[LEVEL_PML4 + 1], *table = table_of(shard->cr3);
 	int level = LEVEL_PML4;
@@ -97,7 +97,7 @@ int space_map(struct shard *shard, uint64_t address, uint64_t phys, uint64_t rig
 	}
 	if (*place) return -COCONUT_E_EXISTS;
 	*place = leaf | (ABLATE(code) ? PTE_WRITE : 0);
-	*shard->known.entry += COUNT_ONE;
+	*shard->known.entry += COUNT_ONE; /* leaf_of has left it at this address's table */
 	return 0;
 }
 
@@ -125,7 +125,8 @@ static void space_unmap(struct shard *shard, uint64_t address) {
 	if (!(leaf & PTE_BORROWED)) frame_free(shard, leaf & PTE_ADDRESS);
 }
 
-/* Returns how many of `pages` pages from `address` on are mapped without a hole; fewer to a shard that is killed. */
+/* Returns how many of `pages` pages from `address` on are mapped without a hole. If the shard is killed meanwhile, it
+ * stops early. */
 static uint64_t space_mapped(struct shard *shard, uint64_t address, uint64_t pages) {
 	uint64_t done = 0, *place;
 
@@ -153,7 +154,7 @@ static void free_table(struct shard *shard, uint64_t entry, int level) {
 	if (!ABLATE(leak)) frame_free_clean(shard, entry & PTE_ADDRESS);
 }
 
-/* Frees a shard's address space and every frame it owned, in pieces: interrupts are let in after each frame.
+/* Frees a shard's address space and every frame it owned, in pieces: others may run after each frame.
  * The shard may be the current one; it goes on in the supervisor's address space. */
 void space_destroy(struct shard *shard) {
 	uint64_t *pml4 = table_of(shard->cr3), lower = pml4[0], phys = shard->cr3;
@@ -179,7 +180,8 @@ static inline int64_t check_heap(uint64_t address, uint64_t pages) {
 	return 0;
 }
 
-/* Unmaps `pages` pages of the current shard that are mapped, letting interrupts in between two. */
+/* Unmaps `pages` pages of the current shard that are mapped. Others may run between two; if the shard is killed, the
+ * rest stays mapped. */
 static void unmap_pages(uint64_t address, uint64_t pages) {
 	forget(current);
 	for (; pages; address += PAGE_SIZE) {

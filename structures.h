@@ -17,7 +17,8 @@
 #define PRIORITIES 4
 
 /* The slots of kernel stacks: one for each shard, then those of the interrupts that need a stack they can trust
- * (IST_...: indices of the interrupt stack table, from 1), then the supervisor's own. */
+ * (IST_...: indices of the interrupt stack table, from 1, so that slot STACK_IST itself is nobody's), then the
+ * supervisor's own. */
 enum { STACK_IST = MAX_SHARDS, IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK, IST_DEBUG, IST_LIMIT,
 	STACK_SUPERVISOR = STACK_IST + IST_LIMIT, STACK_SLOTS };
 
@@ -37,7 +38,7 @@ struct switch_frame { uint64_t r15, r14, r13, r12, rbp, rbx, rip; };
 
 /* Frames of physical memory: a bit that is set if it is free, a bit that is set if it is clean, and a summary. */
 struct frame_map {
-	uint64_t *free, *clean; /* bit f: frame f may be handed out; if so, whether it contains zeros only */
+	uint64_t *free, *clean; /* bit f: frame f may be handed out; it is known to contain zeros, if it is free */
 	uint64_t *summary;      /* bit w set: free[w] is not zero */
 	uint64_t frames;        /* frames covered, a multiple of 64 */
 	uint64_t summary_words, free_count;
@@ -50,7 +51,7 @@ struct capability {
 	uint8_t type, rights; /* CAP_..., 0: the slot names nothing; CAP_RIGHT_... */
 	bool granted;         /* put here by another shard */
 	uint8_t revoked;      /* the type that it had, until its slot is free: nobody can use it any more; else 0 */
-	uint16_t resource;
+	uint16_t resource; /* by type: a channel end, a shard's slot, a partition of the GPU */
 	uint16_t parent, child, sibling; /* indices into the table, or CAP_NONE */
 	uint32_t serial;                 /* another one whenever the slot is filled anew */
 };
@@ -83,7 +84,7 @@ struct profile {
 	bool used;
 };
 
-/* Why a call was refused last, for gdb and for the console. */
+/* Why a call was refused last, for gdb, for the tests and for the console. */
 struct refusal {
 	uint64_t call;
 	int argument; /* from 1; 0: no single one */
@@ -107,13 +108,13 @@ struct known {
 	uint8_t *receive_at;               /* the same buffer as the kernel sees it */
 };
 
-/* Of the two ends of a channel that the manifest makes. Pending: its home has not started yet, and messages to it wait.
- * Closed: its home has ended, or could not start. */
+/* The state of a channel's end. Its home is the shard that the manifest put there. Pending: the home has not started
+ * yet, and messages to it wait. Closed: the home has ended, or could not start. */
 enum __attribute__((packed)) end_state { END_UNUSED, END_PENDING, END_OPEN, END_CLOSED };
 
 struct end {
 	enum end_state state;
-	uint8_t home, first, count; /* its home's slot; of the inbox */
+	uint8_t home, first, count; /* its home's slot; the inbox's first message, and how many there are */
 	uint32_t closings;       /* how often it has closed: a wait must not outlast one */
 	struct shard *receivers; /* blocked until the inbox has a message, first come first */
 	struct shard *senders;   /* blocked until the inbox has room */
@@ -140,7 +141,7 @@ struct shard {
 	/* sched.c */
 	enum shard_state state;
 	enum wait_kind wait;
-	uint16_t wait_object; /* the channel end, or the shard's slot, that it waits for */
+	uint16_t wait_object; /* its own channel end, at which it waits; or the slot of the shard that it waits for */
 	struct queue *queue; /* of the ready shards of its priority */
 	uint32_t betters;    /* bits of ready_mask: all that is more urgent, the supervisor's thread included */
 	int64_t turn_left;   /* of its turn, in units of the time stamp; below 0: overdrawn */
@@ -152,8 +153,8 @@ struct shard {
 
 	/* mm.c */
 	uint32_t frames, frames_peak;
-	uint32_t family_frames, frame_quota; /* of a payer: frames of it and of all its descendants */
-	/* of a payer: shards that it and its children have started, whose slots are in use */
+	uint32_t family_frames, frame_quota; /* of a payer (see below): frames of it and of all its descendants */
+	/* of a payer: shards that it and its descendants have spawned, whose slots are in use */
 	uint32_t family_children, children_quota;
 	struct shard *payer;                 /* who is charged for it: itself, or its parent's payer */
 
@@ -170,13 +171,14 @@ struct shard {
 
 	/* cap.c */
 	struct capability *caps; /* its part of the table */
-	/* The capability that its call goes through, which is what it has looked up last: where that stands, and which one it
-	 * is. If it waits, then through this one. */
+	/* The capability that its call has looked up last, and waits through if it waits: its place in the table, and
+	 * its serial, since another one may stand in that place later. */
 	const struct capability *held;
 	uint32_t held_serial;
 
 	/* channel.c */
-	uint32_t wait_closings; /* how often the other end had closed when the wait began */
+	/* How often the other end had closed when the wait began; the fast path of CALL does not set it. */
+	uint32_t wait_closings;
 
 	/* fs.c */
 	struct open_file files[COCONUT_FILES];

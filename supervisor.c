@@ -3,7 +3,7 @@
  *
  * It starts what the manifest asks for, frees the slots of shards that have ended, brings back those that are to be
  * restarted, starts those that waited for them, and ends the run after the last one. When nothing can run, and now and
- * then otherwise, it searches for deadlocks, in a way that it is told.
+ * then otherwise, it searches for deadlocks, by a function of deadlock.c that main.c passes to it.
  *
  * Invariant: it is never blocked, and it lets interrupts in between two pieces of long work. No shard runs meanwhile.
  *
@@ -66,8 +66,8 @@ static __attribute__((noreturn)) void finish(void) {
 	debug_exit(good ? DEBUG_EXIT_OK : DEBUG_EXIT_FAILED);
 }
 
-/* Frees the slots of shards that have ended, brings back those that are to be restarted, starts those that waited for
- * them. Ends the run when all is over. */
+/* Frees the slots of shards that have ended, brings back those that were killed and may restart, starts those that
+ * waited for the end of others or for nothing. Ends the run when all is over. */
 static void reap(void) {
 	bool all_over = true;
 
@@ -93,8 +93,8 @@ static void reap(void) {
 	if (all_over) finish();
 }
 
-/* Follows the chain of `after`s from shard `id` to the first shard that has started, or has nothing to wait for, and
- * returns it: its end lets the next one of the chain start. */
+/* Follows the chain of `after`s from shard `id` to the first shard that no longer waits to start, or has nothing to
+ * wait for, and returns it: its end lets the next one of the chain start. */
 uint32_t first_of_chain(uint32_t id) {
 	while (lives[id] == LIFE_WAITING && manifest.shard[id].after >= 0)
 		id = (uint32_t)manifest.shard[id].after;

@@ -2,8 +2,9 @@
  * syscall.c: the door between the rings: MSRs, dispatch, pledges, and the shortest calls.
  *
  * A call arrives from syscall_entry in boot.asm on the shard's own kernel stack, is looked up in the table
- * below and charged to the shard's profile. Handlers are named sys_... and live in the file that owns what
- * they change; each returns 0 or more, or passes its refusal through refuse(); WAIT alone has a -1 that is no refusal.
+ * below and charged to the shard's usage. Handlers are named sys_... and live in the file that owns what
+ * they change; each returns 0 or more, or passes its refusal through refuse(). There are two -1 that are no refusal:
+ * WAIT's for a shard that was killed, and COCONUT_KILLED, which its shard does not live to see.
  *
  * Invariant: a handler runs only if its call exists and its shard has not pledged it away.
  *
@@ -19,7 +20,8 @@ enum { STAR_KERNEL_SHIFT = 32, STAR_USER_SHIFT = 48 };
  * nested tasks, and AC, which would open user memory under SMAP. */
 #define ENTRY_FLAGS_CLEARED (RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC)
 
-/* How many turns a full buffer waits before it cuts another shard's line, and for several lines one by one. */
+/* How many times a shard whose buffer is full yields before it cuts another's line: to one and the same owner, and to
+ * all owners together. */
 enum { TURNS_TO_END_LINE = 8, TURNS_TO_END_LINES = 64 };
 
 /* The calls that a pledge leaves: always, and for each bit. */
@@ -70,7 +72,7 @@ static int64_t sys_serial_write(uint64_t buf, uint64_t len) {
 			if (turns > TURNS_TO_END_LINE || ++all > TURNS_TO_END_LINES) console_cut();
 			else sys_yield();
 		}
-		if (preempt_point()) break; /* others run while the UART is busy */
+		if (preempt_point()) break; /* others may run while the UART is busy */
 	}
 	return 0;
 }
@@ -99,7 +101,7 @@ typedef void (*any_handler)(void); /* which C lets one cast from and to without 
 static const call_handler handlers[SYS_LIMIT] = {CALLS(HANDLER_OF)}; /* calls through handlers: sys_* */
 static const char *const names[SYS_LIMIT] = {CALLS(NAME_OF)};
 
-/* Programs the MSRs of SYSCALL and SYSRET, and tells the files below which calls there are. */
+/* Programs the MSRs of SYSCALL and SYSRET, and tells refuse.c and shard.c which calls there are. */
 void syscall_init(void) {
 	uint64_t user_base = SEL_USER_DATA - 8;
 

@@ -25,7 +25,8 @@ enum { PIT_HZ = 1193182, TICK_HZ = 1000, PIT_DIVISOR = PIT_HZ / TICK_HZ };
 enum { PM_TIMER_HZ = 3579545, PM_TIMER_NARROW = 0xFFFFFF }; /* ACPI 6.5, 4.8.2.1 and 4.8.3.3 */
 
 /* How often a timer is looked at before it counts as dead. A look is an access to a port, of some hundred nanoseconds
- * or more, so these are seconds for an interrupt that is due in two microseconds, and some hundred counts. */
+ * or more: so TICK_LOOKS are seconds, for an interrupt that is due in two microseconds, and PM_LOOKS are some hundred
+ * counts of the ACPI timer. */
 enum { TICK_LOOKS = 4000000, PM_LOOKS = 1000 };
 
 static uint64_t ticks;
@@ -54,7 +55,8 @@ static void pit_start(uint8_t mode, uint16_t count) {
 	outb(PIT_CHANNEL0, (uint8_t)(count >> 8));
 }
 
-/* Starts the tick, when a first interrupt, the soonest that the timer can be asked for, has come all the way. */
+/* Asks for one interrupt, as soon as the timer can, and waits until it has come all the way; panics when none comes.
+ * Then starts the tick. */
 void timer_init(void) {
 	pic_init();
 	pit_start(PIT_ONE_SHOT, 1);

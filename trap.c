@@ -1,11 +1,11 @@
 /*
  * trap.c: what arrives through the IDT: exceptions, interrupts, and then the way back.
  *
- * isr_common in boot.asm has saved all registers and calls interrupt_dispatch, which calls whose business it is. Before
+ * isr_common in boot.asm has saved all registers and calls interrupt_dispatch, which calls the right handler. Before
  * ring 3 goes on, the scheduler is asked whether it may.
  *
  * Invariant: an exception of ring 3 ends its shard, unless it is nobody's fault (machine check, double fault); any
- * other exception ends the run.
+ * other exception ends the run. An NMI does neither: it is ignored.
  *
  * Read next: profile.c.
  */

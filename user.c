@@ -3,7 +3,8 @@
  *
  * Invariant: no handler touches user memory before user_readable or user_writable has said yes. Only the shard itself
  * can change its mappings, so what was checked stays true until the shard unmaps something, which makes it forget. A
- * check never lets others run: who has much to copy goes piece by piece, and checks each piece before it touches it.
+ * check never lets others run: it covers at most a few pages at once, and who has more to copy checks each piece before
+ * it touches it.
  *
  * Read next: fault.c.
  */
@@ -38,7 +39,8 @@ bool user_offer(uint64_t buf, uint64_t max) {
 	struct known *known = &current->known;
 
 	known->receive_max = 0;
-	if (buf >= USER_LIMIT || max - 1 > (~buf & PAGE_MASK) || !cpu_has_smap) return false; /* 0 - 1 is too much, too */
+	/* ~buf & PAGE_MASK: how many bytes of the page are behind that one; a `max` of 0 wraps, and is too much too */
+	if (buf >= USER_LIMIT || max - 1 > (~buf & PAGE_MASK) || !cpu_has_smap) return false;
 	uint64_t entry = space_lookup(current, buf), own = PTE_PRESENT | PTE_USER | PTE_WRITE;
 	if ((entry & (own | PTE_BORROWED)) != own) return false;
 	known->receive_buf = buf;
@@ -47,7 +49,8 @@ bool user_offer(uint64_t buf, uint64_t max) {
 	return true;
 }
 
-/* Copies the path of a call, its first two arguments, with a NUL behind it. Returns 0 or the refusal. */
+/* Copies the path of a call, its first two arguments, with a NUL behind it, to `copy`, of COCONUT_PATH_MAX + 1 bytes.
+ * Returns 0 or the refusal. */
 int64_t user_path(uint64_t path, uint64_t len, char *copy) {
 	if (len == 0 || len > COCONUT_PATH_MAX)
 		return refuse(-COCONUT_E_INVAL, 2, len, "the length is not 1 to 255 bytes");

@@ -5,7 +5,8 @@ Read next: tests/shards/channels/main.c and tests/shards/caps/main.c, which have
 
 import re
 
-SCENES = ("order", "full", "small", "both", "call", "exit", "death", "late", "stuffed", "stuck", "asked")
+SCENES = ("order", "full", "small", "both", "call", "exit", "death", "late", "stuffed", "stuck", "asked",
+          "nothing")
 CAP_SCENES = ("alone", "speak", "subset", "revoke", "recv", "call", "send", "half", "busy", "elder")
 
 
@@ -25,7 +26,7 @@ def four(scene):
 
 
 def test_channels(t):
-    """Order, full queues, small buffers, both directions, CALL, and a peer that goes away: eleven pairs at once."""
+    """Order, full queues, small buffers, both directions, CALL, and a peer that goes away: twelve pairs at once."""
     result = t.guest(pairs(SCENES))
     wanted = {"%s-%s" % (scene, side): 0 for scene in SCENES for side in "ab"}
     wanted["death-a"] = "killed"

@@ -21,7 +21,7 @@ def doors_of(index):
     was handed down."""
     text = re.search(r"^/\* ---- The doors -.*?\*/", index, re.M | re.S).group(0)
     return tuple({name for names in re.findall(r"^ \*   (\w+(?:, \w+)*)   +\w", part, re.M)
-                  for name in names.split(", ")} for part in text.split("through a variable of their own"))
+                  for name in names.split(", ")} for part in text.split("through a variable of its own"))
 
 
 class Objects:

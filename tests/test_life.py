@@ -212,8 +212,8 @@ def test_deadlock_has_clients(t):
 
 
 def test_deadlock_ended_by_a_call(t):
-    """Two that wait for each other are no deadlock as long as a third may begin a CALL at the end of one of them, and so
-    end its wait with E_BUSY."""
+    """Two that wait for each other are no deadlock as long as a third may begin a CALL at the end of one of them, which
+    ends its wait with E_BUSY."""
     lines = ['shard ann /t/lock args="p2g0x"', 'shard cid /t/lock args="g1x"', 'shard bob /t/lock args="wwc1"',
              "channel ann cid", "channel ann cid", "channel ann bob"]
     result = t.guest("\n".join(lines), expect=1, options=["-icount", "shift=4,align=off,sleep=off"])

@@ -197,6 +197,27 @@ static void asked_b(void) {
 	REFUSED(CLOSED, coconut_channel_call(0, "\1", 1, bytes, sizeof(bytes)));
 }
 
+/* ---- nothing: a CALLs without room for an answer while b waits: nothing is sent, whatever was offered before ---- */
+
+static void nothing_a(void) {
+	char byte;
+
+	busy_wait(30);
+	REFUSED(INVAL, CALL(SYS_CHANNEL_CALL, 0, "\x63", 1, 0, 0)); /* it has never offered a buffer */
+	CHECK_EQ(coconut_channel_call(0, "\1", 1, &byte, 1), 1);
+	CHECK_EQ(coconut_mmap(COCONUT_HEAP_BASE, 1), 0);
+	CHECK_EQ(coconut_munmap(COCONUT_HEAP_BASE, 1), 0); /* which forgets what was offered, but for its address */
+	busy_wait(30);
+	REFUSED(INVAL, coconut_channel_call(0, "\x63", 1, &byte, 0));
+	CHECK_EQ(send(2, 1), 0);
+}
+
+static void nothing_b(void) {
+	expect(1, 1);
+	CHECK_EQ(send(3, 1), 0);
+	expect(2, 1);
+}
+
 int main(const char *args) {
 	if (same(args, "order a"))
 		order_a();
@@ -236,6 +257,10 @@ int main(const char *args) {
 		asked_a();
 	else if (same(args, "asked b"))
 		asked_b();
+	else if (same(args, "nothing a"))
+		nothing_a();
+	else if (same(args, "nothing b"))
+		nothing_b();
 	else
 		return 1;
 	return 0;
