@@ -387,7 +387,7 @@ MAY_INTERRUPT int64_t sys_cap_inspect(uint64_t handle);
 
 /* ---- channel.c: messages between shards ----------------------------------------------------------- */
 
-extern struct end ends[];
+extern struct end ends[2 * MAX_CHANNELS];
 
 /* Returns the other end of the channel: ends stand in pairs, each pair at a multiple of its own size (channel.c). */
 static inline struct end *other_end(struct end *end) { return (struct end *)((uint64_t)end ^ sizeof(*end)); }
