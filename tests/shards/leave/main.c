@@ -3,6 +3,8 @@
  * "gpu" if it opens its partition; or the call. Only in a build in which every preemption point lets others run and
  * TIME kills (PROVOKE_kill). Channel 0 joins the two; the killer stands in the manifest before its victim, and has
  * handle 1 of it in "revoke".
+ *
+ * Read next: tests/test_life.py, test_leaves_its_call.
  */
 #include "../expect.h"
 
